@@ -1,0 +1,6 @@
+"""Guidance for Stable Diffusion UNets: tensor maths, settings and host adapters of SDFM.
+
+Nothing in this package imports the WebUI or gradio; host objects are handed in.
+"""
+
+__version__ = "0.1.0"

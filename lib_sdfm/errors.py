@@ -1,0 +1,22 @@
+"""Errors that are meant for the user: each names what is wrong and what is allowed."""
+
+
+class UserError(Exception):
+    """Base class of what a user or an API client did wrong or asked for and can't have."""
+
+
+class SettingError(UserError):
+    """A setting has a value that it can't have.
+
+    :param setting: the name under which the user knows the setting
+    :param value: the value that was given
+    :param allowed: what is allowed, in words
+    """
+
+    def __init__(self, setting: str, value: object, allowed: str) -> None:
+        super().__init__(f"{setting}: {value!r} is not possible, allowed is {allowed}")
+        self.setting, self.value, self.allowed = setting, value, allowed
+
+
+class UnsupportedError(UserError):
+    """The settings are valid, but can't be carried out with this model, sampler or host."""

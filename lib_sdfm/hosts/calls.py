@@ -1,0 +1,96 @@
+"""The model calls of one denoiser call: recorded as the host makes them, and made again for the cond rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from ..errors import UnsupportedError
+
+
+@dataclass(frozen=True)
+class Call:
+    """Arguments of one call of the model; the first is the latent, ``(rows, C, H, W)``."""
+
+    args: tuple
+    kwargs: dict[str, Any]
+
+    @property
+    def rows(self) -> int:
+        return self.args[0].shape[0]
+
+
+class CallRecorder:
+    """Records the calls of a module by a hook on this instance, until it is detached."""
+
+    def __init__(self) -> None:
+        self._module: nn.Module | None = None
+        self._handle: RemovableHandle | None = None
+        self._calls: list[Call] = []
+        self._paused = False
+
+    @property
+    def module(self) -> nn.Module | None:
+        """The module that is recorded."""
+        return self._module
+
+    def follow(self, module: nn.Module) -> None:
+        """Records ``module`` from now on (a refiner brings another one) and forgets earlier calls."""
+        self._calls.clear()
+        if module is not self._module:
+            self.detach()
+            self._module = module
+            self._handle = module.register_forward_pre_hook(self._record, with_kwargs=True)
+
+    def detach(self) -> None:
+        """Removes the hook; harmless when there is none."""
+        if self._handle is not None:
+            self._handle.remove()
+        self._module = self._handle = None
+        self._calls.clear()
+
+    def replay(self, rows: int) -> Tensor:
+        """The module's output for the first ``rows`` rows of the recorded calls, in the same portions."""
+        outputs = []
+        with self._pause():
+            for call in list(self._calls):
+                take = min(call.rows, rows)
+                if take:
+                    args, kwargs = first_rows((call.args, call.kwargs), take, call.rows)
+                    outputs.append(self._module(*args, **kwargs))
+                rows -= take
+        if rows:
+            raise UnsupportedError("the model was called for fewer rows than there are prompts: another extension splits its calls")
+        return torch.cat(outputs)
+
+    @contextmanager
+    def _pause(self) -> Iterator[None]:
+        self._paused = True
+        try:
+            yield
+        finally:
+            self._paused = False
+
+    def _record(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        if not self._paused:
+            self._calls.append(Call(args, kwargs))
+
+
+def first_rows(value: Any, take: int, rows: int) -> Any:
+    """``value`` with every tensor of at least ``rows`` rows, however deep in lists and dictionaries, cut to ``take``.
+
+    More rows than the call has come from A1111, which leaves the image conditioning whole where it skips uncond.
+    """
+    if isinstance(value, Tensor):
+        return value[:take] if value.ndim and value.shape[0] >= rows else value
+    if isinstance(value, dict):
+        return {key: first_rows(item, take, rows) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(first_rows(item, take, rows) for item in value)
+    return value

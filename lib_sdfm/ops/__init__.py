@@ -1,0 +1,1 @@
+"""Tensor maths: tensors and numbers in, tensors out."""

@@ -1,0 +1,42 @@
+"""Terms that guidance by a perturbed prediction adds, and what scales them."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+PIXELS = (1, 2, 3)
+
+
+def perturbed_term(cond: Tensor, perturbed: Tensor, scale: float) -> Tensor:
+    """``scale * (cond - perturbed)``: PAG (arXiv 2403.17377, equation 16) and SEG (arXiv 2408.00760, equation 13).
+
+    :param cond: predictions of the cond rows, ``(N, C, H, W)``
+    :param perturbed: the same rows with perturbed attention
+    """
+    return (cond - perturbed) * scale
+
+
+def adaptive_scale(scale: float, adaptive: float, timestep: float) -> float:
+    """``scale - scale * adaptive^4 * (1000 - timestep)``, at least 0: fades guidance towards the end of sampling.
+
+    :param adaptive: 0 (constant) to 1 (only at the very first timestep); pamparamm's definition
+    :param timestep: the model's time, 0 to 999
+    """
+    return max(scale - scale * adaptive**4 * (1000.0 - timestep), 0.0)
+
+
+def rescale_term(term: Tensor, cond: Tensor, guided: Tensor, rescale: float) -> Tensor:
+    """Shrinks a guidance term so that the result keeps cond's contrast, after Lin et al. (arXiv 2305.08891, 3.4).
+
+    ``term * (rescale * std(cond) / std(guided + term) + 1 - rescale)``, standard deviations per image.
+
+    :param term: what guidance adds, ``(B, C, H, W)``
+    :param cond: the cond prediction of each image
+    :param guided: the result that the term is added to
+    :param rescale: 0 (not at all) to 1
+    """
+    if rescale == 0.0:
+        return term
+    deviation = (guided + term).std(dim=PIXELS, keepdim=True)
+    factor = cond.std(dim=PIXELS, keepdim=True) / deviation.clamp_min(1e-12)
+    return term * (rescale * factor + (1.0 - rescale))

@@ -1,0 +1,23 @@
+"""Predictions in other spaces: noise (eps) and denoised images (x0) of a variance-preserving latent.
+
+``x = sqrt(alpha_bar) * denoised + sqrt(1 - alpha_bar) * eps`` (DDPM, arXiv 2006.11239, equation 4).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def eps_to_denoised(eps: Tensor, x: Tensor, alpha_bar: float) -> Tensor:
+    """The denoised image that a noise prediction means.
+
+    :param eps: noise prediction, ``(N, C, H, W)``
+    :param x: the noisy latent, same shape
+    :param alpha_bar: cumulative product of the noise table, in (0, 1)
+    """
+    return (x - eps * (1.0 - alpha_bar) ** 0.5) / alpha_bar**0.5
+
+
+def denoised_to_eps(denoised: Tensor, x: Tensor, alpha_bar: float) -> Tensor:
+    """The noise prediction that a denoised image means; inverse of :func:`eps_to_denoised`."""
+    return (x - denoised * alpha_bar**0.5) / (1.0 - alpha_bar) ** 0.5

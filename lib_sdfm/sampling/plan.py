@@ -1,0 +1,76 @@
+"""The techniques of one run and how they compose: the one place where their order is written down.
+
+1. ``guidance_scale``: each technique may change the CFG scale of the call.
+2. ``combine``: the first technique that has one replaces plain CFG.
+3. ``correct``: each technique adds to the result, in the order of registration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from .prediction import Prediction
+from .stages import ORIGINAL, Perturbation, Technique
+from .step import Step
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The active techniques of a run, in the order in which they compose.
+
+    :param recipe: ``sdfm`` or ``original``
+    :param techniques: techniques that are on
+    """
+
+    recipe: str
+    techniques: tuple[Technique, ...]
+
+    @property
+    def host_space(self) -> bool:
+        """Whether predictions stay in the sampler's own space (else they are x0 in float32)."""
+        return self.recipe == ORIGINAL
+
+    def working(self, hires: bool) -> tuple[Technique, ...]:
+        """The techniques that do something in a pass."""
+        return tuple(t for t in self.techniques if t.inert(hires) is None)
+
+    def active(self, step: Step) -> tuple[Technique, ...]:
+        """The techniques that take part in this call."""
+        return tuple(t for t in self.working(step.hires) if t.active(step))
+
+    def inert(self) -> list[tuple[Technique, str]]:
+        """The techniques that are on and do nothing in either pass, with the reason."""
+        reasons = [(t, t.inert(hires=False)) for t in self.techniques if t.inert(hires=True)]
+        return [(technique, reason) for technique, reason in reasons if reason]
+
+
+def perturbations(active: tuple[Technique, ...], step: Step) -> dict[str, Perturbation]:
+    """The extra predictions that this call needs, by the technique's name."""
+    wanted = {technique.name: technique.perturbation(step) for technique in active}
+    return {name: perturbation for name, perturbation in wanted.items() if perturbation is not None}
+
+
+def guidance_scale(active: tuple[Technique, ...], scale: float, step: Step) -> float:
+    """The CFG scale of this call."""
+    for technique in active:
+        scale = technique.guidance_scale(scale, step)
+    return scale
+
+
+def compose(
+    active: tuple[Technique, ...], prediction: Prediction, step: Step, plain_cfg: Callable[[], Tensor]
+) -> Tensor:
+    """The guided result of one call, ``(B, C, H, W)``.
+
+    :param active: what :meth:`Plan.active` gave for this call
+    :param plain_cfg: the host's own combination, in the space of ``prediction``
+    """
+    denoised = next((d for t in active if (d := t.combine(prediction, step)) is not None), None)
+    if denoised is None:
+        denoised = plain_cfg()
+    for technique in active:
+        denoised = technique.correct(denoised, prediction, step)
+    return denoised

@@ -1,0 +1,53 @@
+"""What the model predicted in one call, for all images of a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predictions of one denoiser call, N cond rows for B images (AND prompts: several rows per image).
+
+    In recipe sdfm all are denoised images x0 in float32; in recipe original they are in the sampler's own space
+    (x0 for k-diffusion samplers, noise for timestep samplers).
+
+    :param cond: ``(N, C, H, W)``
+    :param uncond: ``(B, C, H, W)``; equals the first cond row of each image where the host skipped it
+    :param weights: ``(N,)``, the weights of AND
+    :param images: ``(N,)`` int64, the image that each cond row belongs to
+    :param cfg_scale: the CFG scale of this call, with the sampler's multiplier
+    :param perturbed: the cond rows again with perturbed attention, ``(N, C, H, W)`` by the technique's name
+    """
+
+    cond: Tensor
+    uncond: Tensor
+    weights: Tensor
+    images: Tensor
+    cfg_scale: float
+    perturbed: dict[str, Tensor] = field(default_factory=dict)
+
+    def weighted(self, rows: Tensor) -> Tensor:
+        """Rows ``(N, C, H, W)`` times their weights."""
+        return rows * self.weights.view(-1, 1, 1, 1)
+
+    def sum_per_image(self, rows: Tensor) -> Tensor:
+        """Sums rows ``(N, C, H, W)`` over the prompts of each image, to ``(B, C, H, W)``."""
+        return rows.new_zeros(self.uncond.shape).index_add_(0, self.images, rows)
+
+    def cond_per_image(self) -> Tensor:
+        """The cond prediction of each image, ``(B, C, H, W)``: the weighted mean over its prompts.
+
+        Weights that sum to 0 (one prompt against another) have no mean: the prompts count equally there.
+        """
+        total = self.weights.new_zeros(len(self.uncond)).index_add_(0, self.images, self.weights)
+        count = self.weights.new_zeros(len(self.uncond)).index_add_(0, self.images, self.weights.new_ones(len(self.images)))
+        share = torch.where(total[self.images] == 0, 1 / count[self.images], self.weights / total[self.images])
+        return self.sum_per_image(self.cond * share.view(-1, 1, 1, 1))
+
+    def cfg_terms(self) -> Tensor:
+        """What plain CFG adds to uncond, by cond row: ``w_j * s * (cond_j - uncond)``, ``(N, C, H, W)``."""
+        return self.weighted(self.cond - self.uncond[self.images]) * self.cfg_scale

@@ -1,0 +1,84 @@
+"""What a technique may take part in: a base class whose stages do nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from .layers import LayerRange
+from .prediction import Prediction
+from .step import Step
+
+SDFM, ORIGINAL = "sdfm", "original"
+RECIPES = (SDFM, ORIGINAL)
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """How self-attention changes in an extra prediction of the cond rows.
+
+    :param layers: the transformer blocks whose self-attention changes
+    :param query: replaces the queries: ``(rows, tokens, channels)`` to the same shape
+    :param identity: the attention map becomes the identity, so that attention gives its values V
+    :param project: whether ``to_out`` is applied to what attention gives
+    """
+
+    layers: tuple[LayerRange, ...]
+    query: Callable[[Tensor], Tensor] | None = None
+    identity: bool = False
+    project: bool = True
+
+
+class Technique:
+    """One guidance method with its settings; subclasses override the stages that they take part in.
+
+    Class attributes are the declaration from which panel, infotext, API and axes are made:
+
+    :param name: name in the API and in code
+    :param title: what the panel shows
+    :param summary: one paragraph for the panel and README
+    :param Settings: frozen dataclass of declared settings
+    :param active_key: key of the generation parameters that says that it is on
+    :param active_axis: label of the X/Y/Z axis that the original had for its switch
+    :param rank: place in the generation parameters, ascending
+    :param positions: places in the API's positional list: of the switch, of each setting in the order of declaration,
+        and, if a setting follows another, of the switch that makes them count
+    :param passes: extra UNet rows per image and step while it is active
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    summary: ClassVar[str]
+    Settings: ClassVar[type]
+    active_key: ClassVar[str]
+    active_axis: ClassVar[str | None] = None
+    rank: ClassVar[int]
+    positions: ClassVar[tuple[int, ...]]
+    passes: ClassVar[int] = 0
+
+    def __init__(self, settings: object, recipe: str) -> None:
+        self.settings, self.recipe = settings, recipe
+
+    def inert(self, hires: bool) -> str | None:
+        """Why the technique changes nothing in a pass with its settings, or ``None`` if it does something."""
+
+    def active(self, step: Step) -> bool:
+        """Whether it takes part in this call."""
+        raise NotImplementedError
+
+    def perturbation(self, step: Step) -> Perturbation | None:
+        """The attention change of its extra prediction, if it needs one."""
+
+    def guidance_scale(self, scale: float, step: Step) -> float:
+        """The CFG scale of this call, from the one that came in."""
+        return scale
+
+    def combine(self, prediction: Prediction, step: Step) -> Tensor | None:
+        """The guided result ``(B, C, H, W)`` in place of plain CFG, or ``None`` for plain CFG."""
+
+    def correct(self, denoised: Tensor, prediction: Prediction, step: Step) -> Tensor:
+        """Adds to the guided result ``(B, C, H, W)``."""
+        return denoised

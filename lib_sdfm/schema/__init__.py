@@ -1,0 +1,1 @@
+"""Settings: declared once, and from that the panel, generation parameters, API, axes and documents."""

@@ -1,0 +1,62 @@
+"""X/Y/Z plot: one axis per setting, under our name and under the original's label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .fields import Field
+from .params import Param
+from .settings import Schema, Values
+
+TYPES = {"number": float, "integer": int, "boolean": str, "choice": str, "text": str}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of the plot.
+
+    :param label: what the menu shows
+    :param field: the field that it sets
+    :param type: what the plot converts each typed value with
+    :param choices: what the plot offers to fill in
+    """
+
+    label: str
+    field: Field
+    type: Callable[[str], Any]
+    choices: tuple[str, ...]
+
+    def value(self, typed: Any) -> Any:
+        """The field's value for one typed value.
+
+        :raises SettingError: if it isn't allowed
+        """
+        return self.field.param.parse(typed) if isinstance(typed, str) else self.field.param.check(typed)
+
+
+def axes_of(schema: Schema) -> list[Axis]:
+    """All axes: ours, then those under the labels of the originals."""
+    ours = [_axis(f"[SDFM] {field.param.label}", field) for field in schema.fields if field.role != "hires"]
+    theirs = [_axis(field.param.axis, field) for field in schema.fields if field.param.axis]
+    return ours + theirs
+
+
+def _axis(label: str, field: Field) -> Axis:
+    return Axis(label, field, TYPES[field.param.kind], _choices(field.param))
+
+
+def _choices(param: Param) -> tuple[str, ...]:
+    return ("True", "False") if param.kind == "boolean" else param.choices
+
+
+def apply_axes(schema: Schema, values: Values, axes: Mapping[str, Any]) -> Values:
+    """``values`` with those of the axes; an axis of a technique's setting turns the technique on unless another
+    axis says otherwise."""
+    merged = dict(values)
+    for id in axes:
+        field = schema.by_id[id]
+        if field.role == "setting":
+            merged[f"{field.technique.name}.enabled"] = True
+    return {**merged, **axes}

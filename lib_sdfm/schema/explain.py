@@ -1,0 +1,78 @@
+"""What a text or payload would do, in words: for ``POST /sdfm/v1/explain`` and the panel."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import UserError
+from ..sampling.plan import Plan
+from .hostkeys import is_host_key
+from .infotext import Reading, parse_infotext, read_infotext
+from .originals import OLD_ENTRIES
+from .payload import resolve_values
+from .settings import Schema, Settings, Values
+
+TITLE = "SDFM"
+"""Our title in ``alwayson_scripts``."""
+BASE_PASSES = 2
+"""UNet rows per image and step without SDFM: cond and uncond."""
+
+
+def explain_infotext(schema: Schema, text: str) -> dict[str, Any]:
+    """What pasting a text would run, and every key that nobody here understands."""
+    pairs = parse_infotext(text)
+    reading = read_infotext(schema, pairs)
+    report = explain_values(schema, reading.values) if not reading.errors else {"recipe": reading.values["recipe"]}
+    return {**report, "errors": reading.errors, "warnings": reading.warnings, "unknown": _unknown(pairs, reading)}
+
+
+def explain_payload(schema: Schema, body: Mapping[str, Any]) -> dict[str, Any]:
+    """What the body of a txt2img or img2img request would run: its ``alwayson_scripts``, and its ``infotext`` if any."""
+    scripts = {title.lower(): said.get("args", []) for title, said in body["alwayson_scripts"].items()}
+    old = [(entry, scripts.pop(entry.title.lower())) for entry in OLD_ENTRIES if entry.title.lower() in scripts]
+    pairs = parse_infotext(body.get("infotext") or "")
+    reading = read_infotext(schema, pairs)
+    args = scripts.pop(TITLE.lower(), [])
+    said = {"warnings": reading.warnings, "unknown": [*_unknown(pairs, reading), *scripts]}
+    try:
+        if reading.errors:
+            raise UserError("; ".join(reading.errors))
+        return {**explain_values(schema, resolve_values(schema, args, old, reading.values)), "errors": [], **said}
+    except UserError as error:
+        return {"errors": [str(error)], **said}
+
+
+def _unknown(pairs: Mapping[str, Any], reading: Reading) -> list[str]:
+    """The keys that nobody here understands."""
+    return [key for key in pairs if key not in reading.used and not is_host_key(key)]
+
+
+def explain_values(schema: Schema, values: Values) -> dict[str, Any]:
+    """Recipe, techniques with their values, what is inert and why, and the cost.
+
+    :raises SettingError: if a value isn't allowed
+    """
+    settings = schema.settings(values)
+    plan = schema.plan(settings)
+    return {
+        "recipe": settings.recipe,
+        "techniques": {name: dataclasses.asdict(chosen) for name, chosen in settings.techniques.items()},
+        "inert": [{"technique": technique.name, "why": why} for technique, why in plan.inert()],
+        "passes": unet_passes(plan),
+    }
+
+
+def unet_passes(plan: Plan) -> dict[str, int]:
+    """UNet rows per image and step, inside the techniques' windows."""
+    extra = {technique.name: technique.passes for technique in plan.working(hires=False)}
+    return {"base": BASE_PASSES, **extra, "total": BASE_PASSES + sum(extra.values())}
+
+
+def summary(plan: Plan, settings: Settings) -> str:
+    """One line: what is active and what it costs."""
+    if not plan.techniques:
+        return "off"
+    names = ", ".join(technique.name.upper() for technique in plan.techniques)
+    return f"{names}: {unet_passes(plan)['total']} UNet passes per step instead of {BASE_PASSES} (recipe {settings.recipe})"

@@ -1,0 +1,74 @@
+"""The flat list of controls: every setting of every technique under one id, with its place in the API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..sampling.stages import RECIPES, SDFM, Technique
+from .params import Param, params_of
+
+RECIPE = Param(
+    "recipe", "choice", SDFM, label="Recipe", key="SDFM Recipe", choices=RECIPES,
+    help="sdfm: correct by the papers. original: what the old extensions really computed, to get their pictures back.",
+)  # fmt: skip
+REQUEST_POSITION, RECIPE_POSITION, NOTES_POSITION = 0, 1, 2
+"""Places in the API's positional list: of its dictionary, of the recipe, and of what pasted text could not say."""
+RESERVED = {REQUEST_POSITION: "request", NOTES_POSITION: "notes"}
+"""The places that hold no setting, and their names."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One control.
+
+    :param id: ``recipe``, or technique and setting: ``pag.scale``
+    :param param: the declaration of its value
+    :param technique: the technique that it belongs to
+    :param position: place in the API's positional list
+    :param role: ``recipe``, ``switch`` (technique on or off), ``setting``, or ``hires`` (separate hires values count)
+    """
+
+    id: str
+    param: Param
+    technique: type[Technique] | None
+    position: int
+    role: str
+
+    @property
+    def control_default(self) -> Any:
+        """What the control shows at first; a setting that follows another shows that one's default."""
+        if self.role == "setting" and self.param.optional:
+            return next(p.default for p in params_of(self.technique.Settings) if p.name == self.param.follows)
+        return self.param.default
+
+
+def fields_of(techniques: tuple[type[Technique], ...]) -> tuple[Field, ...]:
+    """All fields, in the order of the panel."""
+    fields = [Field("recipe", RECIPE, None, RECIPE_POSITION, "recipe")]
+    for technique in techniques:
+        fields += _technique_fields(technique)
+    return tuple(fields)
+
+
+def _technique_fields(technique: type[Technique]) -> list[Field]:
+    params = params_of(technique.Settings)
+    named = [("enabled", _switch(technique), "switch"), *((p.name, p, "setting") for p in params)]
+    if any(p.optional for p in params):
+        named.append(("hires", _hires_switch(technique), "hires"))
+    if len(named) != len(technique.positions):
+        raise TypeError(f"{technique.name}: {len(named)} controls, {len(technique.positions)} API positions")
+    places = zip(named, technique.positions)
+    return [Field(f"{technique.name}.{name}", p, technique, place, role) for (name, p, role), place in places]
+
+
+def _switch(technique: type[Technique]) -> Param:
+    return Param(
+        "enabled", "boolean", False, label=technique.title, key=technique.active_key, help=technique.summary,
+        axis=technique.active_axis,
+    )  # fmt: skip
+
+
+def _hires_switch(technique: type[Technique]) -> Param:
+    label = f"{technique.name.upper()}: separate values in the hires pass"
+    return Param("hires", "boolean", False, label=label, key=label, help="Off: the hires pass uses the same values.")

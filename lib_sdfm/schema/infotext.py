@@ -1,0 +1,173 @@
+"""Generation parameters ("infotext"): the grammar, what we write, and what we read.
+
+The grammar is that of A1111 1.10: the last line holds ``Key: value`` pairs; values with a comma, colon or line break are
+JSON strings. Our keys and their order: FreeU, dynamic thresholding, SEG, PAG, CFG schedule, our own keys, ``SDFM`` last.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import SettingError
+from ..sampling.stages import ORIGINAL, SDFM, Technique
+from .fields import RECIPE
+from .originals import unbuilt_features
+from .params import Param, params_of
+from .settings import Schema, Settings, Values
+
+FORMAT = 1
+"""Version of what we write; a changed default of an omitted key raises it."""
+FORMAT_KEY = "SDFM"
+
+PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+MINIMUM_PAIRS = 3
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What generation parameters say about our settings.
+
+    :param values: a value for every field; off or default where the text says nothing or nonsense
+    :param errors: what the text asks for and can't mean: the picture would not be the one that it describes
+    :param warnings: what it asks for and we don't have
+    :param used: the keys that were understood
+    """
+
+    values: Values
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
+
+
+def parse_infotext(text: str) -> dict[str, str]:
+    """The pairs of a text's last line; empty if that line is no parameter line (fewer than 3 pairs)."""
+    lines = text.strip().split("\n")
+    pairs = PAIR.findall(lines[-1])
+    if len(pairs) < MINIMUM_PAIRS:
+        return {}
+    return {key: _unquote(value.strip()) for key, value in pairs if value}
+
+
+def _unquote(value: str) -> str:
+    if value[:1] != '"' or value[-1:] != '"':
+        return value
+    try:
+        return str(json.loads(value))
+    except json.JSONDecodeError:
+        return value
+
+
+def write_infotext(schema: Schema, settings: Settings) -> dict[str, Any]:
+    """Our pairs in the order in which they are written; the host prints values with ``str`` and quotes them."""
+    ranked = sorted((t for t in schema.techniques if t.name in settings.techniques), key=lambda t: t.rank)
+    if not ranked:
+        return {}
+    pairs: dict[str, Any] = {}
+    for technique in ranked:
+        pairs[technique.active_key] = True
+        pairs.update(_written(technique, settings, own=False))
+    for technique in ranked:
+        pairs.update(_written(technique, settings, own=True))
+    if settings.recipe != SDFM:
+        pairs[RECIPE.key] = settings.recipe
+    pairs[FORMAT_KEY] = FORMAT
+    return pairs
+
+
+def _written(technique: type[Technique], settings: Settings, own: bool) -> dict[str, Any]:
+    chosen = settings.techniques[technique.name]
+    params = [p for p in params_of(technique.Settings) if p.own is own]
+    return {p.key: p.format(getattr(chosen, p.name)) for p in params if not (own and _omitted(p, chosen))}
+
+
+def _omitted(param: Param, chosen: object) -> bool:
+    value = getattr(chosen, param.name)
+    return value == param.default or (param.optional and value == getattr(chosen, param.follows))
+
+
+def our_keys(schema: Schema) -> set[str]:
+    """Every key that we write."""
+    keys = {FORMAT_KEY, RECIPE.key}
+    for technique in schema.techniques:
+        keys |= {technique.active_key, *(p.key for p in params_of(technique.Settings))}
+    return keys
+
+
+def read_infotext(schema: Schema, pairs: Mapping[str, Any]) -> Reading:
+    """What pairs of generation parameters, ours or an original's, say about our settings. Never raises.
+
+    :param pairs: texts, or typed values where an old payload was turned into pairs
+    """
+    reading = Reading(schema.defaults())
+    ours = _read_format(pairs, reading)
+    unbuilt = unbuilt_features(pairs, our_keys(schema))
+    foreign = bool(unbuilt) or any(technique.active_key in pairs for technique in schema.techniques)
+    reading.values["recipe"] = _read_recipe(pairs, reading, default=ORIGINAL if foreign and not ours else SDFM)
+    reading.warnings.extend(f"{key}: {what} is not part of SDFM and was left out" for key, what in unbuilt)
+    for technique in schema.techniques:
+        _read_technique(technique, pairs, ours, reading)
+    _check_together(schema, reading)
+    return reading
+
+
+def _read_format(pairs: Mapping[str, Any], reading: Reading) -> bool:
+    if FORMAT_KEY not in pairs:
+        return False
+    reading.used.add(FORMAT_KEY)
+    text = str(pairs[FORMAT_KEY])
+    if not text.isdecimal():
+        reading.errors.append(str(SettingError(FORMAT_KEY, text, f"a whole number from 1 to {FORMAT}")))
+    elif int(text) > FORMAT:
+        reading.warnings.append(f"{FORMAT_KEY}: {text} was written by a newer version, which may mean some values differently")
+    return True
+
+
+def _read_recipe(pairs: Mapping[str, Any], reading: Reading, default: str) -> str:
+    if RECIPE.key not in pairs:
+        return default
+    reading.used.add(RECIPE.key)
+    return _read_value(RECIPE, pairs, reading, default)
+
+
+def _read_technique(technique: type[Technique], pairs: Mapping[str, Any], ours: bool, reading: Reading) -> None:
+    switch = Param("enabled", "boolean", False, label=technique.title, key=technique.active_key, help="")
+    on = _read_value(switch, pairs, reading, False)
+    params = params_of(technique.Settings)
+    present = [p for p in params if p.key in pairs]
+    reading.used.update(p.key for p in present)
+    if not on:
+        if present and technique.active_key not in pairs:
+            reading.warnings.append(f"{present[0].key} stands without {technique.active_key} and was left out")
+        return
+    reading.values[f"{technique.name}.enabled"] = True
+    for param in params:
+        missing = param.default if ours or param.absent is None else param.absent
+        reading.values[f"{technique.name}.{param.name}"] = _read_value(param, pairs, reading, missing)
+    if any(p.optional for p in params):
+        reading.values[f"{technique.name}.hires"] = any(p.optional for p in present)
+
+
+def _read_value(param: Param, pairs: Mapping[str, Any], reading: Reading, missing: Any) -> Any:
+    if param.key not in pairs:
+        return missing
+    reading.used.add(param.key)
+    value = pairs[param.key]
+    try:
+        return param.parse(value) if isinstance(value, str) else param.check(value)
+    except SettingError as error:
+        reading.errors.append(str(error))
+        return missing
+
+
+def _check_together(schema: Schema, reading: Reading) -> None:
+    """What is right on its own and not together, such as our own settings in recipe original."""
+    if reading.errors:
+        return
+    try:
+        schema.settings(reading.values)
+    except SettingError as error:
+        reading.errors.append(str(error))

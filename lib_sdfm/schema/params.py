@@ -1,0 +1,177 @@
+"""Declarations of settings: each is written once, on a technique's dataclass, and everything else is generated.
+
+    @dataclass(frozen=True)
+    class PagSettings:
+        scale: float = number(3.0, 0, 100, label="Scale", help="...", key="PAG Scale", step=0.5)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import SettingError
+
+PARAM = "sdfm_param"
+
+
+@dataclass(frozen=True)
+class Param:
+    """One setting.
+
+    :param name: field name, also the name in the API
+    :param kind: ``number``, ``integer``, ``boolean``, ``choice`` or ``text``
+    :param default: value of recipe sdfm when nothing else is said
+    :param key: key in generation parameters
+    :param own: the key is ours: omitted at the default (keys of the originals are always written)
+    :param follows: name of the setting whose value counts when this one is ``None``
+    :param minimum: smallest allowed number
+    :param maximum: largest allowed number, ``None``: no limit
+    :param slider_maximum: end of the slider, where larger numbers are allowed but not offered
+    :param step: the slider's step
+    :param choices: the allowed texts of a choice
+    :param check_text: raises ``ValueError`` with the reason when a text isn't allowed
+    :param absent: value that a missing key has in texts and payloads of the original
+    :param recipes: recipes in which the setting may differ from its default
+    :param axis: label of the X/Y/Z axis that the original had for it
+    """
+
+    name: str
+    kind: str
+    default: Any
+    label: str
+    help: str
+    key: str
+    own: bool = False
+    follows: str | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    slider_maximum: float | None = None
+    step: float | None = None
+    choices: tuple[str, ...] = ()
+    check_text: Callable[[str], object] | None = None
+    absent: Any = None
+    recipes: tuple[str, ...] = ("sdfm", "original")
+    axis: str | None = None
+
+    @property
+    def optional(self) -> bool:
+        """Whether ``None`` is a value: it means "as the setting that this one follows"."""
+        return self.follows is not None
+
+    @property
+    def allowed(self) -> str:
+        """What is allowed, in words."""
+        if self.kind == "boolean":
+            return "true or false"
+        if self.kind == "choice":
+            return "one of " + ", ".join(self.choices)
+        if self.kind == "text":
+            return "a text as its help describes"
+        noun = "a whole number" if self.kind == "integer" else "a number"
+        if self.maximum is None:
+            return f"{noun} of at least {plain(self.minimum)}"
+        return f"{noun} from {plain(self.minimum)} to {plain(self.maximum)}"
+
+    def check(self, value: Any) -> Any:
+        """The value in the setting's type.
+
+        :raises SettingError: if it isn't one of the allowed values
+        """
+        if value is None and self.optional:
+            return None
+        if self.kind == "boolean":
+            good = isinstance(value, bool)
+        elif self.kind == "choice":
+            good = isinstance(value, str) and value in self.choices
+        elif self.kind == "text":
+            return self._check_text(value)
+        else:
+            good = self._is_number(value)
+            value = self._as_number(value) if good else value
+        if not good:
+            raise SettingError(self.key, value, self.allowed)
+        return value
+
+    def parse(self, text: str) -> Any:
+        """The value that a text of the generation parameters means.
+
+        :raises SettingError: if it means none
+        """
+        text = text.strip()
+        if self.kind == "boolean":
+            if text not in ("True", "False", "true", "false"):
+                raise SettingError(self.key, text, "True or False")
+            return text in ("True", "true")
+        if self.kind in ("number", "integer"):
+            try:
+                return self.check(float(text))
+            except ValueError:
+                raise SettingError(self.key, text, self.allowed) from None
+        return self.check(text)
+
+    def format(self, value: Any) -> Any:
+        """The value as it stands in generation parameters (the host prints it with ``str``)."""
+        return plain(value) if isinstance(value, float) else value
+
+    def _is_number(self, value: Any) -> bool:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            return False
+        if self.kind == "integer" and value != int(value):
+            return False
+        return value >= self.minimum and (self.maximum is None or value <= self.maximum)
+
+    def _as_number(self, value: float) -> float | int:
+        return int(value) if self.kind == "integer" else float(value)
+
+    def _check_text(self, value: Any) -> str:
+        if not isinstance(value, str):
+            raise SettingError(self.key, value, "a text")
+        try:
+            self.check_text(value)
+        except ValueError as reason:
+            raise SettingError(self.key, value, str(reason)) from None
+        return value.strip()
+
+
+def plain(value: float | None) -> float | int | None:
+    """A number without ``.0`` where it is integral, as the panel's sliders give it."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def number(default: float | None, minimum: float, maximum: float, **more: Any) -> Any:
+    """Declares a number within bounds."""
+    return _field("number", default, minimum=minimum, maximum=maximum, **more)
+
+
+def integer(default: int | None, minimum: int, maximum: int | None = None, **more: Any) -> Any:
+    """Declares a whole number; without ``maximum`` there is no upper bound."""
+    return _field("integer", default, minimum=minimum, maximum=maximum, step=1, **more)
+
+
+def boolean(default: bool, **more: Any) -> Any:
+    """Declares a switch."""
+    return _field("boolean", default, **more)
+
+
+def choice(default: str, choices: tuple[str, ...], **more: Any) -> Any:
+    """Declares one of several texts."""
+    return _field("choice", default, choices=choices, **more)
+
+
+def text(default: str, check_text: Callable[[str], object], **more: Any) -> Any:
+    """Declares a text that ``check_text`` accepts."""
+    return _field("text", default, check_text=check_text, **more)
+
+
+def _field(kind: str, default: Any, **more: Any) -> Any:
+    declaration = {"kind": kind, "default": default, **more}
+    return dataclasses.field(default=default, metadata={PARAM: declaration})
+
+
+def params_of(settings: type) -> tuple[Param, ...]:
+    """The declared settings of a dataclass, in the order of declaration."""
+    return tuple(Param(name=f.name, **f.metadata[PARAM]) for f in dataclasses.fields(settings))

@@ -1,0 +1,96 @@
+"""What one job asks for: the panel's or the API's arguments, old payloads, and axes of the X/Y/Z plot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import SettingError, UserError
+from .axes import apply_axes
+from .fields import NOTES_POSITION, REQUEST_POSITION
+from .infotext import Reading, read_infotext
+from .originals import OldEntry
+from .request import apply_request
+from .settings import Schema, Settings, Values
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a job asks for.
+
+    :param settings: validated settings
+    :param warnings: what was asked for in pasted text and left out, in words
+    """
+
+    settings: Settings
+    warnings: list[str] = field(default_factory=list)
+
+
+def notes_of(reading: Reading) -> str:
+    """What a pasted text asks for and can't have, as the hidden control carries it from the API's paste to the run."""
+    if not reading.errors and not reading.warnings:
+        return ""
+    return json.dumps({"errors": reading.errors, "warnings": reading.warnings})
+
+
+def resolve_job(
+    schema: Schema,
+    args: Sequence[Any],
+    old_payloads: Sequence[tuple[OldEntry, Sequence[Any]]] = (),
+    axes: Mapping[str, Any] | None = None,
+    is_api: bool = True,
+) -> Job:
+    """Validated settings of a job.
+
+    :param args: arguments of the title ``SDFM``: positional values, or a dictionary at the first place
+    :param old_payloads: arguments of the originals' titles
+    :param axes: values of the X/Y/Z plot, by field id
+    :param is_api: whether notes of pasted text belong to this very request (in the panel they were shown on paste)
+    :raises UserError: for bad settings
+    """
+    notes = json.loads(args[NOTES_POSITION]) if is_api and len(args) > NOTES_POSITION and args[NOTES_POSITION] else {}
+    if notes.get("errors"):
+        raise UserError("; ".join(notes["errors"]))
+    values = resolve_values(schema, args, old_payloads)
+    return Job(schema.settings(apply_axes(schema, values, axes or {})), notes.get("warnings", []))
+
+
+def resolve_values(
+    schema: Schema,
+    args: Sequence[Any],
+    old_payloads: Sequence[tuple[OldEntry, Sequence[Any]]] = (),
+    base: Mapping[str, Any] | None = None,
+) -> Values:
+    """Values of the title's own arguments on top of ``base``, and of old payloads.
+
+    :raises UserError: if the arguments have no meaning; the values themselves are not checked
+    """
+    values = schema.from_positional(args, base)
+    request = args[REQUEST_POSITION] if args else ""
+    if not _nothing(request):
+        if not isinstance(request, Mapping):
+            raise SettingError("SDFM: args[0]", request, "a dictionary of settings, or an empty text")
+        values = apply_request(schema, values, request)
+    for entry, old_args in old_payloads:
+        if not all(_nothing(arg) for arg in old_args):
+            values = _add_old_payload(schema, values, entry, old_args)
+    return values
+
+
+def _nothing(arg: Any) -> bool:
+    """Whether an argument is what a hidden control holds where a payload has no value."""
+    return arg is None or arg == ""
+
+
+def _add_old_payload(schema: Schema, values: Values, entry: OldEntry, args: Sequence[Any]) -> Values:
+    """Values with what an old payload switches on."""
+    reading = read_infotext(schema, entry.pairs(args))
+    problems = [f"{entry.title}: {problem}" for problem in reading.errors + reading.warnings]
+    if problems:  # a payload says what it wants: what we lack is an error, not a warning
+        raise UserError("; ".join(problems))
+    asked = [t.name for t in schema.techniques if reading.values[f"{t.name}.enabled"]]
+    if asked and any(values[f"{t.name}.enabled"] for t in schema.techniques):
+        raise SettingError(entry.title, ", ".join(asked), "either this title's arguments or those of SDFM, not both")
+    return reading.values if asked else values

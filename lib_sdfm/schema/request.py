@@ -1,0 +1,45 @@
+"""The API's dictionary: ``{"recipe": "sdfm", "pag": {"scale": 3}}``. Naming a technique turns it on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import SettingError
+from ..sampling.stages import Technique
+from .settings import Schema, Values
+
+
+def apply_request(schema: Schema, values: Mapping[str, Any], request: Mapping[str, Any]) -> Values:
+    """``values`` with what a request says on top of them.
+
+    A technique is named with a dictionary of its settings (``{}``: all as they were), or ``true`` or ``false``.
+
+    :raises SettingError: for a name that doesn't exist; values are checked by :meth:`Schema.settings`
+    """
+    merged = dict(values)
+    techniques = {technique.name: technique for technique in schema.techniques}
+    for name, said in request.items():
+        if name == "recipe":
+            merged["recipe"] = said
+        elif name in techniques:
+            _apply_technique(schema, techniques[name], said, merged)
+        else:
+            raise SettingError(f"SDFM: {name}", said, "one of recipe, " + ", ".join(techniques))
+    return merged
+
+
+def _apply_technique(schema: Schema, technique: type[Technique], said: Any, merged: Values) -> None:
+    switch = f"{technique.name}.enabled"
+    merged[switch] = True
+    if isinstance(said, bool):
+        merged[switch] = said
+        return
+    if not isinstance(said, Mapping):
+        raise SettingError(f"SDFM: {technique.name}", said, "a dictionary of its settings, true or false")
+    for name, value in said.items():
+        field = schema.by_id.get(f"{technique.name}.{name}")
+        if field is None or field.role == "hires":
+            known = [f.param.name for f in schema.in_panel_order(technique) if f.role != "hires"]
+            raise SettingError(f"SDFM: {technique.name}.{name}", value, "one of " + ", ".join(known))
+        merged[field.id] = value

@@ -1,0 +1,120 @@
+"""From values, wherever they come from, to validated settings and a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ..errors import SettingError
+from ..sampling.plan import Plan
+from ..sampling.stages import Technique
+from .fields import RESERVED, Field, fields_of
+from .params import Param, params_of
+
+Values = dict[str, Any]
+"""A value for every field, by its id. Settings that follow another may be ``None``."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Validated settings of a run: the recipe, and the settings of each technique that is on, by its name."""
+
+    recipe: str
+    techniques: dict[str, object]
+
+
+class Schema:
+    """Everything that can be said about the settings of a tuple of techniques; holds no state of its own."""
+
+    def __init__(self, techniques: tuple[type[Technique], ...]) -> None:
+        self.techniques = techniques
+        self.fields = fields_of(techniques)
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Field]:
+        """Fields by id."""
+        return {field.id: field for field in self.fields}
+
+    @cached_property
+    def positional(self) -> tuple[Field | None, ...]:
+        """Fields in the API's positional order; ``None`` for the reserved places.
+
+        :raises TypeError: if the techniques' positions overlap or leave gaps
+        """
+        places: dict[int, Field | None] = dict.fromkeys(RESERVED)
+        for field in self.fields:
+            if field.position in places:
+                raise TypeError(f"API position {field.position} is taken twice, the second time by {field.id}")
+            places[field.position] = field
+        if sorted(places) != list(range(len(places))):
+            raise TypeError(f"API positions have gaps: {sorted(places)}")
+        return tuple(places[i] for i in range(len(places)))
+
+    @property
+    def position_names(self) -> list[str]:
+        """What stands at each place of the API's positional list."""
+        return [field.id if field else RESERVED[place] for place, field in enumerate(self.positional)]
+
+    def in_panel_order(self, technique: type[Technique]) -> tuple[Field, ...]:
+        """The fields of one technique in the order of the panel."""
+        return tuple(field for field in self.fields if field.technique is technique)
+
+    def defaults(self) -> Values:
+        """Everything off, every value at its default."""
+        return {field.id: field.param.default for field in self.fields}
+
+    def from_positional(self, args: Sequence[Any], base: Mapping[str, Any] | None = None) -> Values:
+        """Values from a positional list, which may be shorter than the list of fields.
+
+        :param base: what stands where the list ends, the defaults if not given
+        :raises SettingError: if the list is too long
+        """
+        if len(args) > len(self.positional):
+            raise SettingError("args", len(args), f"a list of at most {len(self.positional)} values, or one dictionary")
+        values = {**self.defaults(), **(base or {})}
+        for field, value in zip(self.positional, args):
+            if field is not None:
+                values[field.id] = value
+        for technique in self.techniques:
+            self._drop_unused_hires(values, technique)
+        return values
+
+    def settings(self, values: Mapping[str, Any]) -> Settings:
+        """Validated settings.
+
+        :raises SettingError: naming the setting, the value and what is allowed
+        """
+        recipe = self.by_id["recipe"].param.check(values["recipe"])
+        chosen = {}
+        for technique in self.techniques:
+            if self.by_id[f"{technique.name}.enabled"].param.check(values[f"{technique.name}.enabled"]):
+                chosen[technique.name] = self._technique_settings(technique, recipe, values)
+        return Settings(recipe, chosen)
+
+    def plan(self, settings: Settings) -> Plan:
+        """The plan that these settings mean."""
+        active = [t for t in self.techniques if t.name in settings.techniques]
+        return Plan(settings.recipe, tuple(t(settings.techniques[t.name], settings.recipe) for t in active))
+
+    def _technique_settings(self, technique: type[Technique], recipe: str, values: Mapping[str, Any]) -> object:
+        checked = {p.name: p.check(values[f"{technique.name}.{p.name}"]) for p in params_of(technique.Settings)}
+        for param in params_of(technique.Settings):
+            _check_recipe(param, checked[param.name], recipe)
+        return technique.Settings(**checked)
+
+    def _drop_unused_hires(self, values: Values, technique: type[Technique]) -> None:
+        """Sets the values of the hires pass to ``None`` where their switch is off."""
+        if values.get(f"{technique.name}.hires") is False:
+            for param in params_of(technique.Settings):
+                if param.optional:
+                    values[f"{technique.name}.{param.name}"] = None
+
+
+def _check_recipe(param: Param, value: Any, recipe: str) -> None:
+    if recipe not in param.recipes and value != param.default:
+        default = "the value of the first pass" if param.optional else param.default
+        raise SettingError(param.key, value, f"only {default} in recipe {recipe}: the old extensions had no such setting")
+
+

@@ -1,0 +1,129 @@
+"""Perturbed-attention guidance, arXiv 2403.17377."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..ops.fusion import fuse_over_channels, fuse_over_pixels
+from ..ops.guidance import adaptive_scale, perturbed_term, rescale_term
+from ..sampling.layers import parse_layers
+from ..sampling.prediction import Prediction
+from ..sampling.stages import ORIGINAL, SDFM, Perturbation, Technique
+from ..sampling.step import Interval, Step
+from ..schema.params import boolean, integer, number, text
+
+ORIGINAL_LAYERS = "middle.0"
+OURS = {"own": True, "recipes": (SDFM,)}
+
+
+@dataclass(frozen=True)
+class PagSettings:
+    """Settings of :class:`Pag`."""
+
+    sanf: bool = boolean(
+        False, label="Saliency-adaptive fusion (SANF)", key="PAG SANF", axis="[PAG] SANF",
+        help="Takes, for each element of the latent, either what CFG adds or what PAG adds: whichever stands out more there.",
+    )  # fmt: skip
+    scale: float = number(
+        3.0, 0, 100, slider_maximum=20, step=0.5, label="PAG scale", key="PAG Scale", axis="[PAG] PAG Scale",
+        help="Strength: how far the picture moves away from what broken self-attention predicts. 0 is off; 1 to 4 is usual.",
+    )  # fmt: skip
+    start_step: int = integer(
+        0, 0, slider_maximum=150, label="PAG start step", key="PAG Start Step", axis="[PAG] PAG Start Step",
+        help="First step with PAG, counted from 0.",
+    )  # fmt: skip
+    end_step: int = integer(
+        150, 0, slider_maximum=150, label="PAG end step", key="PAG End Step", axis="[PAG] PAG End Step",
+        help="Last step with PAG, inclusive. 150 or more: to the end.",
+    )  # fmt: skip
+    layers: str = text(
+        "middle", parse_layers, label="PAG layers", key="PAG Layers", **OURS,
+        help="Transformer blocks whose self-attention is broken: a comma list of input.B, middle, output.B, each with an optional "
+        ".T or .T-T (output.3.2-5), or d2.2-9, m0, u0.4. Recipe original: always middle.0.",
+    )  # fmt: skip
+    adaptive: float = number(
+        0.0, 0, 1, step=0.01, label="PAG adaptive", key="PAG Adaptive", **OURS,
+        help="Fades PAG out towards the end of sampling. 0: constant strength. 0.1 is weak, 0.3 ends it early.",
+    )  # fmt: skip
+    rescale: float = number(
+        0.0, 0, 1, step=0.05, label="PAG rescale", key="PAG Rescale", **OURS,
+        help="Pulls the contrast of the result back to that of the plain prediction. 0: not at all.",
+    )  # fmt: skip
+    hires_scale: float | None = number(
+        None, 0, 100, slider_maximum=20, step=0.5, label="PAG scale, hires pass", key="PAG Hires Scale", own=True,
+        follows="scale", help="Scale of the hires pass.",
+    )  # fmt: skip
+    hires_start_step: int | None = integer(
+        None, 0, slider_maximum=150, label="PAG start step, hires pass", key="PAG Hires Start Step", own=True,
+        follows="start_step", help="First step of the hires pass with PAG, counted from 0.",
+    )  # fmt: skip
+    hires_end_step: int | None = integer(
+        None, 0, slider_maximum=150, label="PAG end step, hires pass", key="PAG Hires End Step", own=True,
+        follows="end_step", help="Last step of the hires pass with PAG, inclusive. 150 or more: to the end.",
+    )  # fmt: skip
+    hires_adaptive: float | None = number(
+        None, 0, 1, step=0.01, label="PAG adaptive, hires pass", key="PAG Hires Adaptive",
+        follows="adaptive", help="Adaptive of the hires pass.", **OURS,
+    )  # fmt: skip
+    hires_rescale: float | None = number(
+        None, 0, 1, step=0.05, label="PAG rescale, hires pass", key="PAG Hires Rescale",
+        follows="rescale", help="Rescale of the hires pass.", **OURS,
+    )  # fmt: skip
+
+
+class Pag(Technique):
+    """``D += scale * (cond - perturbed)``: the perturbed prediction has the identity as its self-attention map."""
+
+    name = "pag"
+    title = "Perturbed-attention guidance (PAG)"
+    summary = (
+        "Predicts a second time with self-attention switched off in the middle of the UNet, which ruins the composition, and "
+        "steers away from that. Gives structure, also without a prompt and at low CFG."
+    )
+    Settings = PagSettings
+    active_key = "PAG Active"
+    active_axis = "[PAG] Active"
+    rank = 40
+    positions = tuple(range(3, 17))
+    passes = 1
+
+    def inert(self, hires: bool) -> str | None:
+        return "its scale is 0" if self._value("scale", hires) == 0 else None
+
+    def active(self, step: Step) -> bool:
+        interval = Interval(self._value("start_step", step.hires), self._value("end_step", step.hires))
+        inside = interval.contains_lagging(step) if self.recipe == ORIGINAL else interval.contains(step)
+        return inside and self._scale(step) > 0
+
+    def perturbation(self, step: Step) -> Perturbation:
+        if self.recipe == ORIGINAL:
+            return Perturbation(parse_layers(ORIGINAL_LAYERS), identity=True, project=False)
+        return Perturbation(parse_layers(self.settings.layers), identity=True)
+
+    def correct(self, denoised: Tensor, prediction: Prediction, step: Step) -> Tensor:
+        term = prediction.weighted(perturbed_term(prediction.cond, prediction.perturbed[self.name], self._scale(step)))
+        if self.recipe == ORIGINAL:
+            return self._correct_as_original(denoised, prediction, term)
+        term = prediction.sum_per_image(term)
+        cond = prediction.cond_per_image()
+        term = rescale_term(term, cond, denoised, self._value("rescale", step.hires))
+        if self.settings.sanf:
+            return prediction.uncond + fuse_over_pixels(denoised - prediction.uncond, term)
+        return denoised + term
+
+    def _correct_as_original(self, denoised: Tensor, prediction: Prediction, term: Tensor) -> Tensor:
+        if self.settings.sanf:  # incantations fused prompt by prompt, and dropped whatever else had combined CFG
+            return prediction.uncond + prediction.sum_per_image(fuse_over_channels(prediction.cfg_terms(), term))
+        return denoised + prediction.sum_per_image(term)
+
+    def _scale(self, step: Step) -> float:
+        scale = self._value("scale", step.hires)
+        if self.recipe == ORIGINAL:  # neither faded nor divided by DDIM CFG++
+            return scale
+        return adaptive_scale(scale, self._value("adaptive", step.hires), step.timestep) * step.scale_multiplier
+
+    def _value(self, name: str, hires: bool) -> float:
+        value = getattr(self.settings, f"hires_{name}") if hires else None
+        return getattr(self.settings, name) if value is None else value

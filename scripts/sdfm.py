@@ -1,0 +1,65 @@
+"""SDFM's script: hands the host's objects to the library. The hosts run this file; nothing imports it."""
+
+from modules import script_callbacks, scripts, shared
+
+from sdfm_webui.host_check import why_unsupported
+
+REASON = why_unsupported(scripts, script_callbacks, shared.cmd_opts)
+
+if REASON is not None:
+    print(f"SDFM: not active, {REASON}")
+else:
+    from modules.ui_components import InputAccordion
+
+    from lib_sdfm.catalog import SCHEMA
+    from lib_sdfm.hosts.a1111 import run_of
+    from lib_sdfm.schema.explain import TITLE
+    from sdfm_webui.axes import register_axes
+    from sdfm_webui.controls import build_panel
+    from sdfm_webui.job import begin_batch, forget_keys
+    from sdfm_webui.old_entries import entry_classes, installed_originals, old_payloads, originals_notice
+    from sdfm_webui.paste import PasteTargets
+    from sdfm_webui.routes import add_routes, authentication
+
+    TARGETS = PasteTargets(SCHEMA)
+
+    class SdfmScript(scripts.Script):
+        """The entry point of panel and API."""
+
+        def title(self):
+            return TITLE
+
+        def show(self, is_img2img):
+            return scripts.AlwaysVisible
+
+        def ui(self, is_img2img):
+            notice = originals_notice(installed_originals(scripts))
+            panel = build_panel(SCHEMA, TARGETS, InputAccordion, self.elem_id, notice)
+            self.infotext_fields, self.paste_field_names = panel.paste_fields, panel.sent
+            return panel.inputs
+
+        def before_process(self, p, *args):
+            forget_keys(SCHEMA, p)
+
+        def process_batch(self, p, *args, **kwargs):
+            begin_batch(SCHEMA, p, args, old_payloads(scripts, p), lambda: shared.sd_model.model.diffusion_model)
+
+        def process_before_every_sampling(self, p, *args, **kwargs):
+            run = run_of(p)
+            if run is not None:
+                run.before_pass()
+
+    globals().update(entry_classes(scripts))  # the host finds script classes among a module's names
+
+    def on_cfg_denoiser(params):
+        run = run_of(getattr(params.denoiser, "p", None))
+        if run is not None:
+            run.before_call(params)
+
+    def on_app_started(demo, app):
+        register_axes(SCHEMA, scripts)
+        add_routes(SCHEMA, app, **authentication(shared.cmd_opts))
+
+    script_callbacks.on_cfg_denoiser(on_cfg_denoiser)
+    script_callbacks.on_before_ui(lambda: register_axes(SCHEMA, scripts))
+    script_callbacks.on_app_started(on_app_started)

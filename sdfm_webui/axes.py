@@ -1,0 +1,70 @@
+"""The axes in the host's X/Y/Z plot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from lib_sdfm.errors import SettingError
+from lib_sdfm.schema.axes import Axis, axes_of
+from lib_sdfm.schema.settings import Schema
+
+ATTRIBUTE = "sdfm_axes"
+"""Attribute of a cell's processing object: field ids and values."""
+PLOT_MODULES = ("xyz_grid.py", "xy_grid.py")
+
+
+def axes_of_job(p: Any) -> dict[str, Any]:
+    """What the cell of a plot sets, by field id."""
+    return getattr(p, ATTRIBUTE, {})
+
+
+def register_axes(schema: Schema, scripts: Any) -> None:
+    """Adds our axes to the plot, once per load of the host's scripts.
+
+    :param scripts: the host's ``modules.scripts``
+    """
+    plot = _plot_module(scripts)
+    if plot is None:
+        return
+    taken = {option.label for option in plot.axis_options}
+    plot.axis_options.extend(_option(plot, axis) for axis in axes_of(schema) if axis.label not in taken)
+
+
+def _plot_module(scripts: Any) -> ModuleType | None:
+    for data in scripts.scripts_data:
+        if getattr(data.module, "__file__", None) and data.path.endswith(PLOT_MODULES):
+            return data.module
+    return None
+
+
+def _option(plot: ModuleType, axis: Axis) -> Any:
+    return plot.AxisOption(
+        axis.label,
+        axis.type,
+        _applier(axis),
+        confirm=_confirmer(axis),
+        choices=(lambda: list(axis.choices)) if axis.choices else None,
+    )
+
+
+def _applier(axis: Axis) -> Callable[[Any, Any, list[Any]], None]:
+    def apply(p: Any, value: Any, values: list[Any]) -> None:
+        # a new dictionary: the plot copies p for each cell without its contents
+        setattr(p, ATTRIBUTE, {**axes_of_job(p), axis.field.id: axis.value(value)})
+
+    return apply
+
+
+def _confirmer(axis: Axis) -> Callable[[Any, list[Any]], None]:
+    def confirm(p: Any, values: list[Any]) -> None:
+        for value in values:
+            try:
+                axis.value(value)
+            except SettingError as error:  # the plot shows what its own axes raise for unknown values
+                raise RuntimeError(str(error)) from error
+
+    return confirm
+
+

@@ -1,0 +1,97 @@
+"""One job of the host: settings to infotext, and the run around each batch's sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import nn
+
+from lib_sdfm.errors import UserError
+from lib_sdfm.hosts.a1111 import A1111Run
+from lib_sdfm.hosts.attributes import InstanceAttribute
+from lib_sdfm.sampling.plan import Plan
+from lib_sdfm.schema.infotext import our_keys, write_infotext
+from lib_sdfm.schema.originals import OldEntry
+from lib_sdfm.schema.payload import resolve_job
+from lib_sdfm.schema.settings import Schema
+
+from .axes import axes_of_job
+from .errors import shown_to_user
+
+
+def forget_keys(schema: Schema, p: Any) -> None:
+    """Takes our keys out of the generation parameters: cells of an X/Y/Z plot share the dictionary."""
+    for key in our_keys(schema):
+        p.extra_generation_params.pop(key, None)
+
+
+def begin_batch(
+    schema: Schema,
+    p: Any,
+    args: Sequence[Any],
+    old_payloads: Sequence[tuple[OldEntry, Sequence[Any]]],
+    unet: Callable[[], nn.Module],
+) -> None:
+    """Writes our generation parameters and wraps ``p.sample``. Never raises: what is wrong is raised by ``p.sample``.
+
+    The host swallows exceptions here, and makes a picture without us; it does not swallow those of ``p.sample``.
+    """
+    forget_keys(schema, p)
+    try:
+        job = resolve_job(schema, args, old_payloads, axes_of_job(p), is_api=bool(getattr(p, "is_api", False)))
+    except UserError as error:
+        _wrap_sample(p, _raising(error))
+        return
+    for warning in job.warnings:
+        p.comment(f"SDFM: {warning}")
+    if job.settings.techniques:
+        p.extra_generation_params.update(write_infotext(schema, job.settings))
+        _wrap_sample(p, _sampling(schema.plan(job.settings), p, unet))
+
+
+Sample = Callable[..., Any]
+
+
+def _raising(error: UserError) -> Callable[[Sample], Sample]:
+    def around(sample: Sample) -> Sample:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            raise error
+
+        return wrapped
+
+    return around
+
+
+def _sampling(plan: Plan, p: Any, unet: Callable[[], nn.Module]) -> Callable[[Sample], Sample]:
+    def around(sample: Sample) -> Sample:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            return A1111Run(plan, p, unet).sample(sample, *args, **kwargs)
+
+        return wrapped
+
+    return around
+
+
+def _wrap_sample(p: Any, around: Callable[[Sample], Sample]) -> None:
+    """Replaces ``p.sample`` for one call; what stood there is back before that call begins."""
+    previous = vars(p).get("sample")
+    if isinstance(previous, _OneCall):  # a batch that never came to sampling
+        previous.attribute.restore()
+    one_call = _OneCall()
+    one_call.run = around(p.sample)
+    one_call.attribute = InstanceAttribute(p, "sample", one_call)
+
+
+class _OneCall:
+    """What stands at ``p.sample`` until it is called."""
+
+    attribute: InstanceAttribute
+    run: Sample
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.attribute.restore()
+        with shown_to_user():
+            return self.run(*args, **kwargs)
+
+
