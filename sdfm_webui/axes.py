@@ -66,5 +66,3 @@ def _confirmer(axis: Axis) -> Callable[[Any, list[Any]], None]:
                 raise RuntimeError(str(error)) from error
 
     return confirm
-
-

@@ -93,5 +93,3 @@ class _OneCall:
         self.attribute.restore()
         with shown_to_user():
             return self.run(*args, **kwargs)
-
-

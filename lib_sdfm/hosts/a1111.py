@@ -187,14 +187,10 @@ class _Pass:
             cfg_scale=scale,
             perturbed=self._extra_predictions(active, step, space, images),
         )
-        guided = compose(
-            active, prediction, step, lambda: space.enter(self._combine(x_out, conds_list, uncond, scale))
-        )
+        guided = compose(active, prediction, step, lambda: space.enter(self._combine(x_out, conds_list, uncond, scale)))
         return space.leave(guided, x_out.dtype)
 
-    def _extra_predictions(
-        self, active: tuple, step: Step, space: _Space, images: Tensor
-    ) -> dict[str, Tensor]:
+    def _extra_predictions(self, active: tuple, step: Step, space: _Space, images: Tensor) -> dict[str, Tensor]:
         """The cond rows predicted once more for each technique that perturbs attention."""
         predictions = {}
         for name, perturbation in perturbations(active, step).items():

@@ -66,7 +66,9 @@ class CallRecorder:
                     outputs.append(self._module(*args, **kwargs))
                 rows -= take
         if rows:
-            raise UnsupportedError("the model was called for fewer rows than there are prompts: another extension splits its calls")
+            raise UnsupportedError(
+                "the model was called for fewer rows than there are prompts: another extension splits its calls"
+            )
         return torch.cat(outputs)
 
     @contextmanager
@@ -91,6 +93,6 @@ def first_rows(value: Any, take: int, rows: int) -> Any:
         return value[:take] if value.ndim and value.shape[0] >= rows else value
     if isinstance(value, dict):
         return {key: first_rows(item, take, rows) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, list | tuple):
         return type(value)(first_rows(item, take, rows) for item in value)
     return value

@@ -60,9 +60,7 @@ def guidance_scale(active: tuple[Technique, ...], scale: float, step: Step) -> f
     return scale
 
 
-def compose(
-    active: tuple[Technique, ...], prediction: Prediction, step: Step, plain_cfg: Callable[[], Tensor]
-) -> Tensor:
+def compose(active: tuple[Technique, ...], prediction: Prediction, step: Step, plain_cfg: Callable[[], Tensor]) -> Tensor:
     """The guided result of one call, ``(B, C, H, W)``.
 
     :param active: what :meth:`Plan.active` gave for this call

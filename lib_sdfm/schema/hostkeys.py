@@ -19,7 +19,9 @@ HOST_KEYS = frozenset(
     |Module 1|Module 2|Module 3|Diffusion in Low Bits|Distilled CFG Scale|AddNet Enabled|Style Selector Enabled|First pass size
     |First pass size-1|First pass size-2|Soft inpainting enabled|Comments""".replace("\n    ", "").split("|")
 )
-HOST_FAMILIES = re.compile(r"(Hires|Hypertile|Soft inpainting|Refiner|Prompt|Negative prompt|ControlNet \d|Sd upscale|Loopback)\b.*")
+HOST_FAMILIES = re.compile(
+    r"(Hires|Hypertile|Soft inpainting|Refiner|Prompt|Negative prompt|ControlNet \d|Sd upscale|Loopback)\b.*"
+)
 
 
 def is_host_key(key: str) -> bool:

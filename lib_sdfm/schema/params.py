@@ -1,8 +1,8 @@
 """Declarations of settings: each is written once, on a technique's dataclass, and everything else is generated.
 
-    @dataclass(frozen=True)
-    class PagSettings:
-        scale: float = number(3.0, 0, 100, label="Scale", help="...", key="PAG Scale", step=0.5)
+@dataclass(frozen=True)
+class PagSettings:
+    scale: float = number(3.0, 0, 100, label="Scale", help="...", key="PAG Scale", step=0.5)
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Param:
         return plain(value) if isinstance(value, float) else value
 
     def _is_number(self, value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             return False
         if self.kind == "integer" and value != int(value):
             return False

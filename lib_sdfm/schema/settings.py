@@ -116,5 +116,3 @@ def _check_recipe(param: Param, value: Any, recipe: str) -> None:
     if recipe not in param.recipes and value != param.default:
         default = "the value of the first pass" if param.optional else param.default
         raise SettingError(param.key, value, f"only {default} in recipe {recipe}: the old extensions had no such setting")
-
-
