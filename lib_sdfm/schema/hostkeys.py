@@ -5,19 +5,24 @@ from __future__ import annotations
 import re
 
 HOST_KEYS = frozenset(
-    """Steps|Sampler|Schedule type|Schedule max sigma|Schedule min sigma|Schedule rho|CFG scale|Image CFG scale|Seed
-    |Face restoration|Face restoration model|Restore faces|Size|Size-1|Size-2|Model hash|Model|VAE hash|VAE|FP8 weight|Cache FP16 weight for LoRA
-    |Variation seed|Variation seed strength|Seed resize from|Seed resize from-1|Seed resize from-2|Denoising strength|Conditional mask weight
-    |Clip skip|ENSD|Eta|Eta DDIM|RNG|NGMS|NGMS all steps|Skip Early CFG|Tiling|User|Version|Init image hash|Template
-    |Negative Template|Beta schedule alpha|Beta schedule beta|Discard penultimate sigma|SGM noise multiplier|Extra noise
-    |Sigma churn|Sigma tmin|Sigma tmax|Sigma noise|Pad conds|Pad conds v0|Emphasis|TI|TI hashes|TI names|Lora hashes|Hypernet
-    |Hypernet hash|Hypernet strength|Token merging ratio|Token merging ratio hr|Old prompt editing timelines
-    |Downcast alphas_cumprod|Upcast cross attention|UniPC order|UniPC variant|UniPC skip type|UniPC lower order final
-    |Refiner|Refiner switch at|Refiner switch by sampling steps|Hires refiner|Noise multiplier|Noise Schedule
-    |Mask blur|Mask mode|Masked content|Inpaint area|Masked area padding|Masks|Resize mode|Zero Terminal SNR|Upscaler
-    |VAE Encoder|VAE Decoder|Wildcard prompt|X Type|X Values|Fixed X Values|Y Type|Y Values|Fixed Y Values|Z Type|Z Values|Fixed Z Values|Script
-    |Module 1|Module 2|Module 3|Diffusion in Low Bits|Distilled CFG Scale|AddNet Enabled|Style Selector Enabled|First pass size
-    |First pass size-1|First pass size-2|Soft inpainting enabled|Comments""".replace("\n    ", "").split("|")
+    (
+        "AddNet Enabled|Beta schedule alpha|Beta schedule beta|CFG scale|Cache FP16 weight for LoRA|Clip skip|"
+        "Comments|Conditional mask weight|Denoising strength|Diffusion in Low Bits|Discard penultimate sigma|"
+        "Distilled CFG Scale|Downcast alphas_cumprod|ENSD|Emphasis|Eta|Eta DDIM|Extra noise|FP8 weight|"
+        "Face restoration|Face restoration model|First pass size|First pass size-1|First pass size-2|Fixed X Values|"
+        "Fixed Y Values|Fixed Z Values|Hires refiner|Hypernet|Hypernet hash|Hypernet strength|Image CFG scale|"
+        "Init image hash|Inpaint area|Lora hashes|Mask blur|Mask mode|Masked area padding|Masked content|Masks|"
+        "Model|Model hash|Module 1|Module 2|Module 3|NGMS|NGMS all steps|Negative Template|Noise Schedule|"
+        "Noise multiplier|Old prompt editing timelines|Pad conds|Pad conds v0|RNG|Refiner|Refiner switch at|"
+        "Refiner switch by sampling steps|Resize mode|Restore faces|SGM noise multiplier|Sampler|Schedule max sigma|"
+        "Schedule min sigma|Schedule rho|Schedule type|Script|Seed|Seed resize from|Seed resize from-1|"
+        "Seed resize from-2|Sigma churn|Sigma noise|Sigma tmax|Sigma tmin|Size|Size-1|Size-2|Skip Early CFG|"
+        "Soft inpainting enabled|Steps|Style Selector Enabled|TI|TI hashes|TI names|Template|Tiling|"
+        "Token merging ratio|Token merging ratio hr|UniPC lower order final|UniPC order|UniPC skip type|UniPC variant|"
+        "Upcast cross attention|Upscaler|User|VAE|VAE Decoder|VAE Encoder|VAE hash|Variation seed|"
+        "Variation seed strength|Version|Wildcard prompt|X Type|X Values|Y Type|Y Values|Z Type|Z Values|"
+        "Zero Terminal SNR"
+    ).split("|")
 )
 HOST_FAMILIES = re.compile(
     r"(Hires|Hypertile|Soft inpainting|Refiner|Prompt|Negative prompt|ControlNet \d|Sd upscale|Loopback)\b.*"

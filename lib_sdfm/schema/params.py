@@ -1,8 +1,6 @@
-"""Declarations of settings: each is written once, on a technique's dataclass, and everything else is generated.
+"""Declarations of settings: each is written once, on a technique's dataclass, and everything else is generated:
 
-@dataclass(frozen=True)
-class PagSettings:
-    scale: float = number(3.0, 0, 100, label="Scale", help="...", key="PAG Scale", step=0.5)
+``scale: float = number(3.0, 0, 100, label="PAG scale", help="...", key="PAG Scale", step=0.5)``
 """
 
 from __future__ import annotations

@@ -40,8 +40,8 @@ class PagSettings:
     )  # fmt: skip
     layers: str = text(
         "middle", parse_layers, label="PAG layers", key="PAG Layers", **OURS,
-        help="Transformer blocks whose self-attention is broken: a comma list of input.B, middle, output.B, each with an optional "
-        ".T or .T-T (output.3.2-5), or d2.2-9, m0, u0.4. Recipe original: always middle.0.",
+        help="Transformer blocks whose self-attention is broken: a comma list of input.B, middle, output.B, each with an "
+        "optional .T or .T-T (output.3.2-5), or d2.2-9, m0, u0.4. Recipe original: always middle.0.",
     )  # fmt: skip
     adaptive: float = number(
         0.0, 0, 1, step=0.01, label="PAG adaptive", key="PAG Adaptive", **OURS,
