@@ -13,6 +13,7 @@ else:
 
     from lib_sdfm.catalog import SCHEMA
     from lib_sdfm.hosts.a1111 import run_of
+    from lib_sdfm.sampling.stages import ModelFacts
     from lib_sdfm.schema.explain import TITLE
     from sdfm_webui.axes import register_axes
     from sdfm_webui.controls import build_panel
@@ -42,7 +43,8 @@ else:
             forget_keys(SCHEMA, p)
 
         def process_batch(self, p, *args, **kwargs):
-            begin_batch(SCHEMA, p, args, old_payloads(scripts, p), lambda: shared.sd_model.model.diffusion_model)
+            model = ModelFacts(sdxl=bool(shared.sd_model.is_sdxl))
+            begin_batch(SCHEMA, p, args, old_payloads(scripts, p), lambda: shared.sd_model.model.diffusion_model, model)
 
         def process_before_every_sampling(self, p, *args, **kwargs):
             run = run_of(p)

@@ -11,6 +11,7 @@ from lib_sdfm.errors import UserError
 from lib_sdfm.hosts.a1111 import A1111Run
 from lib_sdfm.hosts.attributes import InstanceAttribute
 from lib_sdfm.sampling.plan import Plan
+from lib_sdfm.sampling.stages import ModelFacts
 from lib_sdfm.schema.infotext import our_keys, write_infotext
 from lib_sdfm.schema.originals import OldEntry
 from lib_sdfm.schema.payload import resolve_job
@@ -32,6 +33,7 @@ def begin_batch(
     args: Sequence[Any],
     old_payloads: Sequence[tuple[OldEntry, Sequence[Any]]],
     unet: Callable[[], nn.Module],
+    model: ModelFacts,
 ) -> None:
     """Writes our generation parameters and wraps ``p.sample``. Never raises: what is wrong is raised by ``p.sample``.
 
@@ -46,8 +48,9 @@ def begin_batch(
     for warning in job.warnings:
         p.comment(f"SDFM: {warning}")
     if job.settings.techniques:
-        p.extra_generation_params.update(write_infotext(schema, job.settings))
-        _wrap_sample(p, _sampling(schema.plan(job.settings), p, unet))
+        settings = schema.resolved(job.settings, model)
+        p.extra_generation_params.update(write_infotext(schema, settings))
+        _wrap_sample(p, _sampling(schema.plan(settings), p, unet))
 
 
 Sample = Callable[..., Any]

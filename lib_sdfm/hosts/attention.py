@@ -6,9 +6,9 @@ itself), so these are the places that work under all of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -17,42 +17,64 @@ from ..sampling.layers import TransformerLayer, select_layers
 from ..sampling.stages import Perturbation
 
 
-@contextmanager
-def perturbed_attention(unet: nn.Module, perturbation: Perturbation) -> Iterator[None]:
-    """While it is open, the chosen self-attention layers of ``unet`` are perturbed. Leaves nothing behind.
+class PerturbedAttention:
+    """The chosen self-attention layers of a UNet, perturbed from :meth:`attach` to :meth:`detach`.
 
-    :raises UnsupportedError: if the model has no such layers, or if they did not run (a replaced UNet)
+    :param unet: the diffusion model
+    :param perturbation: what changes where
+    :param first_row: tells, from the number of rows of the present call, the first whose queries are replaced
+    :raises UnsupportedError: if the model has no such layers
     """
-    if not hasattr(unet, "middle_block"):
-        raise UnsupportedError(f"{type(unet).__name__} is no Stable Diffusion UNet: perturbed attention has no place in it")
-    hooks = [_LayerHooks(layer, perturbation) for layer in select_layers(unet, perturbation.layers)]
-    try:
-        for hook in hooks:
+
+    def __init__(self, unet: nn.Module, perturbation: Perturbation, first_row: Callable[[int], int] = lambda rows: 0) -> None:
+        if not hasattr(unet, "middle_block"):
+            raise UnsupportedError(f"{type(unet).__name__} is no Stable Diffusion UNet: perturbed attention has no place in it")
+        layers = select_layers(unet, perturbation.layers)
+        self._hooks = [_LayerHooks(layer, perturbation, first_row) for layer in layers]
+
+    def attach(self) -> None:
+        """Sets the hooks."""
+        for hook in self._hooks:
             hook.attach()
-        yield
-    finally:
-        for hook in hooks:
+
+    def detach(self) -> None:
+        """Removes the hooks; harmless when there are none."""
+        for hook in self._hooks:
             hook.detach()
-    idle = [hook.layer.name for hook in hooks if not hook.ran]
-    if idle:
-        raise UnsupportedError(
-            f"Attention of {', '.join(idle)} did not run: the UNet is replaced by another implementation (a TensorRT or "
-            "compiled one, say), in which self-attention can't be perturbed. Switch either off"
-        )
+
+    def require_ran(self) -> None:
+        """Raises :class:`UnsupportedError` if a layer did not run since it was attached."""
+        idle = [hook.layer.name for hook in self._hooks if not hook.ran]
+        if idle:
+            raise UnsupportedError(
+                f"Attention of {', '.join(idle)} did not run: the UNet is replaced by another implementation (a TensorRT or "
+                "compiled one, say), in which self-attention can't be perturbed. Switch either off"
+            )
+
+    def __enter__(self) -> PerturbedAttention:
+        self.attach()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        self.detach()
+        if error is None:
+            self.require_ran()
 
 
 class _LayerHooks:
     """The hooks of one layer."""
 
-    def __init__(self, layer: TransformerLayer, perturbation: Perturbation) -> None:
+    def __init__(self, layer: TransformerLayer, perturbation: Perturbation, first_row: Callable[[int], int]) -> None:
         self.layer, self.ran = layer, False
-        self._perturbation = perturbation
+        self._perturbation, self._first_row = perturbation, first_row
+        self._map_shape = (0, 0, 0)
         self._values: Tensor | None = None
         self._handles: list[RemovableHandle] = []
 
     def attach(self) -> None:
         attention, change = self.layer.module.attn1, self._perturbation
         if change.query is not None:
+            self._handles.append(self.layer.spatial.register_forward_pre_hook(self._see_map))
             self._handles.append(attention.to_q.register_forward_hook(self._replace_query))
         if change.identity:
             self._handles.append(attention.to_v.register_forward_hook(self._keep_values))
@@ -68,9 +90,23 @@ class _LayerHooks:
         self._handles.clear()
         self._values = None
 
+    def _see_map(self, module: nn.Module, args: tuple) -> None:
+        rows, _, height, width = args[0].shape
+        self._map_shape = (rows, height, width)
+
     def _replace_query(self, module: nn.Module, args: tuple, output: Tensor) -> Tensor:
+        rows, height, width = self._map_shape
+        if output.shape[:2] != (rows, height * width):
+            raise UnsupportedError(
+                f"Attention of {self.layer.name} sees {output.shape[0]} maps of {output.shape[1]} tokens instead of {rows} "
+                f"of {height}x{width}: HyperTile or token merging acts there. Switch it off, or choose other layers"
+            )
         self.ran = True
-        return self._perturbation.query(output)
+        kept = min(max(self._first_row(rows), 0), rows)
+        if kept == rows:
+            return output
+        changed = self._perturbation.query(output[kept:], (height, width))
+        return torch.cat([output[:kept], changed]) if kept else changed
 
     def _keep_values(self, module: nn.Module, args: tuple, output: Tensor) -> None:
         self._values = output

@@ -48,6 +48,10 @@ class CallRecorder:
             self._module = module
             self._handle = module.register_forward_pre_hook(self._record, with_kwargs=True)
 
+    def rows_before(self) -> int:
+        """Rows of the calls that came before the present one."""
+        return sum(call.rows for call in self._calls[:-1])
+
     def detach(self) -> None:
         """Removes the hook; harmless when there is none."""
         if self._handle is not None:

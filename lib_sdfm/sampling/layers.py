@@ -40,12 +40,20 @@ class LayerRange:
 
 @dataclass(frozen=True)
 class TransformerLayer:
-    """One transformer block of a UNet: its name in this language, and the module."""
+    """One transformer block of a UNet.
+
+    :param section: ``input``, ``middle`` or ``output``
+    :param block: number of the UNet's block
+    :param index: number of the transformer block in it
+    :param module: the transformer block
+    :param spatial: the module around it, which gets the feature map ``(rows, C, H, W)``
+    """
 
     section: str
     block: int
     index: int
     module: nn.Module
+    spatial: nn.Module
 
     @property
     def name(self) -> str:
@@ -95,7 +103,7 @@ def _walk(unet: nn.Module) -> Iterator[TransformerLayer]:
             index = 0
             for module in block.modules():
                 for transformer in getattr(module, "transformer_blocks", ()):
-                    yield TransformerLayer(section, number, index, transformer)
+                    yield TransformerLayer(section, number, index, transformer, module)
                     index += 1
 
 

@@ -1,8 +1,12 @@
 """The techniques of one run and how they compose: the one place where their order is written down.
 
-1. ``guidance_scale``: each technique may change the CFG scale of the call.
-2. ``combine``: the first technique that has one replaces plain CFG.
-3. ``correct``: each technique adds to the result, in the order of registration.
+1. ``main_perturbation`` and ``skip`` change the model's own predictions.
+2. ``perturbation``: the cond rows are predicted once more for each technique that asks for it.
+3. ``guidance_scale``: each technique may change the CFG scale of the call.
+4. ``combine``: the first technique that has one replaces plain CFG.
+5. ``correct``: each technique adds to the result, in the order of registration.
+
+In recipe original a technique that computes CFG itself (PAG, the CFG schedule) leaves no room for step 4.
 """
 
 from __future__ import annotations
@@ -28,14 +32,20 @@ class Plan:
     recipe: str
     techniques: tuple[Technique, ...]
 
-    @property
-    def host_space(self) -> bool:
+    def in_host_space(self, active: tuple[Technique, ...]) -> bool:
         """Whether predictions stay in the sampler's own space (else they are x0 in float32)."""
-        return self.recipe == ORIGINAL
+        return self.recipe == ORIGINAL and not any(_combines(technique) for technique in active)
+
+    def why_inert(self, technique: Technique, hires: bool) -> str | None:
+        """Why a technique does nothing in a pass, or ``None``."""
+        rival = next((t for t in self.techniques if t.replaces_cfg), None)
+        if self.recipe == ORIGINAL and rival is not None and _combines(technique):
+            return f"in recipe original {rival.label} computes CFG itself, as the old extension did"
+        return technique.inert(hires)
 
     def working(self, hires: bool) -> tuple[Technique, ...]:
         """The techniques that do something in a pass."""
-        return tuple(t for t in self.techniques if t.inert(hires) is None)
+        return tuple(t for t in self.techniques if self.why_inert(t, hires) is None)
 
     def active(self, step: Step) -> tuple[Technique, ...]:
         """The techniques that take part in this call."""
@@ -43,8 +53,22 @@ class Plan:
 
     def inert(self) -> list[tuple[Technique, str]]:
         """The techniques that are on and do nothing in either pass, with the reason."""
-        reasons = [(t, t.inert(hires=False)) for t in self.techniques if t.inert(hires=True)]
+        reasons = [(t, self.why_inert(t, hires=False)) for t in self.techniques if self.why_inert(t, hires=True)]
         return [(technique, reason) for technique, reason in reasons if reason]
+
+
+def _combines(technique: Technique) -> bool:
+    return type(technique).combine is not Technique.combine
+
+
+def main_perturbations(active: tuple[Technique, ...], step: Step) -> list[Perturbation]:
+    """The attention changes of the main prediction's uncond rows."""
+    return [change for t in active if (change := t.main_perturbation(step)) is not None]
+
+
+def skip_editors(active: tuple[Technique, ...]) -> tuple[Technique, ...]:
+    """The techniques that edit decoder features."""
+    return tuple(t for t in active if type(t).skip is not Technique.skip)
 
 
 def perturbations(active: tuple[Technique, ...], step: Step) -> dict[str, Perturbation]:

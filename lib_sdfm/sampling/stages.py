@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ..schema.params import Composite
 from .layers import LayerRange
 from .prediction import Prediction
 from .step import Step
@@ -21,15 +22,25 @@ class Perturbation:
     """How self-attention changes in an extra prediction of the cond rows.
 
     :param layers: the transformer blocks whose self-attention changes
-    :param query: replaces the queries: ``(rows, tokens, channels)`` to the same shape
+    :param query: replaces the queries ``(rows, tokens, channels)``, given the height and width of the token map
     :param identity: the attention map becomes the identity, so that attention gives its values V
     :param project: whether ``to_out`` is applied to what attention gives
     """
 
     layers: tuple[LayerRange, ...]
-    query: Callable[[Tensor], Tensor] | None = None
+    query: Callable[[Tensor, tuple[int, int]], Tensor] | None = None
     identity: bool = False
     project: bool = True
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What defaults may depend on.
+
+    :param sdxl: whether the checkpoint is SDXL
+    """
+
+    sdxl: bool = False
 
 
 class Technique:
@@ -38,6 +49,7 @@ class Technique:
     Class attributes are the declaration from which panel, infotext, API and axes are made:
 
     :param name: name in the API and in code
+    :param label: short name for messages
     :param title: what the panel shows
     :param summary: one paragraph for the panel and README
     :param Settings: frozen dataclass of declared settings
@@ -46,10 +58,12 @@ class Technique:
     :param rank: place in the generation parameters, ascending
     :param positions: places in the API's positional list: of the switch, of each setting in the order of declaration,
         and, if a setting follows another, of the switch that makes them count
-    :param passes: extra UNet rows per image and step while it is active
+    :param composites: keys that hold several settings; one of them may be ``active_key``
+    :param replaces_cfg: in recipe original it computes CFG itself, whatever else would have combined it
     """
 
     name: ClassVar[str]
+    label: ClassVar[str]
     title: ClassVar[str]
     summary: ClassVar[str]
     Settings: ClassVar[type]
@@ -57,10 +71,28 @@ class Technique:
     active_axis: ClassVar[str | None] = None
     rank: ClassVar[int]
     positions: ClassVar[tuple[int, ...]]
-    passes: ClassVar[int] = 0
+    composites: ClassVar[tuple[Composite, ...]] = ()
+    replaces_cfg: ClassVar[bool] = False
 
     def __init__(self, settings: object, recipe: str) -> None:
         self.settings, self.recipe = settings, recipe
+
+    @classmethod
+    def check(cls, settings: Any, recipe: str) -> None:
+        """Raises :class:`SettingError` for values that are allowed alone and not together."""
+
+    @classmethod
+    def resolved(cls, settings: Any, model: ModelFacts) -> Any:
+        """Settings with what depends on the model filled in, as they are written and run."""
+        return settings
+
+    def recorded(self) -> bool:
+        """Whether generation parameters mention it."""
+        return True
+
+    def passes(self, hires: bool) -> int:
+        """Extra UNet rows per image and step while it is active."""
+        return 0
 
     def inert(self, hires: bool) -> str | None:
         """Why the technique changes nothing in a pass with its settings, or ``None`` if it does something."""
@@ -71,6 +103,16 @@ class Technique:
 
     def perturbation(self, step: Step) -> Perturbation | None:
         """The attention change of its extra prediction, if it needs one."""
+
+    def main_perturbation(self, step: Step) -> Perturbation | None:
+        """An attention change of the uncond rows in the main prediction itself."""
+
+    def skip(self, h: Tensor, skip: Tensor, base_width: int, step: Step) -> tuple[Tensor, Tensor]:
+        """Edits what enters a decoder block: backbone ``h`` and skip features, each ``(rows, C, H, W)``.
+
+        :param base_width: the UNet's ``model_channels``
+        """
+        return h, skip
 
     def guidance_scale(self, scale: float, step: Step) -> float:
         """The CFG scale of this call, from the one that came in."""

@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 TO_THE_END = 150
 """An interval's end at or beyond this, the slider's maximum, means "to the end" in recipe sdfm."""
+
+
+@dataclass(frozen=True)
+class HostCounters:
+    """What the host counts, of use to recipe original alone.
+
+    :param lagging: step counter that the sampler's callback sets: 0, 0, 1, 2, ... for samplers of first order
+    :param call: denoiser calls of this pass so far
+    :param calls: denoiser calls that the host expects in this pass (twice the steps for samplers of second order)
+    :param run_call: denoiser calls of this batch so far, the first pass included
+    :param pass_steps: steps of this pass as the host says
+    :param job_steps: the steps that the user asked for, of the first pass
+    :param job_cfg_scale: the CFG scale that the user asked for
+    """
+
+    lagging: int = 0
+    call: int = 0
+    calls: int = 1
+    run_call: int = 0
+    pass_steps: int = 1
+    job_steps: int = 1
+    job_cfg_scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -17,8 +39,8 @@ class Step:
     :param sigma: noise level of this call, in k-diffusion's scale
     :param timestep: the model's time of this call, 0 to 999
     :param hires: whether this is the hires pass
-    :param host_index: the host's own lagging counter, 0, 0, 1, 2, ... for samplers of first order (recipe original)
     :param scale_multiplier: what the sampler multiplies the CFG scale with (1/12.5 for A1111's DDIM CFG++)
+    :param host: the host's own counters
     """
 
     index: int
@@ -26,8 +48,18 @@ class Step:
     sigma: float
     timestep: float
     hires: bool = False
-    host_index: int = 0
     scale_multiplier: float = 1.0
+    host: HostCounters = field(default_factory=HostCounters)
+
+    @property
+    def steps(self) -> int:
+        """Number of steps of the pass; where the sampler decides while it runs, what the user asked for."""
+        return self.host.pass_steps if self.total is None else self.total
+
+    @property
+    def fraction(self) -> float:
+        """How far the pass is: 0 at its first step, 1 at its last; 0 if there is only one."""
+        return min(self.index / (self.steps - 1), 1.0) if self.steps > 1 else 0.0
 
 
 @dataclass(frozen=True)
@@ -43,4 +75,4 @@ class Interval:
 
     def contains_lagging(self, step: Step) -> bool:
         """Recipe original: counts as incantations did, whose counter says 0 on the first two calls."""
-        return self.start <= step.host_index <= self.end
+        return self.start <= step.host.lagging <= self.end

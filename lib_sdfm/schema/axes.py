@@ -55,8 +55,9 @@ def apply_axes(schema: Schema, values: Values, axes: Mapping[str, Any]) -> Value
     """``values`` with those of the axes; an axis of a technique's setting turns the technique on unless another
     axis says otherwise."""
     merged = dict(values)
-    for id in axes:
+    for id, value in axes.items():
         field = schema.by_id[id]
         if field.role == "setting":
             merged[f"{field.technique.name}.enabled"] = True
+            schema.name_value(merged, id, value)
     return {**merged, **axes}

@@ -66,7 +66,7 @@ def explain_values(schema: Schema, values: Values) -> dict[str, Any]:
 
 def unet_passes(plan: Plan) -> dict[str, int]:
     """UNet rows per image and step, inside the techniques' windows."""
-    extra = {technique.name: technique.passes for technique in plan.working(hires=False)}
+    extra = {technique.name: technique.passes(hires=False) for technique in plan.working(hires=False)}
     return {"base": BASE_PASSES, **extra, "total": BASE_PASSES + sum(extra.values())}
 
 
@@ -74,5 +74,5 @@ def summary(plan: Plan, settings: Settings) -> str:
     """One line: what is active and what it costs."""
     if not plan.techniques:
         return "off"
-    names = ", ".join(technique.name.upper() for technique in plan.techniques)
+    names = ", ".join(technique.label for technique in plan.techniques)
     return f"{names}: {unet_passes(plan)['total']} UNet passes per step instead of {BASE_PASSES} (recipe {settings.recipe})"

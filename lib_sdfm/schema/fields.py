@@ -70,5 +70,5 @@ def _switch(technique: type[Technique]) -> Param:
 
 
 def _hires_switch(technique: type[Technique]) -> Param:
-    label = f"{technique.name.upper()}: separate values in the hires pass"
+    label = f"{technique.label}: separate values in the hires pass"
     return Param("hires", "boolean", False, label=label, key=label, help="Off: the hires pass uses the same values.")

@@ -16,7 +16,7 @@ from ..errors import SettingError
 from ..sampling.stages import ORIGINAL, SDFM, Technique
 from .fields import RECIPE
 from .originals import unbuilt_features
-from .params import Param, params_of
+from .params import Composite, Param, params_of
 from .settings import Schema, Settings, Values
 
 FORMAT = 1
@@ -63,37 +63,41 @@ def _unquote(value: str) -> str:
 
 def write_infotext(schema: Schema, settings: Settings) -> dict[str, Any]:
     """Our pairs in the order in which they are written; the host prints values with ``str`` and quotes them."""
-    ranked = sorted((t for t in schema.techniques if t.name in settings.techniques), key=lambda t: t.rank)
+    ranked = sorted((t for t in schema.plan(settings).techniques if t.recorded()), key=lambda t: t.rank)
     if not ranked:
         return {}
     pairs: dict[str, Any] = {}
     for technique in ranked:
         pairs[technique.active_key] = True
-        pairs.update(_written(technique, settings, own=False))
+        pairs.update({c.key: c.encode(technique.settings) for c in technique.composites})
+        pairs.update(_written(technique, own=False))
     for technique in ranked:
-        pairs.update(_written(technique, settings, own=True))
+        pairs.update(_written(technique, own=True))
     if settings.recipe != SDFM:
         pairs[RECIPE.key] = settings.recipe
     pairs[FORMAT_KEY] = FORMAT
     return pairs
 
 
-def _written(technique: type[Technique], settings: Settings, own: bool) -> dict[str, Any]:
-    chosen = settings.techniques[technique.name]
-    params = [p for p in params_of(technique.Settings) if p.own is own]
-    return {p.key: p.format(getattr(chosen, p.name)) for p in params if not (own and _omitted(p, chosen))}
+def _written(technique: Technique, own: bool) -> dict[str, Any]:
+    chosen = technique.settings
+    params = [p for p in params_of(technique.Settings) if p.own is own and not _omitted(p, chosen)]
+    return {p.key: p.format(getattr(chosen, p.name)) for p in params}
 
 
 def _omitted(param: Param, chosen: object) -> bool:
+    if param.composite or (param.written_if is not None and not param.written_if(chosen)):
+        return True
     value = getattr(chosen, param.name)
-    return value == param.default or (param.optional and value == getattr(chosen, param.follows))
+    return param.own and (value == param.default or (param.optional and value == getattr(chosen, param.follows)))
 
 
 def our_keys(schema: Schema) -> set[str]:
     """Every key that we write."""
     keys = {FORMAT_KEY, RECIPE.key}
     for technique in schema.techniques:
-        keys |= {technique.active_key, *(p.key for p in params_of(technique.Settings))}
+        keys |= {technique.active_key, *(c.key for c in technique.composites)}
+        keys |= {p.key for p in params_of(technique.Settings) if not p.composite}
     return keys
 
 
@@ -134,28 +138,59 @@ def _read_recipe(pairs: Mapping[str, Any], reading: Reading, default: str) -> st
 
 
 def _read_technique(technique: type[Technique], pairs: Mapping[str, Any], ours: bool, reading: Reading) -> None:
-    switch = Param("enabled", "boolean", False, label=technique.title, key=technique.active_key, help="")
-    on = _read_value(switch, pairs, reading, False)
     params = params_of(technique.Settings)
-    present = [p for p in params if p.key in pairs]
-    reading.used.update(p.key for p in present)
-    if not on:
+    keys = {c.key: None for c in technique.composites} | {_key_in(p, pairs): p for p in params if not p.composite}
+    present = {key: param for key, param in keys.items() if key in pairs}
+    reading.used.update(present)
+    if not _is_on(technique, pairs, reading):
         if present and technique.active_key not in pairs:
-            reading.warnings.append(f"{present[0].key} stands without {technique.active_key} and was left out")
+            reading.warnings.append(f"{next(iter(present))} stands without {technique.active_key} and was left out")
         return
-    reading.values[f"{technique.name}.enabled"] = True
+    values = {"enabled": True}
     for param in params:
         missing = param.default if ours or param.absent is None else param.absent
-        reading.values[f"{technique.name}.{param.name}"] = _read_value(param, pairs, reading, missing)
+        values[param.name] = missing if param.composite else _read_value(param, pairs, reading, missing)
+    for composite in technique.composites:
+        values.update(_read_composite(technique, composite, pairs, reading))
     if any(p.optional for p in params):
-        reading.values[f"{technique.name}.hires"] = any(p.optional for p in present)
+        values["hires"] = any(p is not None and p.optional for p in present.values())
+    reading.values.update({f"{technique.name}.{name}": value for name, value in values.items()})
+
+
+def _is_on(technique: type[Technique], pairs: Mapping[str, Any], reading: Reading) -> bool:
+    """Whether a text switches a technique on: by its switch, or by a key that holds settings and needs no switch."""
+    if any(technique.active_key == composite.key for composite in technique.composites):
+        return technique.active_key in pairs
+    switch = Param("enabled", "boolean", False, label=technique.title, key=technique.active_key, help="")
+    return _read_value(switch, pairs, reading, False)
+
+
+def _key_in(param: Param, pairs: Mapping[str, Any]) -> str:
+    """The name under which a text has a setting: its key, or an older one."""
+    return next((alias for alias in param.aliases if alias in pairs and param.key not in pairs), param.key)
+
+
+def _read_composite(
+    technique: type[Technique], composite: Composite, pairs: Mapping[str, Any], reading: Reading
+) -> dict[str, Any]:
+    """Values of the settings that stand in one text together, none if it is missing or nonsense."""
+    if composite.key not in pairs:
+        return {}
+    declared = {p.name: p for p in params_of(technique.Settings)}
+    try:
+        said = composite.decode(str(pairs[composite.key]))
+        return {name: declared[name].check(value) for name, value in said.items()}
+    except SettingError as error:
+        reading.errors.append(str(error))
+        return {}
 
 
 def _read_value(param: Param, pairs: Mapping[str, Any], reading: Reading, missing: Any) -> Any:
-    if param.key not in pairs:
+    key = _key_in(param, pairs)
+    if key not in pairs:
         return missing
-    reading.used.add(param.key)
-    value = pairs[param.key]
+    reading.used.add(key)
+    value = pairs[key]
     try:
         return param.parse(value) if isinstance(value, str) else param.check(value)
     except SettingError as error:

@@ -6,9 +6,12 @@ old texts are read in one place.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from ..errors import SettingError
 
 FEATURES = (
     ("FreeU Stages", "FreeU"),
@@ -83,10 +86,112 @@ def incantations_pairs(args: Sequence[Any]) -> dict[str, Any]:
 def _zip_layout(layout: Sequence[Pair], args: Sequence[Any]) -> dict[str, Any]:
     pairs = {}
     for place, (key, default) in enumerate(layout):
-        value = args[place] if place < len(args) else None
         if key is not None:
-            pairs[key] = default if value in NOT_GIVEN else value
+            pairs[key] = default if _missing(args, place) else args[place]
     return pairs
+
+
+def _missing(args: Sequence[Any], place: int) -> bool:
+    return place >= len(args) or args[place] is None or args[place] == ""
+
+
+THRESHOLDING: tuple[Pair, ...] = (
+    ("Dynamic thresholding enabled", False),
+    ("Mimic scale", 7.0),
+    ("Threshold percentile", 100.0),
+    ("Mimic mode", "Constant"),
+    ("Mimic scale minimum", 0.0),
+    ("CFG mode", "Constant"),
+    ("CFG scale minimum", 0.0),
+    ("Scheduler value", 4.0),
+    ("Separate Feature Channels", True),
+    ("Scaling Startpoint", "MEAN"),
+    ("Variability Measure", "AD"),
+    ("Interpolate Phi", 1.0),
+)
+"""Arguments of dynamic thresholding; older lists (7, 8) are its beginnings."""
+
+
+def thresholding_pairs(args: Sequence[Any]) -> dict[str, Any]:
+    """The generation parameters of a payload of dynamic thresholding."""
+    pairs = _zip_layout(THRESHOLDING, args)
+    return pairs if pairs["Dynamic thresholding enabled"] is not False else {}
+
+
+FREEU_STAGE = ("backbone_factor", "skip_factor", "backbone_offset", "backbone_width", "skip_cutoff", "skip_high_end_factor")
+FREEU_NEUTRAL = (1.0, 1.0, 0.0, 0.5, 0.0, 1.0)
+FREEU_PANEL = ((1.2, 0.9, 0.0, 0.5, 0.0, 1.0), (1.4, 0.2, 0.0, 0.5, 0.0, 1.0), FREEU_NEUTRAL)
+"""The panel's first preset, SD1.4."""
+FREEU_FIRST_SIZE, FREEU_UNVERSIONED_SIZE = 19, 22
+"""Lengths of the lists of 2023-09-23 (no schedule) and 2023-09-25 (no version)."""
+FREEU_VERSIONS = {"1": "1", "2": "2", "Version 1": "1", "Version 2": "2"}
+
+
+def freeu_pairs(args: Sequence[Any]) -> dict[str, Any]:
+    """The generation parameters of a payload of FreeU, a dictionary or one of the three lists.
+
+    :raises SettingError: if the first argument is neither a dictionary nor true or false
+    """
+    if isinstance(args[0], Mapping):
+        return _freeu_dictionary_pairs(args[0])
+    if not isinstance(args[0], bool):
+        raise SettingError("FreeU: args[0]", args[0], "true, false or a dictionary")
+    if not args[0]:
+        return {}
+    given = len([arg for arg in args if arg is not None and arg != ""])
+    versioned = len(args) > 4 and isinstance(args[4], str) and not _missing(args, 4)
+    if given == FREEU_FIRST_SIZE and not versioned:
+        schedule, version, stages = (0.0, 1.0, 0.0), "1", args[1:]
+    else:
+        unversioned = given == FREEU_UNVERSIONED_SIZE and not versioned
+        schedule = tuple(float(d if _missing(args, i) else args[i]) for i, d in ((1, 0.0), (2, 1.0), (3, 0.0)))
+        version = "1" if unversioned else _freeu_version(args[4] if versioned else "Version 2")
+        stages = args[4 if unversioned else 5 :]
+    size = len(FREEU_STAGE)
+    values = [stages[i] if not _missing(stages, i) else FREEU_PANEL[i // size][i % size] for i in range(3 * size)]
+    infos = [dict(zip(FREEU_STAGE, values[i : i + size])) for i in range(0, 3 * size, size)]
+    return _freeu_written(infos, schedule, version)
+
+
+def _freeu_dictionary_pairs(said: Mapping[str, Any]) -> dict[str, Any]:
+    known = {"enable", "start_ratio", "stop_ratio", "transition_smoothness", "version", "stage_infos"}
+    for name in said:
+        if name not in known:
+            raise SettingError(f"FreeU: {name}", said[name], "one of " + ", ".join(sorted(known)))
+    if not said.get("enable", True):
+        return {}
+    schedule = (said.get("start_ratio", 0.0), said.get("stop_ratio", 1.0), float(said.get("transition_smoothness", 0.0)))
+    infos = said.get("stage_infos", [])
+    if not isinstance(infos, list):
+        raise SettingError("FreeU: stage_infos", infos, "a list of stages")
+    return _freeu_written(_freeu_stages(infos), schedule, _freeu_version(said.get("version", "1")))
+
+
+def _freeu_stages(infos: list[Any]) -> list[Any]:
+    """Stages as dictionaries; numbers in a row are the six fields of a stage each."""
+    stages, place = [], 0
+    while place < len(infos) and len(stages) < len(FREEU_PANEL):
+        if isinstance(infos[place], Mapping):
+            stages.append(dict(infos[place]))
+            place += 1
+        else:
+            stages.append(dict(zip(FREEU_STAGE, infos[place : place + len(FREEU_STAGE)])))
+            place += len(FREEU_STAGE)
+    return stages
+
+
+def _freeu_version(version: Any) -> str:
+    """The original took anything else, the number 2 too, for version 1."""
+    return FREEU_VERSIONS.get(version, "1") if isinstance(version, str) else "1"
+
+
+def _freeu_written(stages: list[Any], schedule: tuple[Any, Any, Any], version: str) -> dict[str, Any]:
+    neutral = dict(zip(FREEU_STAGE, FREEU_NEUTRAL))
+    differing = [{name: value for name, value in stage.items() if neutral.get(name) != value} for stage in stages]
+    while differing and not differing[-1]:
+        differing.pop()
+    texts = {"FreeU Stages": json.dumps(differing), "FreeU Schedule": ", ".join(str(part) for part in schedule)}
+    return {**texts, "FreeU Version": version}
 
 
 @dataclass(frozen=True)
@@ -103,7 +208,11 @@ class OldEntry:
     pairs: Callable[[Sequence[Any]], dict[str, Any]]
 
 
-OLD_ENTRIES = (OldEntry("Incantations", len(INCANTATIONS["V5"]), incantations_pairs),)
+OLD_ENTRIES = (
+    OldEntry("Incantations", len(INCANTATIONS["V5"]), incantations_pairs),
+    OldEntry("FreeU", 5 + 3 * len(FREEU_STAGE), freeu_pairs),
+    OldEntry("Dynamic Thresholding (CFG Scale Fix)", len(THRESHOLDING), thresholding_pairs),
+)
 
 
 def unbuilt_features(pairs: Mapping[str, Any], known: set[str]) -> list[tuple[str, str]]:

@@ -35,6 +35,11 @@ class Param:
     :param absent: value that a missing key has in texts and payloads of the original
     :param recipes: recipes in which the setting may differ from its default
     :param axis: label of the X/Y/Z axis that the original had for it
+    :param aliases: older names of the key, read and never written
+    :param composite: the key stands for several settings together, see :class:`Composite`
+    :param written_if: tells from the technique's settings whether the key says anything (a minimum without its mode
+        doesn't)
+    :param implies: values that other settings of the technique take when this one is named in a dictionary or by an axis
     """
 
     name: str
@@ -54,6 +59,10 @@ class Param:
     absent: Any = None
     recipes: tuple[str, ...] = ("sdfm", "original")
     axis: str | None = None
+    aliases: tuple[str, ...] = ()
+    composite: bool = False
+    written_if: Callable[[Any], bool] | None = None
+    implies: tuple[tuple[str, Any], ...] = ()
 
     @property
     def optional(self) -> bool:
@@ -133,6 +142,20 @@ class Param:
         except ValueError as reason:
             raise SettingError(self.key, value, str(reason)) from None
         return value.strip()
+
+
+@dataclass(frozen=True)
+class Composite:
+    """A key of the generation parameters that holds several settings in one text.
+
+    :param key: the key
+    :param encode: the text, from the technique's settings
+    :param decode: the values by setting name, from the text; raises :class:`SettingError` for nonsense
+    """
+
+    key: str
+    encode: Callable[[Any], str]
+    decode: Callable[[str], dict[str, Any]]
 
 
 def plain(value: float | None) -> float | int | None:

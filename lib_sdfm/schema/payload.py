@@ -73,10 +73,7 @@ def resolve_values(
         if not isinstance(request, Mapping):
             raise SettingError("SDFM: args[0]", request, "a dictionary of settings, or an empty text")
         values = apply_request(schema, values, request)
-    for entry, old_args in old_payloads:
-        if not all(_nothing(arg) for arg in old_args):
-            values = _add_old_payload(schema, values, entry, old_args)
-    return values
+    return _with_old_payloads(schema, values, old_payloads)
 
 
 def _nothing(arg: Any) -> bool:
@@ -84,13 +81,18 @@ def _nothing(arg: Any) -> bool:
     return arg is None or arg == ""
 
 
-def _add_old_payload(schema: Schema, values: Values, entry: OldEntry, args: Sequence[Any]) -> Values:
-    """Values with what an old payload switches on."""
-    reading = read_infotext(schema, entry.pairs(args))
-    problems = [f"{entry.title}: {problem}" for problem in reading.errors + reading.warnings]
+def _with_old_payloads(schema: Schema, values: Values, payloads: Sequence[tuple[OldEntry, Sequence[Any]]]) -> Values:
+    """Values with what old payloads switch on; those of several titles belong together, as the originals did."""
+    said = [(entry, args) for entry, args in payloads if not all(_nothing(arg) for arg in args)]
+    pairs: dict[str, Any] = {}
+    for entry, args in said:
+        pairs.update(entry.pairs(args))
+    reading = read_infotext(schema, pairs)
+    titles = ", ".join(entry.title for entry, _ in said)
+    problems = [f"{titles}: {problem}" for problem in reading.errors + reading.warnings]
     if problems:  # a payload says what it wants: what we lack is an error, not a warning
         raise UserError("; ".join(problems))
     asked = [t.name for t in schema.techniques if reading.values[f"{t.name}.enabled"]]
     if asked and any(values[f"{t.name}.enabled"] for t in schema.techniques):
-        raise SettingError(entry.title, ", ".join(asked), "either this title's arguments or those of SDFM, not both")
+        raise SettingError(titles, ", ".join(asked), "either arguments of the old titles or those of SDFM, not both")
     return reading.values if asked else values

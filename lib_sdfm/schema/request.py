@@ -29,6 +29,14 @@ def apply_request(schema: Schema, values: Mapping[str, Any], request: Mapping[st
     return merged
 
 
+def _check_implied(schema: Schema, technique: type[Technique], name: str, said: Mapping[str, Any]) -> None:
+    """What one setting implies for another can't be contradicted in the same dictionary."""
+    field = schema.by_id.get(f"{technique.name}.{name}")
+    for other, implied in field.param.implies if field is not None else ():
+        if said.get(other, implied) != implied:
+            raise SettingError(f"SDFM: {technique.name}.{other}", said[other], f"only {implied} together with {name}")
+
+
 def _apply_technique(schema: Schema, technique: type[Technique], said: Any, merged: Values) -> None:
     switch = f"{technique.name}.enabled"
     merged[switch] = True
@@ -38,8 +46,9 @@ def _apply_technique(schema: Schema, technique: type[Technique], said: Any, merg
     if not isinstance(said, Mapping):
         raise SettingError(f"SDFM: {technique.name}", said, "a dictionary of its settings, true or false")
     for name, value in said.items():
+        _check_implied(schema, technique, name, said)
         field = schema.by_id.get(f"{technique.name}.{name}")
         if field is None or field.role == "hires":
             known = [f.param.name for f in schema.in_panel_order(technique) if f.role != "hires"]
             raise SettingError(f"SDFM: {technique.name}.{name}", value, "one of " + ", ".join(known))
-        merged[field.id] = value
+        schema.name_value(merged, field.id, value)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import SettingError
 from ..sampling.plan import Plan
-from ..sampling.stages import Technique
+from ..sampling.stages import ModelFacts, Technique
 from .fields import RESERVED, Field, fields_of
 from .params import Param, params_of
 
@@ -57,6 +57,12 @@ class Schema:
         """What stands at each place of the API's positional list."""
         return [field.id if field else RESERVED[place] for place, field in enumerate(self.positional)]
 
+    def name_value(self, values: Values, id: str, value: Any) -> None:
+        """Sets a value that was named in a dictionary or by an axis, with what it implies for others."""
+        field = self.by_id[id]
+        values.update({f"{field.technique.name}.{name}": implied for name, implied in field.param.implies})
+        values[id] = value
+
     def in_panel_order(self, technique: type[Technique]) -> tuple[Field, ...]:
         """The fields of one technique in the order of the panel."""
         return tuple(field for field in self.fields if field.technique is technique)
@@ -93,6 +99,11 @@ class Schema:
                 chosen[technique.name] = self._technique_settings(technique, recipe, values)
         return Settings(recipe, chosen)
 
+    def resolved(self, settings: Settings, model: ModelFacts) -> Settings:
+        """Settings with what depends on the model filled in."""
+        chosen = {t.name: t for t in self.techniques if t.name in settings.techniques}
+        return Settings(settings.recipe, {n: t.resolved(settings.techniques[n], model) for n, t in chosen.items()})
+
     def plan(self, settings: Settings) -> Plan:
         """The plan that these settings mean."""
         active = [t for t in self.techniques if t.name in settings.techniques]
@@ -102,7 +113,9 @@ class Schema:
         checked = {p.name: p.check(values[f"{technique.name}.{p.name}"]) for p in params_of(technique.Settings)}
         for param in params_of(technique.Settings):
             _check_recipe(param, checked[param.name], recipe)
-        return technique.Settings(**checked)
+        settings = technique.Settings(**checked)
+        technique.check(settings, recipe)
+        return settings
 
     def _drop_unused_hires(self, values: Values, technique: type[Technique]) -> None:
         """Sets the values of the hires pass to ``None`` where their switch is off."""

@@ -76,7 +76,7 @@ class PagSettings:
 class Pag(Technique):
     """``D += scale * (cond - perturbed)``: the perturbed prediction has the identity as its self-attention map."""
 
-    name = "pag"
+    name, label = "pag", "PAG"
     title = "Perturbed-attention guidance (PAG)"
     summary = (
         "Predicts a second time with self-attention switched off in the middle of the UNet, which ruins the composition, and "
@@ -87,7 +87,10 @@ class Pag(Technique):
     active_axis = "[PAG] Active"
     rank = 40
     positions = tuple(range(3, 17))
-    passes = 1
+    replaces_cfg = True
+
+    def passes(self, hires: bool) -> int:
+        return 1
 
     def inert(self, hires: bool) -> str | None:
         return "its scale is 0" if self._value("scale", hires) == 0 else None

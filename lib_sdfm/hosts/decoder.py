@@ -1,0 +1,59 @@
+"""Edits of what enters the decoder blocks of an LDM or SGM UNet, by hooks on the blocks.
+
+The UNet calls each output block with backbone and skip features already concatenated; the skip's width tells them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from ..errors import UnsupportedError
+
+Edit = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
+"""From backbone features, skip features and the UNet's base width to the edited features."""
+
+
+class EditedSkips:
+    """Decoder features of a UNet, edited from :meth:`attach` to :meth:`detach`.
+
+    :raises UnsupportedError: if the model has no such blocks
+    """
+
+    def __init__(self, unet: nn.Module, edit: Edit) -> None:
+        if not hasattr(unet, "output_blocks"):
+            raise UnsupportedError(f"{type(unet).__name__} is no Stable Diffusion UNet: FreeU has no place in it")
+        self._unet, self._edit = unet, edit
+        self._handles: list[RemovableHandle] = []
+
+    def attach(self) -> None:
+        """Sets the hooks."""
+        for block, width in zip(self._unet.output_blocks, skip_widths(self._unet)):
+            self._handles.append(block.register_forward_pre_hook(self._hook(width)))
+
+    def detach(self) -> None:
+        """Removes the hooks; harmless when there are none."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def _hook(self, skip_width: int) -> Callable[[nn.Module, tuple], tuple]:
+        def edit_input(module: nn.Module, args: tuple) -> tuple:
+            joined = args[0]
+            width = joined.shape[1] - skip_width
+            h, skip = self._edit(joined[:, :width], joined[:, width:], self._unet.model_channels)
+            return (torch.cat([h, skip], dim=1), *args[1:])
+
+        return edit_input
+
+
+def skip_widths(unet: nn.Module) -> list[int]:
+    """Channels of the skip features that each decoder block gets, in the order in which they run."""
+    return [_channels_out(block) for block in reversed(unet.input_blocks)]
+
+
+def _channels_out(block: nn.Module) -> int:
+    return next(layer.out_channels for layer in reversed(list(block)) if hasattr(layer, "out_channels"))

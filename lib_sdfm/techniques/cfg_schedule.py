@@ -1,0 +1,89 @@
+"""CFG scale by a schedule and within an interval of noise levels, arXiv 2404.07724 and 2404.13040."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ..ops.schedules import CONSTANT, INTERVAL, SCHEDULES, edm_noise_level, nearest_edm_noise_level
+from ..sampling.stages import ORIGINAL, Technique
+from ..sampling.step import Step
+from ..schema.params import choice, number
+
+NO_UPPER_END = 100.0
+PAPER_INTERVAL = (0.28, 5.42)
+ORIGINAL_STEP_INTERVAL = (0.25, 5.42)
+
+
+@dataclass(frozen=True)
+class CfgScheduleSettings:
+    """Settings of :class:`CfgSchedule`."""
+
+    schedule: str = choice(
+        CONSTANT, tuple(SCHEDULES), label="CFG schedule type", key="CFG Interval Schedule", axis="[PAG] CFG Schedule Type",
+        help="How the CFG scale changes over the run. Interval: constant between the paper's noise levels, 0.28 and 5.42.",
+    )  # fmt: skip
+    low: float = number(
+        0.0, 0, 100, step=0.01, label="CFG noise interval low", key="CFG Interval Low", axis="[PAG] CFG Noise Interval Low",
+        help="Below this noise level (sigma) CFG is 1.",
+    )  # fmt: skip
+    high: float = number(
+        100.0, 0, 100, step=0.01, label="CFG noise interval high", key="CFG Interval High",
+        axis="[PAG] CFG Noise Interval High", help="Above this noise level (sigma) CFG is 1. 100: no upper end.",
+    )  # fmt: skip
+
+
+class CfgSchedule(Technique):
+    """The CFG scale of a step; 1 outside of the interval."""
+
+    name, label = "cfg_schedule", "CFG schedule"
+    title = "CFG schedule and interval"
+    summary = (
+        "Lets the CFG scale rise or fall over the run, and limits it to a range of noise levels: high CFG only where it "
+        "helps (SDXL: CFG 15, interval 0.28 to 5.42)."
+    )
+    Settings = CfgScheduleSettings
+    active_key = "CFG Interval Enable"
+    active_axis = "[PAG] Enable CFG Scheduler"
+    rank = 50
+    positions = tuple(range(28, 32))
+    replaces_cfg = True
+
+    def inert(self, hires: bool) -> str | None:
+        if self.recipe == ORIGINAL or self.settings.schedule != CONSTANT:
+            return None
+        everything = self.settings.low == 0 and self.settings.high == NO_UPPER_END
+        return "a constant schedule without an interval is plain CFG" if everything else None
+
+    def active(self, step: Step) -> bool:
+        return True
+
+    def guidance_scale(self, scale: float, step: Step) -> float:
+        if self.recipe == ORIGINAL:
+            return self._original_scale(step)
+        low, high = self._interval()
+        if not low <= step.sigma <= high:
+            return step.scale_multiplier
+        plain = scale / step.scale_multiplier  # schedules clamp to CFG scales, not to what a sampler makes of them
+        return SCHEDULES[self.settings.schedule](plain, step.index / max(step.steps, 1)) * step.scale_multiplier
+
+    def _interval(self) -> tuple[float, float]:
+        low, high = sorted((self.settings.low, self.settings.high))
+        high = math.inf if high == NO_UPPER_END else high
+        if self.settings.schedule == INTERVAL:
+            low, high = max(low, PAPER_INTERVAL[0]), min(high, PAPER_INTERVAL[1])
+        return low, high
+
+    def _original_scale(self, step: Step) -> float:
+        """incantations' scale: by a formula's noise levels, whatever the sampler multiplied CFG with, and without the
+        interval where the schedule is constant."""
+        place, steps, scale = step.host.lagging, step.host.job_steps, step.host.job_cfg_scale
+        if self.settings.schedule == CONSTANT:
+            return scale
+        ends = sorted(nearest_edm_noise_level(end, steps) for end in (self.settings.low, self.settings.high))
+        if not ends[0] <= edm_noise_level(place, steps) <= ends[1]:
+            return 1.0
+        if self.settings.schedule == INTERVAL:
+            first, last = ORIGINAL_STEP_INTERVAL
+            return scale if first <= place <= last else 1.0
+        return SCHEDULES[self.settings.schedule](scale, place / steps)

@@ -1,0 +1,128 @@
+"""Dynamic thresholding (mimic scale), after mcmonkey's extension and Saharia et al. (arXiv 2205.11487, section 2.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..ops.thresholding import AD, CONSTANT, CURVES, CURVES_WITH_VALUE, MEAN, STD, ZERO, mimic, scheduled_scale
+from ..sampling.prediction import Prediction
+from ..sampling.stages import ORIGINAL, Technique
+from ..sampling.step import Step
+from ..schema.params import boolean, choice, number
+
+MODES = tuple(CURVES)
+
+
+def _mimic_varies(settings: DynamicThresholdingSettings) -> bool:
+    return settings.mimic_mode != CONSTANT
+
+
+def _cfg_varies(settings: DynamicThresholdingSettings) -> bool:
+    return settings.cfg_mode != CONSTANT
+
+
+def _value_counts(settings: DynamicThresholdingSettings) -> bool:
+    return settings.mimic_mode in CURVES_WITH_VALUE or settings.cfg_mode in CURVES_WITH_VALUE
+
+
+@dataclass(frozen=True)
+class DynamicThresholdingSettings:
+    """Settings of :class:`DynamicThresholding`."""
+
+    mimic_scale: float = number(
+        7.0, 0, 100, slider_maximum=30, step=0.5, label="Mimic scale", key="Mimic scale", axis="[DynThres] Mimic Scale",
+        help="The CFG scale whose contrast the picture gets, while the real CFG scale decides what is in it.",
+    )  # fmt: skip
+    separate_channels: bool = boolean(
+        True, label="Separate feature channels", key="Separate Feature Channels", axis="[DynThres] Separate Feature Channels",
+        help="Each channel of the latent gets its own range. Off: one range per image (recipe original: for the whole batch).",
+    )  # fmt: skip
+    startpoint: str = choice(
+        MEAN, (MEAN, ZERO), label="Scaling startpoint", key="Scaling Startpoint", axis="[DynThres] Scaling Startpoint",
+        help="Scales about the mean of each channel, or about zero.",
+    )  # fmt: skip
+    measure: str = choice(
+        AD, (AD, STD), label="Variability measure", key="Variability Measure", axis="[DynThres] Variability Measure",
+        help="AD: largest absolute deviation from the mean. STD: standard deviation.",
+    )  # fmt: skip
+    phi: float = number(
+        1.0, 0, 1, step=0.01, label="Interpolate phi", key="Interpolate Phi", axis="[DynThres] Interpolate Phi",
+        help="Share of the thresholded result; the rest is plain CFG.",
+    )  # fmt: skip
+    percentile: float = number(
+        100.0, 0, 100, step=0.05, label="Threshold percentile", key="Threshold percentile",
+        axis="[DynThres] Threshold Percentile",
+        help="Percentile of the deviations that counts as the range; values beyond it are clamped (AD). 90 to 100 is usual.",
+    )  # fmt: skip
+    mimic_mode: str = choice(
+        CONSTANT, MODES, label="Mimic mode", key="Mimic mode", axis="[DynThres] Mimic Scheduler", written_if=_mimic_varies,
+        help="How the mimic scale changes over the run.",
+    )  # fmt: skip
+    mimic_minimum: float = number(
+        0.0, 0, 100, slider_maximum=30, step=0.5, label="Mimic scale minimum", key="Mimic scale minimum",
+        axis="[DynThres] Mimic minimum", written_if=_mimic_varies, help="Smallest mimic scale of its schedule.",
+    )  # fmt: skip
+    cfg_mode: str = choice(
+        CONSTANT, MODES, label="CFG mode", key="CFG mode", axis="[DynThres] CFG Scheduler", written_if=_cfg_varies,
+        help="How the CFG scale changes over the run.",
+    )  # fmt: skip
+    cfg_minimum: float = number(
+        0.0, 0, 100, slider_maximum=30, step=0.5, label="CFG scale minimum", key="CFG scale minimum",
+        axis="[DynThres] CFG minimum", written_if=_cfg_varies, help="Smallest CFG scale of its schedule.",
+    )  # fmt: skip
+    value: float = number(
+        4.0, 0, 100, slider_maximum=40, step=0.5, label="Scheduler value", key="Scheduler value",
+        axis="[DynThres] Scheduler value", aliases=("Power scheduler value",), written_if=_value_counts,
+        help="Exponent of the Power modes, number of repetitions of Repeating and Sawtooth.",
+    )  # fmt: skip
+
+
+class DynamicThresholding(Technique):
+    """CFG with the range of a smaller CFG scale. PAG and SEG are added afterwards (recipe sdfm)."""
+
+    name, label = "dynamic_thresholding", "Dynamic thresholding"
+    title = "Dynamic thresholding (mimic scale)"
+    summary = (
+        "Keeps the contrast of a low CFG scale while a high one decides about content: high CFG without burnt colours. "
+        "Works with every sampler."
+    )
+    Settings = DynamicThresholdingSettings
+    active_key = "Dynamic thresholding enabled"
+    rank = 20
+    positions = tuple(range(32, 44))
+
+    def inert(self, hires: bool) -> str | None:
+        return "with phi 0 the result is plain CFG" if self.settings.phi == 0 and not _cfg_varies(self.settings) else None
+
+    def active(self, step: Step) -> bool:
+        return True
+
+    def combine(self, prediction: Prediction, step: Step) -> Tensor:
+        chosen, time = self.settings, self._time(step)
+        # the mimic scale is a CFG scale: what the sampler multiplies that with counts for both
+        mimic_scale = scheduled_scale(chosen.mimic_scale, chosen.mimic_minimum, chosen.mimic_mode, chosen.value, time)
+        cfg_scale = scheduled_scale(prediction.cfg_scale, chosen.cfg_minimum, chosen.cfg_mode, chosen.value, time)
+        relative = prediction.sum_per_image(prediction.weighted(prediction.cond - prediction.uncond[prediction.images]))
+        result = mimic(
+            prediction.uncond, relative, cfg_scale, mimic_scale * step.scale_multiplier, startpoint=chosen.startpoint,
+            measure=chosen.measure, quantile=chosen.percentile / 100, dims=self._dims(),
+        )  # fmt: skip
+        return blend(prediction.uncond + relative * cfg_scale, result, chosen.phi)
+
+    def _time(self, step: Step) -> float:
+        """Recipe original counts denoiser calls, of which samplers of second order make two per step."""
+        if self.recipe != ORIGINAL:
+            return step.fraction
+        return step.host.call / (step.host.calls - 1) if step.host.calls > 1 else 0.0
+
+    def _dims(self) -> tuple[int, ...]:
+        if self.settings.separate_channels:
+            return (2, 3)
+        return (0, 1, 2, 3) if self.recipe == ORIGINAL else (1, 2, 3)
+
+
+def blend(plain: Tensor, thresholded: Tensor, share: float) -> Tensor:
+    """``share`` of the second, the rest of the first; exactly the second at 1."""
+    return thresholded if share == 1.0 else thresholded * share + plain * (1.0 - share)

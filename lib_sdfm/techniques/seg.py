@@ -1,0 +1,127 @@
+"""Smoothed energy guidance, arXiv 2408.00760."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..ops.blur import blur_tokens, kernel_size, mean_tokens
+from ..ops.guidance import perturbed_term
+from ..sampling.layers import parse_layers
+from ..sampling.prediction import Prediction
+from ..sampling.stages import ORIGINAL, SDFM, Perturbation, Technique
+from ..sampling.step import Interval, Step
+from ..schema.params import integer, number, text
+
+INFINITE_ABOVE = 10.5
+OURS = {"own": True, "recipes": (SDFM,)}
+
+
+@dataclass(frozen=True)
+class SegSettings:
+    """Settings of :class:`Seg`."""
+
+    blur: float = number(
+        11.0, 0, 100, slider_maximum=11, step=0.5, label="SEG blur", key="SEG Blur Sigma", axis="[SEG] SEG Blur Sigma",
+        help="How far attention's queries are blurred: by 2 to this power tokens. Above 10.5: infinitely.",
+    )  # fmt: skip
+    start_step: int = integer(
+        0, 0, slider_maximum=150, label="SEG start step", key="SEG Start Step", axis="[SEG] SEG Start Step",
+        help="First step with SEG, counted from 0.",
+    )  # fmt: skip
+    end_step: int = integer(
+        150, 0, slider_maximum=150, label="SEG end step", key="SEG End Step", axis="[SEG] SEG End Step",
+        help="Last step with SEG, inclusive. 150 or more: to the end.",
+    )  # fmt: skip
+    scale: float = number(
+        3.0, 0, 100, slider_maximum=20, step=0.5, label="SEG scale", key="SEG Scale", **OURS,
+        help="Strength of the prediction with blurred attention. 0 is off. Recipe original has none: its strength is CFG's.",
+    )  # fmt: skip
+    layers: str = text(
+        "middle", parse_layers, label="SEG layers", key="SEG Layers", **OURS,
+        help="Transformer blocks whose self-attention is blurred, written as for PAG. Recipe original: always middle.",
+    )  # fmt: skip
+    hires_blur: float | None = number(
+        None, 0, 100, slider_maximum=11, step=0.5, label="SEG blur, hires pass", key="SEG Hires Blur Sigma", own=True,
+        follows="blur", help="Blur of the hires pass.",
+    )  # fmt: skip
+    hires_start_step: int | None = integer(
+        None, 0, slider_maximum=150, label="SEG start step, hires pass", key="SEG Hires Start Step", own=True,
+        follows="start_step", help="First step of the hires pass with SEG, counted from 0.",
+    )  # fmt: skip
+    hires_end_step: int | None = integer(
+        None, 0, slider_maximum=150, label="SEG end step, hires pass", key="SEG Hires End Step", own=True,
+        follows="end_step", help="Last step of the hires pass with SEG, inclusive. 150 or more: to the end.",
+    )  # fmt: skip
+    hires_scale: float | None = number(
+        None, 0, 100, slider_maximum=20, step=0.5, label="SEG scale, hires pass", key="SEG Hires Scale",
+        follows="scale", help="Scale of the hires pass.", **OURS,
+    )  # fmt: skip
+
+
+class Seg(Technique):
+    """``D += scale * (cond - blurred)``; in recipe original the uncond rows themselves are predicted with the blur."""
+
+    name, label = "seg", "SEG"
+    title = "Smoothed energy guidance (SEG)"
+    summary = (
+        "Predicts a second time with self-attention blurred in the middle of the UNet and steers away from that: like PAG, "
+        "gentler. Recipe original blurs the prediction without prompt instead, at no cost, and needs CFG above 1."
+    )
+    Settings = SegSettings
+    active_key = "SEG Active"
+    active_axis = "[SEG] Active"
+    rank = 30
+    positions = tuple(range(17, 28))
+
+    def recorded(self) -> bool:
+        return self.recipe == SDFM or self.settings.blur > 0
+
+    def passes(self, hires: bool) -> int:
+        return 0 if self.recipe == ORIGINAL else 1
+
+    def inert(self, hires: bool) -> str | None:
+        if self.recipe == ORIGINAL:
+            return "a blur of 0 switched it off in the old extension" if self._value("blur", hires) == 0 else None
+        return "its scale is 0" if self._value("scale", hires) == 0 else None
+
+    def active(self, step: Step) -> bool:
+        interval = Interval(self._value("start_step", step.hires), self._value("end_step", step.hires))
+        return interval.contains_lagging(step) if self.recipe == ORIGINAL else interval.contains(step)
+
+    def perturbation(self, step: Step) -> Perturbation | None:
+        if self.recipe == ORIGINAL:
+            return None
+        return Perturbation(parse_layers(self.settings.layers), query=self._blur(step, square_kernel=False))
+
+    def main_perturbation(self, step: Step) -> Perturbation | None:
+        if self.recipe != ORIGINAL:
+            return None
+        return Perturbation(parse_layers("middle"), query=self._blur(step, square_kernel=True))
+
+    def correct(self, denoised: Tensor, prediction: Prediction, step: Step) -> Tensor:
+        if self.name not in prediction.perturbed:
+            return denoised
+        scale = self._value("scale", step.hires) * step.scale_multiplier
+        term = perturbed_term(prediction.cond, prediction.perturbed[self.name], scale)
+        return denoised + prediction.sum_per_image(prediction.weighted(term))
+
+    def _blur(self, step: Step, square_kernel: bool) -> Callable[[Tensor, tuple[int, int]], Tensor]:
+        exponent = self._value("blur", step.hires)
+
+        def blurred(queries: Tensor, grid: tuple[int, int]) -> Tensor:
+            if exponent > INFINITE_ABOVE:
+                return mean_tokens(queries)
+            sigma = 2.0**exponent
+            height, width = grid
+            across = kernel_size(sigma, width)  # the old extension cut one kernel for both axes to the width
+            down = across if square_kernel else kernel_size(sigma, height)
+            return blur_tokens(queries, grid, sigma, (down, across))
+
+        return blurred
+
+    def _value(self, name: str, hires: bool) -> float:
+        value = getattr(self.settings, f"hires_{name}") if hires else None
+        return getattr(self.settings, name) if value is None else value
