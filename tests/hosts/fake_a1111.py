@@ -1,0 +1,408 @@
+"""A small stand-in for the sampling of AUTOMATIC1111 1.10, written from what that WebUI was observed to do.
+
+Real are the UNet class and k-diffusion's samplers and denoiser; ours are the timestep samplers, as far as the order of
+their calls goes. A job goes through :meth:`Host.run`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import k_diffusion.external
+import k_diffusion.sampling as k
+import torch
+from torch import Tensor, nn
+
+from tests.support import CONTEXT, DEPTH, noise_of, stable_diffusion_alphas
+
+Conds = list[list[tuple[Tensor, float]]]
+"""Per image its prompts: conditioning ``(tokens, channels)`` and weight; several where AND joins them."""
+
+
+class Interrupted(BaseException):
+    """The user's interrupt; no ``Exception``, as in A1111."""
+
+
+class SdModel(nn.Module):
+    """The loaded checkpoint: ``apply_model`` and the noise table."""
+
+    def __init__(self, unet: nn.Module) -> None:
+        super().__init__()
+        self.model = nn.Module()
+        self.model.diffusion_model = unet
+        self.is_sdxl = False
+        self.alphas_cumprod = stable_diffusion_alphas()
+        self.calls: list[int] = []  # rows of each call
+        self.before_call: Callable[[int], None] = lambda number: None
+
+    def apply_model(self, x: Tensor, timesteps: Tensor, cond: dict[str, list[Tensor]]) -> Tensor:
+        self.before_call(len(self.calls))
+        self.calls.append(len(x))
+        (context,) = cond["c_crossattn"]
+        return self.model.diffusion_model(x, timesteps, context=[context] * DEPTH)
+
+
+class TimestepDenoiser(nn.Module):
+    """What timestep samplers call: the noise prediction as it is. Has no ``sigmas``, by which it is told apart."""
+
+    def __init__(self, sd_model: SdModel) -> None:
+        super().__init__()
+        self.inner_model = sd_model
+
+    def forward(self, x: Tensor, timesteps: Tensor, **kwargs: Any) -> Tensor:
+        return self.inner_model.apply_model(x, timesteps, **kwargs)
+
+
+class CFGDenoiser(nn.Module):
+    """Classifier-free guidance around the model, for one sampler."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        super().__init__()
+        self.model_wrap = None
+        self.sampler, self.host = sampler, sampler.host
+        self.p: Any = None
+        self.step, self.steps, self.total_steps = 0, None, None
+        self.cond_scale_miltiplier = 1.0
+        self.need_last_noise_uncond = False
+        self.last_noise_uncond: Tensor | None = None
+        if sampler.in_timesteps:
+            self.alphas = self.host.sd_model.alphas_cumprod
+
+    @property
+    def inner_model(self) -> nn.Module:
+        if self.model_wrap is None:
+            make = TimestepDenoiser if self.sampler.in_timesteps else k_diffusion.external.CompVisDenoiser
+            self.model_wrap = make(self.host.sd_model)
+        return self.model_wrap
+
+    def combine_denoised(self, x_out: Tensor, conds_list: list, uncond: Tensor, cond_scale: float) -> Tensor:
+        unconds = x_out[-uncond.shape[0] :]
+        result = unconds.clone()
+        for image, conds in enumerate(conds_list):
+            for row, weight in conds:
+                result[image] += (x_out[row] - unconds[image]) * (weight * cond_scale)
+        return result
+
+    def forward(
+        self, x: Tensor, sigma: Tensor, cond: Conds, uncond: Tensor, cond_scale: float, s_min_uncond: float, image_cond: Tensor
+    ) -> Tensor:
+        host, batch = self.host, len(x)
+        host.raise_if_interrupted()
+        if host.refiner is not None and self.step == host.refiner[0]:
+            host.sd_model, self.model_wrap = host.refiner[1], None
+        conds_list, text = rows_of(cond)
+        image_of_row = [image for image, conds in enumerate(conds_list) for _ in conds] + list(range(batch))
+        params = SimpleNamespace(
+            x=x[image_of_row], image_cond=image_cond[image_of_row], sigma=sigma[image_of_row], sampling_step=host.sampling_step,
+            total_sampling_steps=host.sampling_steps, text_cond=text, text_uncond=uncond, denoiser=self,
+        )  # fmt: skip
+        host.call(host.on_cfg_denoiser, params)
+        skip_uncond = bool(self.step % 2 and s_min_uncond > 0 and sigma[0] < s_min_uncond)
+        x_out = self._predict(params, skip_uncond, batch)
+        first_rows = [conds[0][0] for conds in conds_list]
+        if skip_uncond:
+            x_out = torch.cat([x_out, x_out[first_rows]])
+        if self.need_last_noise_uncond:
+            self.last_noise_uncond = x_out[-batch:].clone()
+        scale = 1.0 if skip_uncond else cond_scale * self.cond_scale_miltiplier
+        denoised = self.combine_denoised(x_out, conds_list, uncond, scale)
+        self.sampler.last_latent = x_out[first_rows]
+        self.step += 1
+        return denoised
+
+    def _predict(self, params: Any, skip_uncond: bool, batch: int) -> Tensor:
+        """The model's answer for all rows, in the portions that the host makes."""
+        x, sigma, image_cond = params.x, params.sigma, params.image_cond
+        if skip_uncond:  # the image conditioning stays whole
+            x, sigma = x[:-batch], sigma[:-batch]
+        same_length = params.text_cond.shape[1] == params.text_uncond.shape[1]
+        together = self.host.batch_cond_uncond
+        if skip_uncond or same_length:
+            text = params.text_cond if skip_uncond else torch.cat([params.text_cond, params.text_uncond])
+            if together:
+                return self._call(x, sigma, text, image_cond)
+            cuts = [slice(i, i + batch) for i in range(0, len(x), batch)]
+            return torch.cat([self._call(x[cut], sigma[cut], text[cut], image_cond[cut]) for cut in cuts])
+        portion, rows = batch * 2 if together else batch, len(params.text_cond)
+        cuts = [slice(i, min(i + portion, rows)) for i in range(0, rows, portion)]
+        outputs = [self._call(x[cut], sigma[cut], params.text_cond[cut], image_cond[cut]) for cut in cuts]
+        return torch.cat([*outputs, self._call(x[-batch:], sigma[-batch:], params.text_uncond, image_cond[-batch:])])
+
+    def _call(self, x: Tensor, sigma: Tensor, text: Tensor, image_cond: Tensor) -> Tensor:
+        return self.inner_model(x, sigma, cond={"c_crossattn": [text], "c_concat": [image_cond]})
+
+
+def rows_of(cond: Conds) -> tuple[list[list[tuple[int, float]]], Tensor]:
+    """The host's form of conditioning: (row, weight) per image, and the rows stacked image by image."""
+    conds_list: list[list[tuple[int, float]]] = []
+    texts: list[Tensor] = []
+    for prompts in cond:
+        conds_list.append([(len(texts) + i, weight) for i, (_, weight) in enumerate(prompts)])
+        texts += [text for text, _ in prompts]
+    return conds_list, torch.stack(texts)
+
+
+class Sampler:
+    """One sampler of either kind, with its denoiser."""
+
+    def __init__(self, host: Host, name: str) -> None:
+        self.host = host
+        self.func, options = SAMPLERS[name]
+        calls_per_step = 2 if options.get("second_order") else 1
+        self.config = SimpleNamespace(name=name, options=options, total_steps=lambda steps: steps * calls_per_step)
+        self.in_timesteps = "timesteps" in inspect.signature(self.func).parameters
+        self.model_wrap_cfg = CFGDenoiser(self)
+        self.model_wrap = self.model_wrap_cfg.inner_model
+        self.last_latent: Tensor | None = None
+        self.sampler_extra_args: dict[str, Any] | None = None
+        host.samplers.append(self)
+
+    def get_sigmas(self, steps: int) -> Tensor:
+        discard = self.config.options.get("discard_next_to_last_sigma", False)
+        sigmas = k.get_sigmas_karras(steps + discard, float(self.model_wrap.sigmas[0]), float(self.model_wrap.sigmas[-1]))
+        return torch.cat([sigmas[:-2], sigmas[-1:]]) if discard else sigmas
+
+    def get_timesteps(self, steps: int) -> Tensor:
+        return torch.clip(torch.arange(0, 1000, 1000 // steps) + 1, 0, 999)
+
+    def sample(self, p: Processing, x: Tensor) -> Tensor:
+        if self.in_timesteps:
+            return self._launch(p, x, timesteps=self.get_timesteps(p.steps))
+        sigmas = self.get_sigmas(p.steps)
+        return self._launch(p, x * sigmas[0], sigmas=sigmas)
+
+    def sample_img2img(self, p: Processing, x: Tensor, noise: Tensor) -> Tensor:
+        kept = max(int(p.steps * p.denoising_strength), 1)
+        if self.in_timesteps:
+            timesteps = self.get_timesteps(p.steps)[: kept + 1]
+            alpha = self.model_wrap_cfg.alphas[timesteps[-1]]
+            return self._launch(p, x * alpha**0.5 + noise * (1 - alpha) ** 0.5, timesteps=timesteps)
+        sigmas = self.get_sigmas(p.steps)[-kept - 1 :]
+        return self._launch(p, x + noise * sigmas[0], sigmas=sigmas)
+
+    def _launch(self, p: Processing, x: Tensor, **schedule: Tensor) -> Tensor:
+        denoiser = self.model_wrap_cfg
+        denoiser.p, denoiser.step, denoiser.steps = p, 0, p.steps
+        denoiser.total_steps = self.config.total_steps(p.steps)
+        self.sampler_extra_args = {
+            "cond": p.c, "uncond": p.uc, "cond_scale": p.cfg_scale, "s_min_uncond": p.s_min_uncond,
+            "image_cond": x.new_zeros(len(x), 5, 1, 1),
+        }  # fmt: skip
+        self.host.sampling_step, self.host.sampling_steps = 0, p.steps
+        wanted = inspect.signature(self.func).parameters
+        offered = {**schedule, "n": p.steps, "noise_sampler": p.noise_sampler(x)}
+        if not self.in_timesteps:
+            offered.update(sigma_min=float(self.model_wrap.sigmas[0]), sigma_max=float(self.model_wrap.sigmas[-1]))
+        given = {name: value for name, value in offered.items() if name in wanted}
+        self.last_latent = x
+        try:
+            return self.func(
+                denoiser, x, extra_args=self.sampler_extra_args, disable=True, callback=self.callback_state, **given
+            )
+        except Interrupted:
+            return self.last_latent
+
+    def callback_state(self, info: dict[str, Any]) -> None:
+        self.host.callbacks.append(info["i"])
+        self.host.sampling_step = info["i"]
+
+
+def _ddim_step(x: Tensor, eps: Tensor, renoise: Tensor, alpha: Tensor, alpha_next: Tensor) -> Tensor:
+    denoised = (x - (1 - alpha) ** 0.5 * eps) / alpha**0.5
+    return alpha_next**0.5 * denoised + (1 - alpha_next) ** 0.5 * renoise
+
+
+def sample_ddim(model: Any, x: Tensor, timesteps: Tensor, extra_args: dict, callback: Callable, disable: bool) -> Tensor:
+    alphas = model.inner_model.inner_model.alphas_cumprod
+    ones = x.new_ones(len(x))
+    for i, index in enumerate(range(len(timesteps) - 1, 0, -1)):
+        eps = model(x, timesteps[index].item() * ones, **extra_args)
+        renoise = model.last_noise_uncond if model.need_last_noise_uncond else eps
+        x = _ddim_step(x, eps, renoise, alphas[timesteps[index]], alphas[timesteps[index - 1]])
+        callback({"i": i})
+    return x
+
+
+def sample_ddim_cfgpp(model: Any, x: Tensor, timesteps: Tensor, extra_args: dict, callback: Callable, disable: bool) -> Tensor:
+    model.cond_scale_miltiplier, model.need_last_noise_uncond = 1 / 12.5, True
+    return sample_ddim(model, x, timesteps, extra_args, callback, disable)
+
+
+def sample_plms(model: Any, x: Tensor, timesteps: Tensor, extra_args: dict, callback: Callable, disable: bool) -> Tensor:
+    """Two calls in the first step, then one; the callback ends each step."""
+    alphas = model.inner_model.inner_model.alphas_cumprod
+    ones, before = x.new_ones(len(x)), None
+    for i, index in enumerate(range(len(timesteps) - 1, 0, -1)):
+        now, later = timesteps[index], timesteps[index - 1]
+        eps = model(x, now.item() * ones, **extra_args)
+        if before is None:
+            ahead = _ddim_step(x, eps, eps, alphas[now], alphas[later])
+            mixed = (eps + model(ahead, later.item() * ones, **extra_args)) / 2
+        else:
+            mixed = (3 * eps - before) / 2
+        x, before = _ddim_step(x, mixed, mixed, alphas[now], alphas[later]), eps
+        callback({"i": i})
+    return x
+
+
+def sample_unipc(model: Any, x: Tensor, timesteps: Tensor, extra_args: dict, callback: Callable, disable: bool) -> Tensor:
+    """As many calls as timesteps: one before the first step, one in each step but the last; the callback ends each step."""
+    alphas = model.inner_model.inner_model.alphas_cumprod
+    ones = x.new_ones(len(x))
+    grid = [*timesteps.flip(0).tolist(), 0]
+    eps = model(x, grid[0] * ones, **extra_args)
+    for i, (now, later) in enumerate(zip(grid, grid[1:])):
+        x = _ddim_step(x, eps, eps, alphas[now], alphas[later])
+        if i + 2 < len(grid):
+            eps = model(x, later * ones, **extra_args)
+        callback({"i": i})
+    return x
+
+
+SAMPLERS: dict[str, tuple[Callable[..., Tensor], dict[str, bool]]] = {
+    "Euler": (k.sample_euler, {}),
+    "Euler a": (k.sample_euler_ancestral, {}),
+    "Heun": (k.sample_heun, {"second_order": True}),
+    "DPM2": (k.sample_dpm_2, {"second_order": True, "discard_next_to_last_sigma": True}),
+    "DPM++ 2M": (k.sample_dpmpp_2m, {}),
+    "DPM++ 2S a": (k.sample_dpmpp_2s_ancestral, {"second_order": True}),
+    "DPM++ SDE": (k.sample_dpmpp_sde, {"second_order": True}),
+    "LMS": (k.sample_lms, {}),
+    "DPM fast": (k.sample_dpm_fast, {}),
+    "DPM adaptive": (k.sample_dpm_adaptive, {}),
+    "DDIM": (sample_ddim, {}),
+    "DDIM CFG++": (sample_ddim_cfgpp, {}),
+    "PLMS": (sample_plms, {}),
+    "UniPC": (sample_unipc, {}),
+}
+
+
+@dataclass
+class Processing:
+    """A txt2img or img2img job: with ``init_latent`` img2img, with ``enable_hr`` a second pass of twice the size."""
+
+    host: Host
+    scripts: Any = None
+    script_args: Sequence[Any] = ()
+    sampler_name: str = "Euler"
+    steps: int = 3
+    cfg_scale: float = 7.0
+    width: int = 64
+    height: int = 64
+    batch_size: int = 1
+    n_iter: int = 1
+    seed: int = 1
+    s_min_uncond: float = 0.0
+    denoising_strength: float = 0.7
+    enable_hr: bool = False
+    init_latent: Tensor | None = None
+    conds: Conds | None = None
+    unconds: Tensor | None = None
+    c: Conds | None = None
+    uc: Tensor | None = None
+    is_api: bool = True
+    is_hr_pass: bool = False
+    sampler: Sampler | None = None
+    iteration: int = 0
+    extra_generation_params: dict[str, Any] = field(default_factory=dict)
+    comments: list[str] = field(default_factory=list)
+
+    @property
+    def sd_model(self) -> SdModel:
+        return self.host.sd_model
+
+    def comment(self, text: str) -> None:
+        self.comments.append(text)
+
+    def init(self) -> None:
+        if self.init_latent is not None:
+            self.sampler = Sampler(self.host, self.sampler_name)
+
+    def seeds(self) -> list[int]:
+        first = self.seed + self.iteration * self.batch_size
+        return list(range(first, first + self.batch_size))
+
+    def noise(self, *size: int) -> Tensor:
+        return torch.stack([noise_of(seed, 4, *size) for seed in self.seeds()])
+
+    def noise_sampler(self, x: Tensor) -> Callable[[Any, Any], Tensor]:
+        generators = [torch.Generator().manual_seed(seed + 1000) for seed in self.seeds()]
+        return lambda *sigmas: torch.stack([torch.randn(x.shape[1:], generator=g) for g in generators])
+
+    def setup_conds(self) -> None:
+        """One prompt per image, of the length of the negative one, unless the job brings other conds."""
+        self.c = self.conds or [[(prompt(seed), 1.0)] for seed in self.seeds()]
+        self.uc = torch.stack([prompt(0)] * self.batch_size) if self.unconds is None else self.unconds
+
+    def sample(self, conditioning: Any = None, unconditional_conditioning: Any = None, seeds: Any = None) -> Tensor:
+        size = (self.height // 8, self.width // 8)
+        if self.init_latent is not None:
+            self.host.script_call(self, "process_before_every_sampling")
+            return self.sampler.sample_img2img(self, self.init_latent, self.noise(*size))
+        self.sampler = Sampler(self.host, self.sampler_name)
+        self.host.script_call(self, "process_before_every_sampling")
+        samples = self.sampler.sample(self, self.noise(*size))
+        return self._sample_hires(samples) if self.enable_hr else samples
+
+    def _sample_hires(self, samples: Tensor) -> Tensor:
+        self.is_hr_pass = True
+        self.sampler = Sampler(self.host, self.sampler_name)
+        samples = nn.functional.interpolate(samples, scale_factor=2)
+        self.host.script_call(self, "process_before_every_sampling")
+        samples = self.sampler.sample_img2img(self, samples, self.noise(*samples.shape[2:]))
+        self.sampler = None
+        self.is_hr_pass = False
+        return samples
+
+
+def prompt(seed: int, tokens: int = 3) -> Tensor:
+    """The conditioning of a prompt, ``(tokens, channels)``."""
+    return noise_of(100 + seed, tokens, CONTEXT)
+
+
+class Host:
+    """What A1111 keeps in its modules: the checkpoint, options, state and callbacks."""
+
+    def __init__(self, unet: nn.Module) -> None:
+        self.sd_model = SdModel(unet)
+        self.batch_cond_uncond = True
+        self.refiner: tuple[int, SdModel] | None = None  # denoiser call at which it takes over, and its checkpoint
+        self.interrupt_at: int | None = None  # model calls after which the user presses "Interrupt"
+        self.sampling_step = self.sampling_steps = 0
+        self.on_cfg_denoiser: list[Callable[[Any], None]] = []
+        self.samplers: list[Sampler] = []
+        self.callbacks: list[int] = []  # every callback of a sampler function
+        self.swallowed: list[Exception] = []
+
+    def call(self, functions: Sequence[Callable[..., None]], *args: Any) -> None:
+        """Calls extensions as A1111 does: what they raise goes to the console."""
+        for function in functions:
+            try:
+                function(*args)
+            except Exception as error:
+                self.swallowed.append(error)
+
+    def script_call(self, p: Processing, method: str) -> None:
+        self.call([getattr(script, method) for script in p.scripts or ()], p, *p.script_args)
+
+    def raise_if_interrupted(self) -> None:
+        if self.interrupt_at is not None and len(self.sd_model.calls) >= self.interrupt_at:
+            raise Interrupted
+
+    @torch.no_grad()
+    def run(self, p: Processing) -> Tensor:
+        """All samples of a job, ``(images, 4, H, W)``."""
+        self.sampling_step = 0
+        self.script_call(p, "before_process")
+        p.init()
+        batches = []
+        for iteration in range(p.n_iter):
+            p.iteration = iteration
+            self.script_call(p, "process_batch")
+            p.setup_conds()
+            batches.append(p.sample(conditioning=p.c, unconditional_conditioning=p.uc, seeds=p.seeds()))
+        return torch.cat(batches)

@@ -1,0 +1,64 @@
+"""Jobs on the fake host with SDFM in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from lib_sdfm.catalog import SCHEMA
+from lib_sdfm.hosts.a1111 import run_of
+from lib_sdfm.schema.settings import Schema
+from sdfm_webui.job import begin_batch, forget_keys
+from tests.hosts.fake_a1111 import Host, Processing, SdModel
+from tests.support import tiny_unet
+
+
+class SdfmScript:
+    """What ``scripts/sdfm.py`` does, without the host's classes."""
+
+    def __init__(self, host: Host, schema: Schema = SCHEMA) -> None:
+        self.host, self.schema = host, schema
+        host.on_cfg_denoiser.append(self.on_cfg_denoiser)
+
+    def before_process(self, p: Processing, *args: Any) -> None:
+        forget_keys(self.schema, p)
+
+    def process_batch(self, p: Processing, *args: Any) -> None:
+        begin_batch(self.schema, p, args, [], lambda: self.host.sd_model.model.diffusion_model)
+
+    def process_before_every_sampling(self, p: Processing, *args: Any) -> None:
+        run = run_of(p)
+        if run is not None:
+            run.before_pass()
+
+    def on_cfg_denoiser(self, params: Any) -> None:
+        run = run_of(params.denoiser.p)
+        if run is not None:
+            run.before_call(params)
+
+
+def new_host(schema: Schema = SCHEMA, seed: int = 0) -> Host:
+    """A host with a tiny model, and SDFM installed as ``host.sdfm``."""
+    host = Host(tiny_unet(seed))
+    host.sdfm = SdfmScript(host, schema)
+    return host
+
+
+def job(host: Host, request: dict | None = None, **settings: Any) -> Processing:
+    """A job with a dictionary of settings, as the API gives it; without one everything is off."""
+    args = [] if request is None else [request]
+    return Processing(host, scripts=[host.sdfm], script_args=args, **settings)
+
+
+def samples(host: Host, request: dict | None = None, **settings: Any) -> Tensor:
+    """What a job samples; extensions' errors count here."""
+    host.swallowed.clear()
+    result = host.run(job(host, request, **settings))
+    assert not host.swallowed, host.swallowed
+    return result
+
+
+def another_checkpoint(seed: int = 7) -> SdModel:
+    """A checkpoint to switch to."""
+    return SdModel(tiny_unet(seed))

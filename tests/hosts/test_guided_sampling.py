@@ -1,0 +1,210 @@
+"""Guided sampling in the fake A1111 against plain torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from ldm.modules.diffusionmodules import openaimodel
+from torch import Tensor
+
+from tests.hosts.fake_a1111 import SAMPLERS, Conds, Host, Sampler, prompt
+from tests.hosts.jobs import job, new_host, samples
+from tests.hosts.reference import SIGMAS, Reference, timestep_of
+
+PAG = {"pag": {"scale": 3}}
+ORIGINAL_PAG = {"recipe": "original", "pag": {"scale": 3}}
+K_SAMPLERS = [name for name, (func, _) in SAMPLERS.items() if func.__module__ == "k_diffusion.sampling"]
+
+
+@pytest.fixture
+def host() -> Host:
+    return new_host()
+
+
+def assert_same_picture(got: Tensor, wanted: Tensor) -> None:
+    torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-3 * float(wanted.std()))
+
+
+def reference_samples(host: Host, sampler_name: str = "Euler", **settings: Any) -> Tensor:
+    """What k-diffusion's own sampler gives around :class:`Reference`, from the host's noise and schedule."""
+    reference_settings = {name: settings.pop(name) for name in ("cfg", "pag", "recipe") if name in settings}
+    p = job(host, sampler_name=sampler_name, **settings)
+    p.setup_conds()
+    reference = Reference(host.sd_model.model.diffusion_model, p.c, p.uc, **reference_settings)
+    sampler = Sampler(host, sampler_name)
+    sigmas = sampler.get_sigmas(p.steps)
+    x = p.noise(p.height // 8, p.width // 8) * sigmas[0]
+    arguments = {"sigmas": sigmas} if sampler_name not in ("DPM fast", "DPM adaptive") else {
+        "sigma_min": float(sampler.model_wrap.sigmas[0]), "sigma_max": float(sampler.model_wrap.sigmas[-1])
+    }  # fmt: skip
+    if sampler_name == "DPM fast":
+        arguments["n"] = p.steps
+    if "noise_sampler" in sampler.func.__wrapped__.__code__.co_varnames:
+        arguments["noise_sampler"] = p.noise_sampler(x)
+    return sampler.func(reference, x, disable=True, **arguments)
+
+
+@pytest.mark.parametrize("sampler_name", ["Euler", "Euler a", "Heun", "DPM++ 2M", "DDIM", "DDIM CFG++", "UniPC"])
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {},
+        {"pag": False},
+        {"pag": {"scale": 0}},
+        {"pag": {"start_step": 90}},
+        {"pag": {"sanf": True, "scale": 0, "rescale": 0.5}},
+        {"recipe": "original", "pag": {"scale": 0, "sanf": True}},
+        {"recipe": "original", "pag": {"start_step": 90, "end_step": 99}},
+    ],
+    ids=str,
+)
+def test_neutral_settings_are_bit_equal_to_none(host: Host, sampler_name: str, request_: dict):
+    assert torch.equal(samples(host, request_, sampler_name=sampler_name), samples(host, sampler_name=sampler_name))
+
+
+@pytest.mark.parametrize("sampler_name", K_SAMPLERS)
+def test_pag_equals_plain_torch_with_every_sampler(host: Host, sampler_name: str):
+    steps = 7 if sampler_name == "DPM fast" else 3
+    settings = {"sampler_name": sampler_name, "steps": steps}
+    guided = samples(host, PAG, **settings)
+    assert_same_picture(guided, reference_samples(host, **settings))
+    assert (guided - samples(host, **settings)).std() > 0.3  # not because it did nothing
+
+
+@pytest.mark.parametrize("sampler_name", ["Euler", "DPM++ 2S a"])
+def test_recipe_original_takes_the_values_of_the_first_middle_block_without_its_projection(host: Host, sampler_name: str):
+    guided = samples(host, ORIGINAL_PAG, sampler_name=sampler_name)
+    assert_same_picture(guided, reference_samples(host, sampler_name, recipe="original"))
+
+
+def test_adaptive_fades_by_the_models_time(host: Host):
+    guided = samples(host, {"pag": {"scale": 3, "adaptive": 0.2}}, steps=4)
+    wanted = reference_samples(host, steps=4, pag=lambda _, sigma: max(0.0, 3 - 3 * 0.2**4 * (1000 - timestep_of(sigma))))
+    assert_same_picture(guided, wanted)
+
+
+AND: Conds = [[(prompt(1), 1.0), (prompt(5), 0.6)], [(prompt(2), 1.3)]]
+LONG = torch.stack([prompt(0, tokens=5)] * 2)
+
+
+def ngms(call: int, sigma: float) -> float | None:
+    """A high "negative guidance minimum sigma": every other call has no uncond."""
+    return None if call % 2 else 7.0
+
+
+@pytest.mark.parametrize("request_", [PAG, ORIGINAL_PAG], ids=["sdfm", "original"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({"conds": AND, "batch_size": 2}, id="AND"),
+        pytest.param({"conds": AND[::-1], "batch_size": 2}, id="AND reversed"),
+        pytest.param({"conds": AND[:1]}, id="AND, one picture"),
+        pytest.param({"unconds": LONG, "batch_size": 2}, id="unequal lengths"),
+        pytest.param({"conds": AND, "unconds": LONG, "batch_size": 2}, id="AND, unequal lengths"),
+        pytest.param({"cfg_scale": 1.0, "cfg": lambda call, sigma: 1.0}, id="CFG 1"),
+        pytest.param({"width": 80, "height": 48}, id="not square"),
+        pytest.param({"s_min_uncond": 100.0, "cfg": ngms, "steps": 5}, id="NGMS"),
+        pytest.param({"s_min_uncond": 100.0, "cfg": ngms, "conds": AND, "batch_size": 2}, id="NGMS, AND"),
+    ],
+)
+@pytest.mark.parametrize("batch_cond_uncond", [True, False], ids=["together", "apart"])
+def test_the_sum_is_right_however_the_host_makes_its_calls(host: Host, batch_cond_uncond: bool, settings: dict, request_: dict):
+    host.batch_cond_uncond = batch_cond_uncond
+    wanted = reference_samples(host, recipe=request_.get("recipe", "sdfm"), **settings)
+    assert_same_picture(samples(host, request_, **{key: value for key, value in settings.items() if key != "cfg"}), wanted)
+
+
+@pytest.mark.parametrize("sampler_name", ["Euler a", "DPM++ 2M", "DDIM", "DDIM CFG++"])
+@pytest.mark.parametrize("request_", [PAG, {"pag": {"sanf": True, "rescale": 0.5}}, ORIGINAL_PAG], ids=str)
+def test_a_batch_of_two_equals_two_batches_of_one(host: Host, sampler_name: str, request_: dict):
+    both = samples(host, request_, sampler_name=sampler_name, batch_size=2)
+    assert_same_picture(both, samples(host, request_, sampler_name=sampler_name, n_iter=2))
+
+
+def test_every_batch_of_a_job_is_guided(host: Host):
+    guided = samples(host, PAG, n_iter=3)
+    alone = [samples(host, PAG, seed=seed) for seed in (1, 2, 3)]
+    assert torch.equal(guided, torch.cat(alone))
+
+
+@pytest.mark.parametrize("request_", [PAG, ORIGINAL_PAG], ids=["sdfm", "original"])
+def test_timestep_samplers_get_the_same_sum_as_noise(host: Host, request_: dict):
+    guided = samples(host, request_, sampler_name="DDIM")
+    assert_same_picture(guided, reference_ddim(host, recipe=request_.get("recipe", "sdfm")))
+
+
+@pytest.mark.parametrize(("request_", "pag"), [(PAG, 3 / 12.5), (ORIGINAL_PAG, 3.0)], ids=["sdfm", "original"])
+def test_cfgpp_divides_pag_by_12_and_a_half_in_recipe_sdfm_only(host: Host, request_: dict, pag: float):
+    guided = samples(host, request_, sampler_name="DDIM CFG++")
+    wanted = reference_ddim(host, True, cfg=lambda *_: 7 / 12.5, pag=lambda *_: pag, recipe=request_.get("recipe", "sdfm"))
+    assert_same_picture(guided, wanted)
+
+
+def reference_ddim(host: Host, renoise_with_uncond: bool = False, **settings: Any) -> Tensor:
+    p = job(host)
+    p.setup_conds()
+    reference = Reference(host.sd_model.model.diffusion_model, p.c, p.uc, **settings)
+    timesteps = [1, 334, 667, 999]
+    x = p.noise(8, 8)
+    for now, later in zip(timesteps[:0:-1], timesteps[-2::-1]):
+        guided, uncond = reference.eps(x, now, float(SIGMAS[now]))
+        denoised = x * (1 + SIGMAS[now] ** 2) ** 0.5 - SIGMAS[now] * guided
+        noise = uncond if renoise_with_uncond else guided
+        x = (denoised + SIGMAS[later] * noise) / (1 + SIGMAS[later] ** 2) ** 0.5
+    return x.float()
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"rescale": 0.7}, {"sanf": True}, {"adaptive": 0.18, "sanf": True, "rescale": 0.4}], ids=str
+)
+def test_ddim_and_euler_are_one_sampler_in_two_coordinates(host: Host, monkeypatch: pytest.MonkeyPatch, settings: dict):
+    """Recipe sdfm computes in x0 wherever the sampler computes."""
+    sigmas = torch.tensor(SIGMAS[[999, 667, 334, 1]]).float()
+    monkeypatch.setattr(Sampler, "get_sigmas", lambda self, steps: sigmas)
+    euler = samples(host, {"pag": settings})
+
+    p = job(host, {"pag": settings}, sampler_name="DDIM")
+    p.noise = lambda *size: job(host).noise(*size) * sigmas[0] / (1 + sigmas[0] ** 2) ** 0.5
+    assert_same_picture(host.run(p) * (1 + sigmas[-1] ** 2) ** 0.5, euler)
+
+
+@pytest.mark.parametrize("sampler_name", [*K_SAMPLERS[:-1], "DDIM", "DDIM CFG++", "PLMS", "UniPC"])
+@pytest.mark.parametrize("request_", [{"pag": {"sanf": True, "rescale": 0.5, "adaptive": 0.1}}, ORIGINAL_PAG], ids=str)
+def test_one_step_is_enough(host: Host, sampler_name: str, request_: dict):
+    result = samples(host, request_, sampler_name=sampler_name, steps=1)
+    assert result.isfinite().all()
+
+
+def test_odd_sizes_work_where_the_host_makes_them_work(host: Host, monkeypatch: pytest.MonkeyPatch):
+    """A1111 resizes the decoder's features where a skip connection is one pixel smaller."""
+
+    class Torch:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(torch, name)
+
+        @staticmethod
+        def cat(tensors: list[Tensor], dim: int = 0) -> Tensor:
+            if dim == 1:
+                tensors = [torch.nn.functional.interpolate(tensors[0], tensors[1].shape[-2:]), tensors[1]]
+            return torch.cat(tensors, dim)
+
+    monkeypatch.setattr(openaimodel, "th", Torch())
+    size = {"width": 72, "height": 40}
+    assert_same_picture(samples(host, PAG, **size), reference_samples(host, **size))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("sampler_name", ["Euler", "DDIM"])
+@pytest.mark.parametrize("request_", [{"pag": {"sanf": True, "rescale": 1.0}}, PAG, ORIGINAL_PAG], ids=str)
+def test_half_precision_stays_finite_and_close(host: Host, dtype: torch.dtype, sampler_name: str, request_: dict):
+    exact = samples(host, request_, sampler_name=sampler_name)
+    for module in host.sd_model.modules():
+        if isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
+            module.to(dtype)
+    with torch.autocast("cpu", dtype=dtype):
+        result = samples(host, request_, sampler_name=sampler_name)
+    assert result.isfinite().all()
+    if "sanf" not in request_["pag"]:  # which picks, and now and then picks differently
+        assert (result - exact).std() < 0.05 * exact.std()

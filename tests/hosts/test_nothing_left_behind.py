@@ -1,0 +1,254 @@
+"""Whatever happens in a run, afterwards everything is as it was, and a plain picture is bit-equal to one before."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import Tensor
+
+from lib_sdfm.hosts.a1111 import RUN
+from sdfm_webui.errors import SdfmError
+from tests.hosts.fake_a1111 import Host, Processing, Sampler
+from tests.hosts.jobs import another_checkpoint, job, new_host, samples
+from tests.hosts.reference import Reference
+from tests.support import fingerprint
+
+REQUESTS = [{"pag": {}}, {"recipe": "original", "pag": {"scale": 1, "sanf": True}}]
+MODEL_CALLS = 6
+"""Of a guided picture with Euler and three steps: main and extra prediction in turn."""
+
+
+class Trouble(Exception):
+    pass
+
+
+@pytest.fixture
+def host() -> Host:
+    return new_host()
+
+
+@contextmanager
+def unchanged(host: Host) -> Iterator[Callable[[Processing], Processing]]:
+    """Checks that jobs, samplers, denoisers and the model are as before, and a following plain picture too.
+
+    Gives a function that a job must be passed through to be checked.
+    """
+    plain = samples(host)
+    fresh, no_trouble = Sampler(host, "Euler"), host.sd_model.before_call
+    known = fingerprint(host.sd_model), fingerprint(fresh, fresh.model_wrap_cfg)
+    jobs: list[tuple[Processing, dict]] = []
+
+    def watch(p: Processing) -> Processing:
+        jobs.append((p, fingerprint(p)))
+        return p
+
+    host.samplers.clear()
+    yield watch
+    made = list(host.samplers)
+    host.sd_model.before_call, host.interrupt_at = no_trouble, None
+    assert jobs and made
+    for p, before in jobs:
+        assert fingerprint(p) == before
+        assert RUN not in vars(p)
+    assert fingerprint(host.sd_model) == known[0]
+    for sampler in made:
+        assert fingerprint(sampler, sampler.model_wrap_cfg) == known[1]
+    assert torch.equal(samples(host), plain)
+
+
+@pytest.mark.parametrize("request_", REQUESTS, ids=["sdfm", "original"])
+def test_after_a_picture(host: Host, request_: dict):
+    with unchanged(host) as watch:
+        host.run(watch(job(host, request_)))
+
+
+@pytest.mark.parametrize("request_", REQUESTS, ids=["sdfm", "original"])
+@pytest.mark.parametrize("call", range(MODEL_CALLS))
+def test_after_an_error_in_any_call_of_the_model(host: Host, call: int, request_: dict):
+    with unchanged(host) as watch:
+        fail_at(host, call)
+        with pytest.raises(Trouble):
+            host.run(watch(job(host, request_)))
+
+
+def fail_at(host: Host, call: int, error: type[BaseException] = Trouble) -> None:
+    """Lets a call of the model fail, counted from now."""
+    host.sd_model.calls.clear()
+
+    def before_call(number: int) -> None:
+        if number == call:
+            raise error
+
+    host.sd_model.before_call = before_call
+
+
+@pytest.mark.parametrize("name", ["to_q", "to_v", "to_out.0"])
+@pytest.mark.parametrize("call", [0, 1, 2])
+def test_after_an_error_inside_a_perturbed_layer(host: Host, name: str, call: int):
+    """The hooks of the extra prediction are in place at that moment (call 1)."""
+    attention = host.sd_model.model.diffusion_model.middle_block[1].transformer_blocks[1].attn1
+    calls: list[int] = []
+
+    def fail(module: object, args: tuple) -> None:
+        calls.append(1)
+        if len(calls) == call + 1:
+            raise Trouble
+
+    with unchanged(host) as watch, attention.get_submodule(name).register_forward_pre_hook(fail), pytest.raises(Trouble):
+        host.run(watch(job(host, {"pag": {}})))
+
+
+@pytest.mark.parametrize("calls", range(MODEL_CALLS))
+def test_after_an_interrupt(host: Host, calls: int):
+    with unchanged(host) as watch:
+        host.sd_model.calls.clear()
+        host.interrupt_at = calls
+        assert host.run(watch(job(host, {"pag": {}}))).shape == (1, 4, 8, 8)
+
+
+@pytest.mark.parametrize("call", range(MODEL_CALLS))
+def test_after_an_exception_that_is_no_error(host: Host, call: int):
+    with unchanged(host) as watch:
+        fail_at(host, call, KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            host.run(watch(job(host, {"pag": {}})))
+
+
+def test_after_an_error_in_the_samplers_callback(host: Host, monkeypatch: pytest.MonkeyPatch):
+    with unchanged(host) as watch, monkeypatch.context() as patch, pytest.raises(Trouble):
+        patch.setattr(Sampler, "callback_state", lambda self, info: (_ for _ in ()).throw(Trouble))
+        host.run(watch(job(host, {"pag": {}})))
+
+
+@pytest.mark.parametrize("failing_call", [None, 1, 7, 8, 9])
+def test_after_two_passes(host: Host, failing_call: int | None):
+    with unchanged(host) as watch:
+        p = watch(job(host, {"pag": {}}, enable_hr=True, denoising_strength=1.0))
+        if failing_call is None:
+            host.run(p)
+            assert len(host.samplers) == 2
+        else:
+            fail_at(host, failing_call)
+            with pytest.raises(Trouble):
+                host.run(p)
+
+
+@pytest.mark.parametrize("failing_call", [None, 0, 3, 5])
+def test_after_several_batches_with_one_sampler(host: Host, failing_call: int | None):
+    """Img2img makes its sampler once."""
+    latent = torch.zeros(1, 4, 8, 8)
+    settings = {"init_latent": latent, "denoising_strength": 1.0, "n_iter": 2}
+    with unchanged(host) as watch:
+        p = watch(job(host, {"pag": {}}, **settings))
+        if failing_call is None:
+            guided = host.run(p)
+            assert len(host.samplers) == 1
+            assert torch.equal(guided[1:], samples(host, {"pag": {}}, seed=2, init_latent=latent, denoising_strength=1.0))
+        else:
+            fail_at(host, failing_call)
+            with pytest.raises(Trouble):
+                host.run(p)
+
+
+def test_one_sampler_object_makes_plain_pictures_after_guided_ones(host: Host):
+    p = job(host, {"pag": {}}, init_latent=torch.zeros(1, 4, 8, 8))
+    host.run(p)
+    used = p.sampler
+    p.script_args = []
+    p.init = lambda: None  # the same sampler once more
+    assert torch.equal(host.run(p), samples(host, init_latent=torch.zeros(1, 4, 8, 8)))
+    assert p.sampler is used
+
+
+@pytest.mark.parametrize("in_place", [False, True], ids=["another UNet", "the same modules"])
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_refiner_takes_over_with_guidance_and_without_traces(host: Host, at: int, in_place: bool):
+    base, refiner = host.sd_model, another_checkpoint()
+    if in_place:
+        refiner.model = base.model
+    before = fingerprint(base), fingerprint(refiner)
+    wanted = refined_by_hand(host, at, refiner)
+    host.sd_model, host.refiner = base, (at, refiner)
+    got = host.run(job(host, {"pag": {}}))
+    assert not host.swallowed
+    torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-2)
+    assert (fingerprint(base), fingerprint(refiner)) == before
+    for sampler in host.samplers:
+        assert not any(sampler.model_wrap._forward_pre_hooks) and not any(sampler.model_wrap_cfg.inner_model._forward_pre_hooks)
+
+
+def refined_by_hand(host: Host, at: int, refiner: object) -> Tensor:
+    """Euler whose model changes, in plain torch."""
+    p = job(host)
+    p.setup_conds()
+    sampler = Sampler(host, "Euler")
+    models = [Reference(model.model.diffusion_model, p.c, p.uc) for model in (host.sd_model, refiner)]
+
+    def switched(x: Tensor, sigma: Tensor) -> Tensor:
+        return models[models[0].calls + models[1].calls >= at](x, sigma)
+
+    sigmas = sampler.get_sigmas(p.steps)
+    return sampler.func(switched, p.noise(8, 8) * sigmas[0], sigmas, disable=True)
+
+
+def test_a_sample_attribute_of_another_script_comes_back(host: Host):
+    p = job(host, {"pag": {}})
+    own, calls = p.sample, []
+
+    def other_scripts_sample(**kwargs: object) -> Tensor:
+        calls.append(vars(p)["sample"])
+        return own(**kwargs)
+
+    p.sample = other_scripts_sample
+    guided = host.run(p)
+    assert vars(p)["sample"] is other_scripts_sample
+    assert calls == [other_scripts_sample]  # it was back before it was called
+    assert torch.equal(guided, samples(host, {"pag": {}}))
+
+
+@pytest.mark.parametrize("next_request", [{"pag": {}}, {}, {"pag": {"scale": -1}}], ids=["guided", "off", "bad"])
+def test_a_batch_that_never_came_to_sampling_is_forgotten_by_the_next(host: Host, next_request: dict):
+    """Something failed between `process_batch` and `p.sample`."""
+    p = job(host, {"pag": {"scale": 9}})
+    before = fingerprint(p)
+    for _ in range(3):
+        host.script_call(p, "process_batch")
+    p.script_args = [next_request]
+    host.script_call(p, "process_batch")
+    if "scale" in next_request.get("pag", ()):
+        with pytest.raises(SdfmError):
+            p.sample()
+    else:
+        assert torch.equal(host.run(p), samples(host, next_request))
+    assert fingerprint(p) == before
+
+
+def test_a_combine_denoised_that_was_replaced_before_is_used_and_comes_back(host: Host, monkeypatch: pytest.MonkeyPatch):
+    """Dynamic thresholding works this way."""
+    made = Sampler.__init__
+
+    def make(self: Sampler, *args: object) -> None:
+        made(self, *args)
+        plain = self.model_wrap_cfg.combine_denoised
+        self.model_wrap_cfg.combine_denoised = lambda *args: plain(*args) * 0.5
+        self.model_wrap_cfg.theirs = self.model_wrap_cfg.combine_denoised
+
+    monkeypatch.setattr(Sampler, "__init__", make)
+    plain, guided = samples(host), samples(host, {"pag": {"scale": 1e-6}})
+    torch.testing.assert_close(guided, plain, rtol=1e-3, atol=1e-3)
+    for sampler in host.samplers:
+        assert vars(sampler.model_wrap_cfg)["combine_denoised"] is sampler.model_wrap_cfg.theirs
+
+
+def test_the_run_dies_with_the_call(host: Host):
+    p = job(host, {"pag": {}})
+    runs: list[weakref.ref] = []
+    host.on_cfg_denoiser.append(lambda params: runs.append(weakref.ref(getattr(p, RUN))))
+    host.run(p)
+    gc.collect()
+    assert runs and not any(run() for run in runs)

@@ -1,0 +1,145 @@
+"""What can't be done is said by ``p.sample``, in words, and leaves nothing behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sdfm_webui.errors import SdfmError
+from tests.hosts.fake_a1111 import Host, Processing, Sampler
+from tests.hosts.jobs import job, new_host, samples
+from tests.support import fingerprint
+
+
+@pytest.fixture
+def host() -> Host:
+    return new_host()
+
+
+def refusal(host: Host, p: Processing) -> str:
+    """The message with which a job fails; checks that it fails in ``p.sample`` and leaves everything as it was."""
+    plain = samples(host)
+    before = fingerprint(p), fingerprint(host.sd_model)
+    host.script_call(p, "process_batch")
+    assert not host.swallowed
+    with pytest.raises(SdfmError) as caught:
+        host.run(p)
+    assert (fingerprint(p), fingerprint(host.sd_model)) == before
+    assert torch.equal(samples(host), plain)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ({"pag": {"scale": -1}}, ["PAG Scale", "-1", "0 to 100"]),
+        ({"pag": {"scale": "three"}}, ["PAG Scale", "'three'", "0 to 100"]),
+        ({"pag": {"scale": float("nan")}}, ["PAG Scale", "nan"]),
+        ({"pag": {"start_step": 1.5}}, ["PAG Start Step", "1.5", "whole number"]),
+        ({"pag": {"sanf": 1}}, ["PAG SANF", "1", "true or false"]),
+        ({"pag": {"layers": "everywhere"}}, ["PAG Layers", "everywhere", "input.B, middle, output.B"]),
+        ({"pag": {"strength": 3}}, ["pag.strength", "scale"]),
+        ({"pag": 3}, ["pag", "3", "dictionary"]),
+        ({"guidance": {}}, ["guidance", "recipe", "pag"]),
+        ({"recipe": "paper"}, ["SDFM Recipe", "paper", "sdfm, original"]),
+        ({"recipe": "original", "pag": {"rescale": 0.5}}, ["PAG Rescale", "0.5", "recipe original"]),
+        ("pag", ["args[0]", "'pag'", "dictionary"]),
+    ],
+    ids=str,
+)
+def test_bad_settings_name_setting_value_and_what_is_allowed(host: Host, request_: Any, words: list[str]):
+    message = refusal(host, job(host, request_))
+    assert [word for word in words if word not in message] == []
+    assert len(host.sd_model.calls) == 6  # those of two plain pictures: this one was not begun
+
+
+def test_too_many_arguments_are_refused(host: Host):
+    p = job(host)
+    p.script_args = [None] * 500
+    assert "500" in refusal(host, p)
+
+
+def test_a_layer_that_the_model_does_not_have_is_named(host: Host):
+    assert "input block 2" in refusal(host, job(host, {"pag": {"layers": "middle, input.2"}}))
+    assert "transformer blocks 0 to 1, not 7" in refusal(host, job(host, {"pag": {"layers": "middle.7"}}))
+
+
+def test_a_script_that_samples_by_itself_is_noticed(host: Host):
+    """Img2img alternative makes its own sampler; no pass of it is announced."""
+    p = job(host, {"pag": {}})
+
+    def own_sampling(**kwargs: Any) -> Tensor:
+        return Sampler(host, "Euler").sample(p, p.noise(8, 8))
+
+    p.sample = own_sampling
+    assert "another script" in refusal(host, p)
+
+
+def test_a_second_sampler_beside_the_announced_one_is_noticed(host: Host):
+    p = job(host, {"pag": {}})
+    announced = p.sample
+
+    def own_sampling(**kwargs: Any) -> Tensor:
+        announced(**kwargs)
+        return Sampler(host, "Euler").sample(p, p.noise(8, 8))
+
+    p.sample = own_sampling
+    assert "own sampler" in refusal(host, p)
+
+
+def test_a_script_that_samples_nothing_is_noticed(host: Host):
+    p = job(host, {"pag": {}})
+    p.sample = lambda **kwargs: torch.zeros(1, 4, 8, 8)
+    assert "without SDFM" in refusal(host, p)
+
+
+def test_an_extension_that_takes_combine_denoised_over_during_the_run_is_noticed(host: Host):
+    """As incantations does in each call."""
+    p = job(host, {"pag": {}})
+
+    def take_over(params: Any) -> None:
+        if params.denoiser.p is p:
+            params.denoiser.combine_denoised = lambda x_out, conds_list, uncond, cond_scale: x_out[-len(uncond) :]
+
+    host.on_cfg_denoiser.append(take_over)
+    assert "another extension" in refusal(host, p)
+
+
+@pytest.mark.parametrize("request_", [{"pag": {}}, {"recipe": "original", "pag": {"scale": 1}}], ids=["sdfm", "original"])
+def test_a_unet_whose_attention_does_not_run_is_noticed(host: Host, request_: dict):
+    """TensorRT, for one, predicts without calling the UNet's modules."""
+    host.sd_model.apply_model = lambda x, timesteps, cond: x * 0.1
+    assert "did not run" in refusal(host, job(host, request_))
+
+
+def test_a_model_that_is_no_such_unet_is_named(host: Host):
+    class Transformer(nn.Module):
+        def forward(self, x: Tensor, timesteps: Tensor, context: list[Tensor]) -> Tensor:
+            return x * 0.1
+
+    host.sd_model.model.diffusion_model = Transformer()
+    assert "Transformer is no Stable Diffusion UNet" in refusal(host, job(host, {"pag": {}}))
+
+
+def test_values_of_another_size_than_the_queries_are_named(host: Host):
+    attention = host.sd_model.model.diffusion_model.middle_block[1].transformer_blocks[0].attn1
+    plain_forward = attention.forward
+
+    def merged(x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Token merging: attention sees fewer tokens than it gives."""
+        return attention.to_out(plain_forward(x, context=x[:, ::2]) + 0 * attention.to_v(x[:, ::2]).mean(1, keepdim=True))
+
+    attention.forward = merged
+    assert "middle.0 has values of shape" in refusal(host, job(host, {"pag": {}}))
+
+
+def test_errors_of_the_model_itself_pass_through(host: Host):
+    def out_of_memory(number: int) -> None:
+        raise torch.OutOfMemoryError("no memory")
+
+    host.sd_model.before_call = out_of_memory
+    with pytest.raises(torch.OutOfMemoryError):
+        host.run(job(host, {"pag": {}}))

@@ -1,0 +1,194 @@
+"""The step that each model call belongs to, and windows of steps."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from lib_sdfm.hosts.a1111 import A1111Run
+from lib_sdfm.sampling.plan import Plan
+from lib_sdfm.sampling.stages import Technique
+from lib_sdfm.sampling.step import Step
+from tests.hosts.fake_a1111 import Host, Processing, Sampler
+from tests.hosts.jobs import new_host, samples
+from tests.hosts.reference import timestep_of
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    pass
+
+
+class Watcher(Technique):
+    """Takes part in nothing and notes every step that it is asked about."""
+
+    name, label, title, summary, Settings = "watcher", "Watcher", "Watcher", "", NoSettings
+
+    def __init__(self) -> None:
+        super().__init__(NoSettings(), "sdfm")
+        self.steps: list[Step] = []
+
+    def active(self, step: Step) -> bool:
+        if not self.steps or self.steps[-1] is not step:
+            self.steps.append(step)
+        return False
+
+
+class WatchingScript:
+    """Samples each batch with a watcher."""
+
+    def __init__(self, host: Host) -> None:
+        self.host, self.watcher = host, Watcher()
+
+    def before_process(self, p: Processing) -> None:
+        run = A1111Run(Plan("sdfm", (self.watcher,)), p, lambda: self.host.sd_model.model.diffusion_model)
+        own_sample = p.sample
+        p.sample = lambda **kwargs: run.sample(own_sample, **kwargs)
+        self.before_pass, self.host.on_cfg_denoiser = run.before_pass, [run.before_call]
+
+    def process_batch(self, p: Processing) -> None:
+        pass
+
+    def process_before_every_sampling(self, p: Processing) -> None:
+        self.before_pass()
+
+
+def watched_steps(host: Host, **settings: object) -> list[Step]:
+    """The step of each denoiser call of a job."""
+    script = WatchingScript(host)
+    host.run(Processing(host, scripts=[script], **settings))
+    assert not host.swallowed
+    return script.watcher.steps
+
+
+@pytest.fixture
+def host() -> Host:
+    return new_host()
+
+
+INDICES = {
+    "Euler": (3, [0, 1, 2]),
+    "Euler a": (3, [0, 1, 2]),
+    "DPM++ 2M": (3, [0, 1, 2]),
+    "LMS": (3, [0, 1, 2]),
+    "Heun": (3, [0, 0, 1, 1, 2]),
+    "DPM2": (3, [0, 0, 1, 1, 2]),
+    "DPM++ 2S a": (3, [0, 0, 1, 1, 2]),
+    "DPM++ SDE": (3, [0, 0, 1, 1, 2]),
+    "DPM fast": (6, [0, 0, 0, 1, 1, 2]),
+    "DDIM": (3, [0, 1, 2]),
+    "DDIM CFG++": (3, [0, 1, 2]),
+    "PLMS": (3, [0, 0, 1, 2]),
+    # calls once before its first step and never in its last: the first two calls are the first step's
+    "UniPC": (3, [0, 0, 1, 2]),
+}
+
+
+@pytest.mark.parametrize(("sampler_name", "steps", "indices"), [(name, *known) for name, known in INDICES.items()])
+def test_each_call_knows_the_samplers_step(host: Host, sampler_name: str, steps: int, indices: list[int]):
+    assert [step.index for step in watched_steps(host, sampler_name=sampler_name, steps=steps)] == indices
+
+
+@pytest.mark.parametrize(("calls", "indices"), [(1, [0]), (2, [0, 0]), (3, [0, 0, 1]), (4, [0, 0, 0, 1]), (5, [0, 0, 0, 1, 1])])
+def test_dpm_fast_divides_its_calls_into_steps_of_third_order(host: Host, calls: int, indices: list[int]):
+    assert [step.index for step in watched_steps(host, sampler_name="DPM fast", steps=calls)] == indices
+
+
+def test_dpm_adaptive_makes_three_calls_per_attempt_and_has_no_total(host: Host):
+    steps = watched_steps(host, sampler_name="DPM adaptive")
+    assert [step.index for step in steps] == [call // 3 for call in range(len(steps))]
+    assert {step.total for step in steps} == {None}
+
+
+@pytest.mark.parametrize("sampler_name", ["Euler", "Heun", "DPM2", "LMS", "DDIM", "DDIM CFG++", "PLMS"])
+def test_the_total_is_the_number_of_steps(host: Host, sampler_name: str):
+    steps = watched_steps(host, sampler_name=sampler_name, steps=4)
+    assert {step.total for step in steps} == {steps[-1].index + 1}
+
+
+def test_a_step_counts_from_0_again_in_the_hires_pass_and_in_the_next_batch(host: Host):
+    steps = watched_steps(host, enable_hr=True, denoising_strength=0.7, steps=3, n_iter=2)
+    passes = [(step.index, step.total, step.hires) for step in steps]
+    assert passes == [(0, 3, False), (1, 3, False), (2, 3, False), (0, 2, True), (1, 2, True)] * 2
+
+
+def test_img2img_counts_the_steps_that_it_makes(host: Host):
+    steps = watched_steps(host, init_latent=torch.zeros(1, 4, 8, 8), denoising_strength=0.5, steps=4)
+    assert [(step.index, step.total) for step in steps] == [(0, 2), (1, 2)]
+
+
+def test_sigma_and_timestep_are_those_of_the_call(host: Host):
+    sampler = Sampler(host, "Heun")
+    first, second, *_ = sampler.get_sigmas(3).tolist()
+    sigmas = [step.sigma for step in watched_steps(host, sampler_name="Heun")]
+    assert sigmas[:3] == pytest.approx([first, second, second])
+
+    steps = watched_steps(host, sampler_name="DDIM")
+    assert [step.timestep for step in steps] == [999, 667, 334]
+    table = sampler.model_wrap.sigmas
+    assert [step.sigma for step in steps] == pytest.approx([float(table[int(step.timestep)]) for step in steps])
+
+
+def test_the_timestep_is_the_noise_levels(host: Host):
+    steps = watched_steps(host, sampler_name="Euler", steps=5)
+    assert [step.timestep for step in steps] == pytest.approx([timestep_of(step.sigma) for step in steps], abs=0.01)
+
+
+def test_the_scale_multiplier_is_the_samplers(host: Host):
+    assert {step.scale_multiplier for step in watched_steps(host, sampler_name="DDIM CFG++")} == {1 / 12.5}
+    assert {step.scale_multiplier for step in watched_steps(host, sampler_name="DDIM")} == {1.0}
+
+
+def guided_calls(host: Host, request_: dict, **settings: object) -> list[bool]:
+    """For each denoiser call, whether the middle block ran once more: for one row, after two."""
+    rows: list[int] = []
+    middle = host.sd_model.model.diffusion_model.middle_block
+    with middle.register_forward_pre_hook(lambda module, args: rows.append(len(args[0]))):
+        samples(host, request_, **settings)
+    return [following == 1 for row, following in itertools.pairwise([*rows, 2]) if row == 2]
+
+
+@pytest.mark.parametrize(
+    ("window", "guided"),
+    [
+        ((0, 150), [True] * 5),
+        ((0, 4), [True] * 5),
+        ((1, 2), [False, True, True, False, False]),
+        ((4, 2048), [False, False, False, False, True]),
+        ((3, 3), [False, False, False, True, False]),
+        ((3, 2), [False] * 5),
+    ],
+)
+def test_a_window_includes_both_ends(host: Host, window: tuple[int, int], guided: list[bool]):
+    request_ = {"pag": dict(zip(("start_step", "end_step"), window))}
+    assert guided_calls(host, request_, steps=5) == guided
+
+
+@pytest.mark.parametrize(
+    ("window", "guided"),
+    [
+        ((0, 150), [True] * 5),
+        ((0, 0), [True, True, False, False, False]),
+        ((1, 2), [False, False, True, True, False]),
+        ((0, 2048), [True] * 5),
+    ],
+)
+def test_recipe_original_counts_as_the_host_does_0_0_1_2(host: Host, window: tuple[int, int], guided: list[bool]):
+    request_ = {"recipe": "original", "pag": dict(zip(("start_step", "end_step"), window))}
+    assert guided_calls(host, request_, steps=5) == guided
+
+
+def test_both_calls_of_a_heun_step_are_guided_or_neither(host: Host):
+    request_ = {"pag": {"start_step": 1, "end_step": 1}}
+    assert guided_calls(host, request_, sampler_name="Heun", steps=4) == [False, False, True, True, False, False, False]
+
+
+def test_the_hires_pass_can_have_its_own_window_and_scale(host: Host):
+    settings = {"enable_hr": True, "denoising_strength": 1.0, "steps": 3}
+    only_hires = {"pag": {"scale": 0, "hires_scale": 2, "hires_start_step": 1}}
+    assert guided_calls(host, only_hires, **settings) == [False] * 4 + [True] * 2
+    only_base = {"pag": {"hires_scale": 0}}
+    assert guided_calls(host, only_base, **settings) == [True] * 3 + [False] * 3

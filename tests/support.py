@@ -1,0 +1,63 @@
+"""What several tests need: small models with random weights, and what is attached to objects."""
+
+from __future__ import annotations
+
+import torch
+from ldm.modules.diffusionmodules.openaimodel import UNetModel
+from torch import Tensor, nn
+
+CONTEXT = 16
+"""Channels of the text conditioning of :func:`tiny_unet`."""
+
+DEPTH = 2
+"""Its transformer blocks wherever there is attention."""
+
+UNET = {
+    "image_size": 8, "in_channels": 4, "out_channels": 4, "model_channels": 32, "num_res_blocks": 1, "channel_mult": (1, 2),
+    "num_heads": 2, "attention_resolutions": (1, 2), "use_spatial_transformer": True, "transformer_depth": DEPTH,
+    "context_dim": [CONTEXT] * DEPTH, "use_checkpoint": False,
+}  # fmt: skip
+
+
+def tiny_unet(seed: int = 0, **changes: object) -> UNetModel:
+    """The real LDM UNet, small, with two levels and random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        unet = UNetModel(**{**UNET, **changes})
+        for module in unet.modules():
+            own = list(module.parameters(recurse=False))
+            if own and not any(bool(weight.any()) for weight in own):  # what training starts from zero: no output without
+                module.reset_parameters()
+    return unet.eval().requires_grad_(False)
+
+
+def predict(unet: nn.Module, x: Tensor, timesteps: Tensor, context: Tensor) -> Tensor:
+    """The UNet's output; this class wants a context for each transformer block where there are several."""
+    return unet(x, timesteps, context=[context] * DEPTH)
+
+
+def noise_of(seed: int, *shape: int) -> Tensor:
+    """Normal random numbers that depend on the seed only."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def stable_diffusion_alphas() -> Tensor:
+    """The noise table of Stable Diffusion, ``(1000,)``."""
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    return torch.cumprod(1 - betas, 0).float()
+
+
+def fingerprint(*owners: object) -> dict[str, object]:
+    """What is attached to objects: their attributes that can be called, and the hooks of all modules that they are or hold.
+
+    Two fingerprints are equal when nobody attached or detached anything in between.
+    """
+    found: dict[str, object] = {}
+    for number, owner in enumerate(owners):
+        for name, value in vars(owner).items():
+            found[f"{number}.{name}"] = value if callable(value) and not isinstance(value, nn.Module) else "there"
+        for path, module in owner.named_modules() if isinstance(owner, nn.Module) else ():
+            for name, value in vars(module).items():
+                if "_hooks" in name or name == "forward":
+                    found[f"{number}.{path}.{name}"] = dict(value) if isinstance(value, dict) else value
+    return found
