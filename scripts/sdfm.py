@@ -1,5 +1,7 @@
 """SDFM's script: hands the host's objects to the library. The hosts run this file; nothing imports it."""
 
+from pathlib import Path
+
 from modules import script_callbacks, scripts, shared
 
 from sdfm_webui.host_check import why_unsupported
@@ -11,10 +13,11 @@ if REASON is not None:
 else:
     from modules.ui_components import InputAccordion
 
-    from lib_sdfm.catalog import SCHEMA
+    from lib_sdfm.catalog import SCHEMA, SHIPPED_PRESETS
     from lib_sdfm.hosts.a1111 import run_of
     from lib_sdfm.sampling.stages import ModelFacts
     from lib_sdfm.schema.explain import TITLE
+    from lib_sdfm.schema.presets import PresetStore
     from sdfm_webui.axes import register_axes
     from sdfm_webui.controls import build_panel
     from sdfm_webui.job import begin_batch, forget_keys
@@ -23,6 +26,7 @@ else:
     from sdfm_webui.routes import add_routes, authentication
 
     TARGETS = PasteTargets(SCHEMA)
+    PRESETS = PresetStore(SCHEMA, SHIPPED_PRESETS, Path(scripts.basedir()) / "user_presets.json")
 
     class SdfmScript(scripts.Script):
         """The entry point of panel and API."""
@@ -35,7 +39,7 @@ else:
 
         def ui(self, is_img2img):
             notice = originals_notice(installed_originals(scripts))
-            panel = build_panel(SCHEMA, TARGETS, InputAccordion, self.elem_id, notice)
+            panel = build_panel(SCHEMA, TARGETS, PRESETS, InputAccordion, self.elem_id, notice)
             self.infotext_fields, self.paste_field_names = panel.paste_fields, panel.sent
             return panel.inputs
 

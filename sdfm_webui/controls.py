@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,17 @@ import gradio as gr
 from lib_sdfm.sampling.stages import Technique
 from lib_sdfm.schema.fields import RESERVED, Field
 from lib_sdfm.schema.params import Param
+from lib_sdfm.schema.presets import PresetStore
 from lib_sdfm.schema.settings import Schema
 
+from .header import PANEL_TITLE, connect_header
 from .paste import PasteTargets, Target
+from .preset_row import build_preset_row, connect_preset_row
 
 ElemId = Callable[[str], str]
 InputAccordion = Callable[..., AbstractContextManager]
+MANY_CHOICES = 4
+CONTROLS_PER_ROW = 2
 
 
 @dataclass(frozen=True)
@@ -35,26 +40,35 @@ class Panel:
 
 
 def build_panel(
-    schema: Schema, targets: PasteTargets, input_accordion: InputAccordion, elem_id: ElemId, notice: str = ""
+    schema: Schema,
+    targets: PasteTargets,
+    presets: PresetStore,
+    input_accordion: InputAccordion,
+    elem_id: ElemId,
+    notice: str = "",
 ) -> Panel:
     """Builds the controls; called several times per start by the hosts, and keeps nothing.
 
+    :param presets: where presets are kept
     :param input_accordion: the host's accordion that is a switch
     :param elem_id: the host's function that makes an id of a control unique
     :param notice: HTML that stands on top (installed originals, say)
     """
     controls: dict[str, Any] = {}
-    with gr.Accordion("SDFM", open=False, elem_id=elem_id("sdfm")):
-        if notice:
-            gr.HTML(notice, elem_classes=["sdfm-notice"])
+    with gr.Accordion(PANEL_TITLE, open=False, elem_id=elem_id("panel"), elem_classes=["sdfm-panel"]) as accordion:
+        gr.HTML(notice, visible=bool(notice), elem_classes=["sdfm-notice"])
         pasted = gr.HTML("", elem_id=elem_id("pasted"), elem_classes=["sdfm-notice"])
+        preset_row = build_preset_row(presets, elem_id)
         controls["recipe"] = _control(schema.by_id["recipe"], elem_id)
         for technique in schema.techniques:
             controls.update(_build_technique(schema, technique, input_accordion, elem_id))
         hidden = {name: gr.Textbox("", visible=False, elem_id=elem_id(name), label=name) for name in RESERVED.values()}
-    for control in hidden.values():
+    for control in (*hidden.values(), preset_row.name):
         control.do_not_save_to_config = True
     inputs = [controls[f.id] if f else hidden[RESERVED[place]] for place, f in enumerate(schema.positional)]
+    connect_header(schema, accordion, inputs)
+    connect_preset_row(schema, presets, preset_row, inputs, [controls[f.id] for f in schema.fields])
+    _connect_implied(schema, controls)
     paste_fields = [(controls[f.id], targets.by_id[f.id]) for f in schema.fields]
     paste_fields += [(hidden["request"], targets.request), (hidden["notes"], targets.notes), (pasted, targets.notice)]
     return Panel(inputs, paste_fields, list(targets.by_id.values()))
@@ -63,15 +77,40 @@ def build_panel(
 def _build_technique(
     schema: Schema, technique: type[Technique], input_accordion: InputAccordion, elem_id: ElemId
 ) -> dict[str, Any]:
-    fields = schema.in_panel_order(technique)
+    fields = [f for f in schema.in_panel_order(technique) if f.role != "switch"]
+    groups: dict[str | None, list[Field]] = {None: []}
+    for field in sorted(fields, key=lambda f: f.role != "hires"):  # the switch of a fold stands before its values
+        groups.setdefault(field.group, []).append(field)
+    controls: dict[str, Any] = {}
     with input_accordion(False, label=technique.title, elem_id=elem_id(technique.name)) as switch:
         gr.HTML(technique.summary, elem_classes=["sdfm-summary"])
-        controls = {f.id: _control(f, elem_id) for f in fields if f.role == "setting" and not f.param.optional}
-        hires = [f for f in fields if f.role == "hires" or f.param.optional]
-        if hires:
-            with gr.Accordion("Hires pass", open=False, elem_id=elem_id(f"{technique.name}_hires_values")):
-                controls.update({f.id: _control(f, elem_id) for f in sorted(hires, key=lambda f: f.role != "hires")})
+        for group, members in groups.items():
+            fold_id = elem_id(f"{technique.name}_{str(group).lower().replace(' ', '_')}")
+            with gr.Accordion(group, open=False, elem_id=fold_id) if group else nullcontext():
+                controls.update(_build_rows(members, elem_id))
     return {f"{technique.name}.enabled": switch, **controls}
+
+
+def _build_rows(fields: list[Field], elem_id: ElemId) -> dict[str, Any]:
+    """Controls two by two; on a narrow screen the rows break."""
+    controls = {}
+    for first in range(0, len(fields), CONTROLS_PER_ROW):
+        with gr.Row(elem_classes=["sdfm-row"]):
+            for field in fields[first : first + CONTROLS_PER_ROW]:
+                controls[field.id] = _control(field, elem_id)
+    return controls
+
+
+def _connect_implied(schema: Schema, controls: dict[str, Any]) -> None:
+    """A value that the user moves takes others along: a stage of FreeU, say, makes its preset a custom one."""
+    for field in schema.fields:
+        for other, implied in field.param.implies:
+            target = controls[f"{field.technique.name}.{other}"]
+            controls[field.id].input(fn=_constant(implied), outputs=[target], show_progress=False, queue=False)
+
+
+def _constant(value: Any) -> Callable[[], Any]:
+    return lambda: value
 
 
 def _control(field: Field, elem_id: ElemId) -> Any:
@@ -85,10 +124,15 @@ def _slider(param: Param, value: float, common: dict[str, Any]) -> Any:
     return gr.Slider(minimum=param.minimum, maximum=end, step=param.step, value=value, **common)
 
 
+def _choice(param: Param, value: str, common: dict[str, Any]) -> Any:
+    control = gr.Dropdown if len(param.choices) > MANY_CHOICES else gr.Radio
+    return control(choices=list(param.choices), value=value, **common)
+
+
 CONTROLS: dict[str, Callable[[Param, Any, dict[str, Any]], Any]] = {
     "number": _slider,
     "integer": _slider,
     "boolean": lambda param, value, common: gr.Checkbox(value=value, **common),
-    "choice": lambda param, value, common: gr.Radio(choices=list(param.choices), value=value, **common),
+    "choice": _choice,
     "text": lambda param, value, common: gr.Textbox(value=value, lines=1, **common),
 }

@@ -43,10 +43,7 @@ class PasteTargets:
 
     def _field_target(self, field: Field) -> Target:
         def target(params: Mapping[str, Any]) -> Any:
-            values = self._read(params).values
-            if values[field.id] is None:  # shows the value that it follows
-                return values[f"{field.technique.name}.{field.param.follows}"]
-            return values[field.id]
+            return self._schema.shown(self._read(params).values)[field.id]
 
         target.__name__ = f"paste_{field.id.replace('.', '_')}"
         return target

@@ -12,7 +12,7 @@ from .hostkeys import is_host_key
 from .infotext import Reading, parse_infotext, read_infotext
 from .originals import OLD_ENTRIES
 from .payload import resolve_values
-from .settings import Schema, Settings, Values
+from .settings import Schema, Values
 
 TITLE = "SDFM"
 """Our title in ``alwayson_scripts``."""
@@ -70,9 +70,11 @@ def unet_passes(plan: Plan) -> dict[str, int]:
     return {"base": BASE_PASSES, **extra, "total": BASE_PASSES + sum(extra.values())}
 
 
-def summary(plan: Plan, settings: Settings) -> str:
-    """One line: what is active and what it costs."""
+def summary(plan: Plan) -> str:
+    """One line: what is active, what of it does nothing, and what it costs; empty if nothing is on."""
     if not plan.techniques:
-        return "off"
-    names = ", ".join(technique.label for technique in plan.techniques)
-    return f"{names}: {unet_passes(plan)['total']} UNet passes per step instead of {BASE_PASSES} (recipe {settings.recipe})"
+        return ""
+    idle = {technique.name for technique, _ in plan.inert()}
+    names = [t.label + (" (no effect)" if t.name in idle else "") for t in plan.techniques]
+    passes = unet_passes(plan)["total"]
+    return f"{', '.join(names)} · recipe {plan.recipe} · {passes} UNet passes per step instead of {BASE_PASSES}"

@@ -14,6 +14,7 @@ RECIPE = Param(
 )  # fmt: skip
 REQUEST_POSITION, RECIPE_POSITION, NOTES_POSITION = 0, 1, 2
 """Places in the API's positional list: of its dictionary, of the recipe, and of what pasted text could not say."""
+HIRES_GROUP = "Hires pass"
 RESERVED = {REQUEST_POSITION: "request", NOTES_POSITION: "notes"}
 """The places that hold no setting, and their names."""
 
@@ -34,6 +35,11 @@ class Field:
     technique: type[Technique] | None
     position: int
     role: str
+
+    @property
+    def group(self) -> str | None:
+        """The fold of the technique's panel that the control stands in, ``None`` for its top."""
+        return HIRES_GROUP if self.role == "hires" or self.param.optional else self.param.group
 
     @property
     def control_default(self) -> Any:

@@ -33,6 +33,7 @@ class Param:
     :param choices: the allowed texts of a choice
     :param check_text: raises ``ValueError`` with the reason when a text isn't allowed
     :param absent: value that a missing key has in texts and payloads of the original
+    :param group: name of the fold of the technique's panel that the control stands in
     :param recipes: recipes in which the setting may differ from its default
     :param axis: label of the X/Y/Z axis that the original had for it
     :param aliases: older names of the key, read and never written
@@ -57,6 +58,7 @@ class Param:
     choices: tuple[str, ...] = ()
     check_text: Callable[[str], object] | None = None
     absent: Any = None
+    group: str | None = None
     recipes: tuple[str, ...] = ("sdfm", "original")
     axis: str | None = None
     aliases: tuple[str, ...] = ()

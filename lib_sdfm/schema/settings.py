@@ -87,6 +87,17 @@ class Schema:
             self._drop_unused_hires(values, technique)
         return values
 
+    def shown(self, values: Mapping[str, Any]) -> Values:
+        """What the controls show for these values: one that follows another shows that one's value."""
+        shown = dict(values)
+        for field in self.fields:
+            if field.role == "setting" and values[field.id] is None:
+                shown[field.id] = values[f"{field.technique.name}.{field.param.follows}"]
+            if field.role == "hires":
+                optional = [p.name for p in params_of(field.technique.Settings) if p.optional]
+                shown[field.id] = any(values[f"{field.technique.name}.{name}"] is not None for name in optional)
+        return shown
+
     def settings(self, values: Mapping[str, Any]) -> Settings:
         """Validated settings.
 

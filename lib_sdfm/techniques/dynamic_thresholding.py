@@ -13,6 +13,7 @@ from ..sampling.step import Step
 from ..schema.params import boolean, choice, number
 
 MODES = tuple(CURVES)
+SCHEDULES = "Schedules"
 
 
 def _mimic_varies(settings: DynamicThresholdingSettings) -> bool:
@@ -25,6 +26,10 @@ def _cfg_varies(settings: DynamicThresholdingSettings) -> bool:
 
 def _value_counts(settings: DynamicThresholdingSettings) -> bool:
     return settings.mimic_mode in CURVES_WITH_VALUE or settings.cfg_mode in CURVES_WITH_VALUE
+
+
+MIMIC_SCHEDULE = {"group": SCHEDULES, "written_if": _mimic_varies}
+CFG_SCHEDULE = {"group": SCHEDULES, "written_if": _cfg_varies}
 
 
 @dataclass(frozen=True)
@@ -57,24 +62,24 @@ class DynamicThresholdingSettings:
         help="Percentile of the deviations that counts as the range; values beyond it are clamped (AD). 90 to 100 is usual.",
     )  # fmt: skip
     mimic_mode: str = choice(
-        CONSTANT, MODES, label="Mimic mode", key="Mimic mode", axis="[DynThres] Mimic Scheduler", written_if=_mimic_varies,
+        CONSTANT, MODES, label="Mimic mode", key="Mimic mode", axis="[DynThres] Mimic Scheduler", **MIMIC_SCHEDULE,
         help="How the mimic scale changes over the run.",
     )  # fmt: skip
     mimic_minimum: float = number(
         0.0, 0, 100, slider_maximum=30, step=0.5, label="Mimic scale minimum", key="Mimic scale minimum",
-        axis="[DynThres] Mimic minimum", written_if=_mimic_varies, help="Smallest mimic scale of its schedule.",
+        axis="[DynThres] Mimic minimum", **MIMIC_SCHEDULE, help="Smallest mimic scale of its schedule.",
     )  # fmt: skip
     cfg_mode: str = choice(
-        CONSTANT, MODES, label="CFG mode", key="CFG mode", axis="[DynThres] CFG Scheduler", written_if=_cfg_varies,
+        CONSTANT, MODES, label="CFG mode", key="CFG mode", axis="[DynThres] CFG Scheduler", **CFG_SCHEDULE,
         help="How the CFG scale changes over the run.",
     )  # fmt: skip
     cfg_minimum: float = number(
         0.0, 0, 100, slider_maximum=30, step=0.5, label="CFG scale minimum", key="CFG scale minimum",
-        axis="[DynThres] CFG minimum", written_if=_cfg_varies, help="Smallest CFG scale of its schedule.",
+        axis="[DynThres] CFG minimum", **CFG_SCHEDULE, help="Smallest CFG scale of its schedule.",
     )  # fmt: skip
     value: float = number(
         4.0, 0, 100, slider_maximum=40, step=0.5, label="Scheduler value", key="Scheduler value",
-        axis="[DynThres] Scheduler value", aliases=("Power scheduler value",), written_if=_value_counts,
+        axis="[DynThres] Scheduler value", aliases=("Power scheduler value",), group=SCHEDULES, written_if=_value_counts,
         help="Exponent of the Power modes, number of repetitions of Repeating and Sawtooth.",
     )  # fmt: skip
 

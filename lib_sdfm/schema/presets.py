@@ -1,0 +1,119 @@
+"""Presets: named dictionaries of the API, shipped and the user's own. A preset fixes its recipe."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import SettingError, UserError
+from .params import params_of
+from .request import apply_request
+from .settings import Schema, Values
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named set of settings.
+
+    :param name: what the panel offers
+    :param request: the API's dictionary
+    :param about: what it is for, and which of the host's settings belong to it
+    """
+
+    name: str
+    request: dict[str, Any]
+    about: str = ""
+
+
+def request_of(schema: Schema, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The API's dictionary that means these values: techniques that are on, with what differs from the defaults."""
+    request: dict[str, Any] = {"recipe": values["recipe"]}
+    for technique in schema.techniques:
+        if values[f"{technique.name}.enabled"]:
+            said = {p.name: (values[f"{technique.name}.{p.name}"], p.default) for p in params_of(technique.Settings)}
+            request[technique.name] = {name: value for name, (value, default) in said.items() if value != default}
+    return request
+
+
+class PresetStore:
+    """The shipped presets, and the user's in a JSON file.
+
+    :param shipped: presets that can't be changed
+    :param path: the user's file; it need not exist
+    """
+
+    def __init__(self, schema: Schema, shipped: tuple[Preset, ...], path: Path) -> None:
+        self._schema, self._shipped, self._path = schema, {p.name: p for p in shipped}, path
+
+    def names(self) -> list[str]:
+        """All names, shipped ones first."""
+        return [*self._shipped, *sorted(set(self._read()) - set(self._shipped))]
+
+    def shipped_names(self) -> list[str]:
+        """Names of the shipped presets, also when the user's file is damaged."""
+        return list(self._shipped)
+
+    def get(self, name: str) -> Preset:
+        """The preset of a name.
+
+        :raises SettingError: if there is none
+        """
+        if name in self._shipped:
+            return self._shipped[name]
+        own = self._read()
+        if name not in own:
+            raise SettingError("Preset", name, "one of " + ", ".join(self.names()))
+        return Preset(name, own[name])
+
+    def values(self, name: str) -> Values:
+        """The values of a preset.
+
+        :raises SettingError: if there is none of this name, or its file holds settings that don't exist
+        """
+        return apply_request(self._schema, self._schema.defaults(), self.get(name).request)
+
+    def save(self, name: str, values: Mapping[str, Any]) -> None:
+        """Keeps values under a name, in place of an own preset of that name.
+
+        :raises SettingError: if the name is empty or a shipped preset's, or a value isn't allowed
+        """
+        name = name.strip()
+        if not name or name in self._shipped:
+            raise SettingError("Preset", name, "a name of your own")
+        self._schema.settings(values)
+        self._write({**self._read(), name: request_of(self._schema, values)})
+
+    def delete(self, name: str) -> None:
+        """Forgets one of the user's presets.
+
+        :raises SettingError: if it isn't one
+        """
+        own = self._read()
+        if name not in own:
+            raise SettingError("Preset", name, "one of your own: " + (", ".join(own) or "there are none"))
+        del own[name]
+        self._write(own)
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            own = json.loads(self._path.read_text(encoding="utf8"))
+        except FileNotFoundError:
+            return {}
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"the file of your presets, {self._path.name}, is damaged ({error}); repair or delete it"
+            ) from error
+        if not isinstance(own, dict):
+            raise UserError(f"the file of your presets, {self._path.name}, holds no dictionary; repair or delete it")
+        return own
+
+    def _write(self, own: dict[str, Any]) -> None:
+        """Writes the file whole or not at all."""
+        with tempfile.NamedTemporaryFile("w", encoding="utf8", dir=self._path.parent, delete=False) as file:
+            json.dump(own, file, indent=2, ensure_ascii=False)
+        os.replace(file.name, self._path)

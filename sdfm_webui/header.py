@@ -1,0 +1,33 @@
+"""The panel's header line: what is active, and what it costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from lib_sdfm.errors import UserError
+from lib_sdfm.schema.explain import summary
+from lib_sdfm.schema.settings import Schema
+
+PANEL_TITLE = "SDFM"
+
+
+def header_line(schema: Schema, args: tuple[Any, ...]) -> str:
+    """The title of the panel for its arguments."""
+    try:
+        settings = schema.settings(schema.from_positional(args))
+    except UserError as error:
+        return f"{PANEL_TITLE}: {error}"
+    text = summary(schema.plan(settings))
+    return f"{PANEL_TITLE}: {text}" if text else PANEL_TITLE
+
+
+def connect_header(schema: Schema, accordion: Any, inputs: list[Any]) -> None:
+    """Keeps the title of ``accordion`` up to date with the controls."""
+
+    def refresh(*args: Any) -> Any:
+        return gr.update(label=header_line(schema, args))
+
+    for control in inputs:
+        control.change(fn=refresh, inputs=inputs, outputs=[accordion], show_progress=False, queue=False)
