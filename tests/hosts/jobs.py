@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.hosts.a1111 import run_of
+from lib_sdfm.sampling.stages import ModelFacts
 from lib_sdfm.schema.settings import Schema
 from sdfm_webui.job import begin_batch, forget_keys
 from tests.hosts.fake_a1111 import Host, Processing, SdModel
@@ -25,7 +26,8 @@ class SdfmScript:
         forget_keys(self.schema, p)
 
     def process_batch(self, p: Processing, *args: Any) -> None:
-        begin_batch(self.schema, p, args, [], lambda: self.host.sd_model.model.diffusion_model)
+        model = ModelFacts(sdxl=self.host.sd_model.is_sdxl)
+        begin_batch(self.schema, p, args, [], lambda: self.host.sd_model.model.diffusion_model, model)
 
     def process_before_every_sampling(self, p: Processing, *args: Any) -> None:
         run = run_of(p)

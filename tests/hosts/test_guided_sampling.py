@@ -9,6 +9,7 @@ import torch
 from ldm.modules.diffusionmodules import openaimodel
 from torch import Tensor
 
+from lib_sdfm.catalog import SCHEMA
 from tests.hosts.fake_a1111 import SAMPLERS, Conds, Host, Sampler, prompt
 from tests.hosts.jobs import job, new_host, samples
 from tests.hosts.reference import SIGMAS, Reference, timestep_of
@@ -57,6 +58,7 @@ def reference_samples(host: Host, sampler_name: str = "Euler", **settings: Any) 
         {"pag": {"sanf": True, "scale": 0, "rescale": 0.5}},
         {"recipe": "original", "pag": {"scale": 0, "sanf": True}},
         {"recipe": "original", "pag": {"start_step": 90, "end_step": 99}},
+        {technique.name: False for technique in SCHEMA.techniques},
     ],
     ids=str,
 )
