@@ -1,0 +1,39 @@
+"""The UNet with the host's attention optimisation, and the place where a replacement of it would be announced."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from modules.libraries import UNetModel
+
+current_unet: Any = None
+"""A1111: a replacement (TensorRT, say) that runs in place of the checkpoint's UNet; never one here."""
+
+
+def _optimised_class(original: type) -> type:
+    class OptimisedAttention(original):
+        """Attention as by A1111's "sdp": calls the projections as modules, but bypasses ``to_out`` itself."""
+
+        def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+            context = x if context is None else context
+            query, key, value = self.to_q(x), self.to_k(context), self.to_v(context)
+            query, key, value = (rows.unflatten(-1, (self.heads, -1)).transpose(1, 2) for rows in (query, key, value))
+            attended = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+            return self.to_out[1](self.to_out[0](attended.transpose(1, 2).flatten(2)))
+
+    OptimisedAttention.__name__ = original.__name__
+    return OptimisedAttention
+
+
+def create_unet(config: dict[str, Any]) -> nn.Module:
+    """LDM's own UNet class; attention is exchanged on the instances, so that the classes stay as they are."""
+    unet = UNetModel(**config).eval().requires_grad_(False)
+    classes: dict[type, type] = {}
+    for module in unet.modules():
+        if all(hasattr(module, name) for name in ("to_q", "to_k", "to_v", "to_out")):
+            kind = type(module)
+            module.__class__ = classes.setdefault(kind, _optimised_class(kind))
+    return unet

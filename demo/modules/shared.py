@@ -1,0 +1,30 @@
+"""What all modules share: options, state, the loaded model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modules import devices, shared_cmd_options
+from modules.options import Options
+from modules.shared_options import option_templates
+from modules.shared_state import State
+
+cmd_opts = shared_cmd_options.cmd_opts
+parser = shared_cmd_options.parser
+opts = Options(option_templates)
+state = State()
+device = devices.device
+sd_model: Any = None
+demo: Any = None
+"""The gradio Blocks of the panel."""
+
+latent_upscale_default_mode = "Latent"
+latent_upscale_modes = {
+    "Latent": {"mode": "bilinear", "antialias": False},
+    "Latent (antialiased)": {"mode": "bilinear", "antialias": True},
+    "Latent (bicubic)": {"mode": "bicubic", "antialias": False},
+    "Latent (nearest)": {"mode": "nearest", "antialias": False},
+    "Latent (nearest-exact)": {"mode": "nearest-exact", "antialias": False},
+}
+sd_upscalers: list[Any] = []
+"""Upscalers of pictures; this host has only the latent ones."""
