@@ -1,7 +1,7 @@
 PYTHON ?= python3
 PIP = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: test lint format docs clean
+.PHONY: test lint format docs demo clean
 
 test: .venv/ready .venv-gradio4/ready
 	.venv/bin/python -m pytest tests
@@ -18,15 +18,22 @@ format: .venv/ready
 docs: .venv/ready
 	.venv/bin/python -m lib_sdfm.schema.docs README.md
 
+# pictures of published texts, then the panel; ONCE=1 stops after the pictures, PORT= and GRADIO=4 as you like
+DEMO_VENV = .venv$(if $(filter 4,$(GRADIO)),-gradio4)
+
+demo: $(DEMO_VENV)/ready
+	$(DEMO_VENV)/bin/python demo/launch.py --pictures --port $(or $(PORT),7860) $(if $(ONCE),--once)
+
 .venv/ready: tests/requirements.txt tests/requirements-no-deps.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/python $(PIP) -r tests/requirements.txt
 	.venv/bin/python $(PIP) --no-deps -r tests/requirements-no-deps.txt
 	touch $@
 
-.venv-gradio4/ready: tests/requirements-gradio4.txt
+.venv-gradio4/ready: tests/requirements-gradio4.txt tests/requirements-no-deps.txt
 	$(PYTHON) -m venv .venv-gradio4
 	.venv-gradio4/bin/python $(PIP) -r tests/requirements-gradio4.txt
+	.venv-gradio4/bin/python $(PIP) --no-deps -r tests/requirements-no-deps.txt
 	touch $@
 
 clean:
