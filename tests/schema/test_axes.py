@@ -1,0 +1,77 @@
+"""X/Y/Z axes."""
+
+from __future__ import annotations
+
+import pytest
+
+from lib_sdfm.catalog import SCHEMA
+from lib_sdfm.errors import SettingError
+from lib_sdfm.schema.axes import Axis, axes_of
+from lib_sdfm.schema.payload import resolve_job
+from lib_sdfm.schema.settings import Settings
+from lib_sdfm.techniques.pag import PagSettings
+
+AXES = {axis.label: axis for axis in axes_of(SCHEMA)}
+
+
+def typed(axis: Axis, text: str) -> object:
+    """What the plot makes of a typed value."""
+    return axis.value(axis.type(text))
+
+
+def test_labels_are_told_apart():
+    assert len(AXES) == len(axes_of(SCHEMA))
+
+
+def test_every_setting_has_an_axis_and_pag_those_of_the_original():
+    assert {axis.field.id for axis in AXES.values()} == {field.id for field in SCHEMA.fields if field.role != "hires"}
+    originals = ["Active", "SANF", "PAG Scale", "PAG Start Step", "PAG End Step"]
+    assert {f"[PAG] {label}" for label in originals} <= set(AXES)
+    assert AXES["[PAG] PAG Scale"].field is AXES["[SDFM] PAG scale"].field
+
+
+@pytest.mark.parametrize("axis", AXES.values(), ids=list(AXES))
+def test_what_an_axis_offers_it_takes(axis: Axis):
+    for choice in axis.choices:
+        axis.value(axis.type(choice))
+    default = axis.field.control_default
+    assert typed(axis, str(default)) == default
+
+
+@pytest.mark.parametrize(
+    ("label", "text", "value"),
+    [
+        ("[PAG] PAG Scale", "2.5", 2.5),
+        ("[PAG] PAG End Step", "2048", 2048),
+        ("[PAG] Active", "False", False),
+        ("[SDFM] PAG layers", "input.1, middle", "input.1, middle"),
+        ("[SDFM] Recipe", "original", "original"),
+    ],
+)
+def test_typed_values_are_converted(label: str, text: str, value: object):
+    assert typed(AXES[label], text) == value
+
+
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [("[PAG] PAG Scale", "-1"), ("[PAG] SANF", "perhaps"), ("[SDFM] PAG layers", "x"), ("[SDFM] Recipe", "x")],
+)
+def test_bad_values_are_refused_by_name(label: str, text: str):
+    with pytest.raises(SettingError, match=AXES[label].field.param.key):
+        typed(AXES[label], text)
+
+
+def test_an_axis_of_a_setting_turns_its_technique_on():
+    job = resolve_job(SCHEMA, [], axes={"pag.scale": 2.0})
+    assert job.settings == Settings("sdfm", {"pag": PagSettings(scale=2.0)})
+
+
+def test_unless_another_axis_says_otherwise():
+    for axes in ({"pag.scale": 2.0, "pag.enabled": False}, {"pag.enabled": False, "pag.scale": 2.0}):
+        assert resolve_job(SCHEMA, [], axes=axes).settings.techniques == {}
+
+
+def test_axes_go_on_top_of_what_the_panel_says():
+    args = ["", "original", "", True, True, 1.0, 2, 5]
+    job = resolve_job(SCHEMA, args, axes={"pag.end_step": 9, "recipe": "sdfm"})
+    assert job.settings == Settings("sdfm", {"pag": PagSettings(sanf=True, scale=1.0, start_step=2, end_step=9)})

@@ -1,0 +1,94 @@
+"""What a text or payload would do, in words."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib_sdfm.catalog import SCHEMA
+from lib_sdfm.errors import UserError
+from lib_sdfm.schema.explain import explain_infotext, explain_payload
+from lib_sdfm.schema.settings import Schema
+from lib_sdfm.techniques.pag import Pag
+from tests.schema.strategies import anything
+
+HOST = "a cat\nSteps: 20, Sampler: Euler, Seed: 1, "
+PAG_ONLY = Schema((Pag,))
+
+
+def test_a_text_is_explained():
+    report = explain_infotext(SCHEMA, HOST + "PAG Active: True, PAG Scale: 2, PAG Layers: middle.0, SDFM: 1")
+    assert report["recipe"] == "sdfm"
+    assert report["techniques"]["pag"]["scale"] == 2 and report["techniques"]["pag"]["layers"] == "middle.0"
+    assert report["passes"] == {"base": 2, "pag": 1, "total": 3}
+    assert report["errors"] == report["warnings"] == report["unknown"] == report["inert"] == []
+
+
+def test_what_does_nothing_is_named_with_the_reason():
+    report = explain_infotext(SCHEMA, HOST + "PAG Active: True, PAG Scale: 0, SDFM: 1")
+    assert report["inert"] == [{"technique": "pag", "why": "its scale is 0"}]
+    assert report["passes"]["total"] == 2
+
+
+def test_what_works_in_the_hires_pass_only_is_not_inert():
+    report = explain_infotext(SCHEMA, HOST + "PAG Active: True, PAG Scale: 0, PAG Hires Scale: 2, SDFM: 1")
+    assert report["inert"] == []
+
+
+def test_keys_that_nobody_understands_are_listed():
+    text = (
+        "Clip skip: 2, Hires upscale: 2, Tiled Diffusion: x, pag_scale_x: 3, PAG Active: True, PAG Speed: 2, Version: v1.10.1"
+    )
+    assert explain_infotext(PAG_ONLY, HOST + text)["unknown"] == ["Tiled Diffusion", "pag_scale_x", "PAG Speed"]
+
+
+def test_errors_take_the_place_of_the_report():
+    report = explain_infotext(SCHEMA, HOST + "PAG Active: True, PAG Scale: x")
+    assert report["recipe"] == "original" and "techniques" not in report
+    assert "PAG Scale: 'x'" in report["errors"][0]
+
+
+def test_a_payload_is_explained():
+    body = {"prompt": "", "alwayson_scripts": {"sdfm": {"args": [{"pag": {"scale": 2}}]}, "ControlNet": {"args": []}}}
+    report = explain_payload(SCHEMA, body)
+    assert report["techniques"]["pag"]["scale"] == 2 and report["errors"] == []
+    assert report["unknown"] == ["controlnet"]
+
+
+def test_an_old_payload_is_explained():
+    old = [False, 11.0, 0, 150, False, 1.0, 0.8, 3.0, 0.0, 0, 150, 4, True, 1.5]
+    report = explain_payload(SCHEMA, {"alwayson_scripts": {"Incantations": {"args": old}}})
+    assert report["recipe"] == "original" and report["techniques"]["pag"]["scale"] == 1.5
+
+
+def test_the_text_field_of_a_payload_counts_below_its_arguments():
+    text = HOST + "PAG Active: True, PAG Scale: 2, PAG SANF: True, SDFM: 1"
+    body = {"infotext": text, "alwayson_scripts": {"SDFM": {"args": [{"pag": {"scale": 5}}]}}}
+    chosen = explain_payload(SCHEMA, body)["techniques"]["pag"]
+    assert (chosen["scale"], chosen["sanf"]) == (5, True)
+
+
+def test_a_bad_payload_is_an_error_in_the_report():
+    body: dict[str, Any] = {"alwayson_scripts": {"SDFM": {"args": [{"pag": {"scale": -5}}]}}}
+    assert "PAG Scale: -5" in explain_payload(SCHEMA, body)["errors"][0]
+    body["infotext"] = HOST + "PAG Active: True, PAG Scale: x"
+    assert "PAG Scale: 'x'" in explain_payload(SCHEMA, body)["errors"][0]
+
+
+@given(st.text())
+def test_any_text_is_explained_as_json(text: str):
+    assert json.dumps(explain_infotext(SCHEMA, HOST + text))
+
+
+titles = st.sampled_from(["SDFM", "sdfm", "Incantations", "FreeU", "x"])
+
+
+@given(st.dictionaries(titles, anything | st.fixed_dictionaries({"args": anything | st.lists(anything)})), anything)
+def test_any_payload_is_explained_or_refused(scripts: dict, text: Any):
+    try:
+        assert isinstance(explain_payload(SCHEMA, {"alwayson_scripts": scripts, "infotext": text}), dict)
+    except UserError as error:
+        assert str(error)
