@@ -10,7 +10,8 @@ DDIM_CFGPP = (
 _EULER = (
     "Steps: 48, Sampler: Euler, Schedule type: Automatic, CFG scale: 3, Seed: {}, Size: {}, Model hash: e276a52700, "
     "Model: x72a-AstolfoMix-240421-feefbf4, VAE hash: 26cc240b77, VAE: sd_xl_base_1.0.vae.safetensors, Clip skip: 2, "
-    r'FreeU Stages: "[{{\"backbone_factor\": 1.1, \"skip_factor\": 0.6}}, {{\"backbone_factor\": 1.2, \"skip_factor\": 0.4}}]", '
+    r'FreeU Stages: "[{{\"backbone_factor\": 1.1, \"skip_factor\": 0.6}}, '
+    r'{{\"backbone_factor\": 1.2, \"skip_factor\": 0.4}}]", '
     'FreeU Schedule: "0.0, 1.0, 0.0", FreeU Version: 2, Dynamic thresholding enabled: True, Mimic scale: 1, '
     "Separate Feature Channels: False, Scaling Startpoint: MEAN, Variability Measure: AD, Interpolate Phi: 0.3, "
     "Threshold percentile: 100, PAG Active: True, PAG Scale: 1, Version: v1.9.3"

@@ -13,10 +13,9 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from PIL import Image
-
 from examples import EXAMPLES
 from modules import images, paths
+from PIL import Image
 
 COMPARED: dict[str, dict[str, Any]] = {
     "off": {},

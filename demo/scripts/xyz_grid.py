@@ -45,7 +45,7 @@ class AxisOption:
     def __init__(
         self,
         label: str,
-        type: Callable[[str], Any],  # noqa: A002 - the host's name
+        type: Callable[[str], Any],
         apply: Callable[[Any, Any, list[Any]], None],
         format_value: Callable[..., Any] = format_value_add_label,
         confirm: Callable[[Any, list[Any]], None] | None = None,
@@ -184,7 +184,7 @@ class Script(scripts.Script):
         return controls
 
     def run(self, p: Any, *chosen: Any) -> Processed:
-        """Makes all cells: shallow copies of ``p`` that share its extra generation parameters. A cell that fails stays empty."""
+        """Makes all cells: shallow copies of ``p`` that share its generation parameters. One that fails stays empty."""
         options = [self.current_axis_options[kind or 0] for kind in chosen[::2]]
         values = [axis_values(p, option, text) for option, text in zip(options, chosen[1::2])]
         processing.fix_seed(p)
