@@ -196,7 +196,8 @@ def create_ui() -> gr.Blocks:
     """Builds everything: both tabs, PNG info, and the tabs of extensions."""
     infotext_utils.reset()
     script_callbacks.before_ui_callback()
-    with gr.Blocks(title="WebUI (demo)", analytics_enabled=False) as blocks:
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    with gr.Blocks(title="WebUI (demo)", theme=theme, analytics_enabled=False) as blocks:
         gr.HTML("<p>A small host for trying the extension: random weights, real samplers.</p>", elem_id="about")
         with gr.Tabs(elem_id="tabs") as tabs:
             of: dict[str, tuple[Controls, Output]] = {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -10,6 +12,11 @@ import gradio as gr
 GRADIO_4 = int(gr.__version__.split(".")[0]) >= 4
 JS = "js" if GRADIO_4 else "_js"
 """The keyword for a listener in the browser."""
+
+
+def same_signature(parent: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """For the ``__init__`` of a control's subclass: gradio 4 shows in the browser only what it finds in the signature."""
+    return functools.wraps(parent.__init__)
 
 
 class FormRow(gr.Row):
@@ -30,6 +37,7 @@ class FormGroup(gr.Group):
 class ToolButton(gr.Button):
     """A small one with a symbol."""
 
+    @same_signature(gr.Button)
     def __init__(self, value: str = "", elem_classes: list[str] | None = None, **kwargs: Any) -> None:
         super().__init__(value, elem_classes=["tool", *(elem_classes or [])], **kwargs)
 
@@ -42,6 +50,7 @@ class InputAccordion(gr.Checkbox):
 
     numbers = itertools.count()
 
+    @same_signature(gr.Checkbox)
     def __init__(self, value: bool = False, **kwargs: Any) -> None:
         self.accordion_id = kwargs.pop("elem_id", None) or f"input-accordion-{next(self.numbers)}"
         super().__init__(

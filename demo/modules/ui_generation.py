@@ -76,8 +76,8 @@ def build_top(controls: Controls) -> Top:
         with gr.Column(scale=1, min_width=160, elem_classes=["actions"]):
             generate = gr.Button("Generate", variant="primary", elem_id=f"{tab}_generate")
             with gr.Row():
-                interrupt = gr.Button("Interrupt", elem_id=f"{tab}_interrupt", min_width=80)
-                paste = ToolButton("\u2199\ufe0f Paste", elem_id=f"{tab}_paste", min_width=80)
+                interrupt = gr.Button("Interrupt", elem_id=f"{tab}_interrupt", min_width=80, size="sm")
+                paste = ToolButton("\u2199 Paste", elem_id=f"{tab}_paste", min_width=80, size="sm")
     controls.add("prompt", prompt, "Prompt")
     controls.add("negative_prompt", negative, "Negative prompt")
     interrupt.click(fn=lambda: shared.state.interrupt(), inputs=[], outputs=[], queue=False)
@@ -102,8 +102,10 @@ def build_sizes(controls: Controls) -> None:
 
 def build_output(tabname: str, send_to: list[str]) -> Output:
     progress = gr.HTML("", elem_id=f"{tabname}_progress")
-    arguments = {"preview": True, "columns": 2, "object_fit": "contain", "height": 420}
-    gallery = gr.Gallery(label="Output", show_label=False, elem_id=f"{tabname}_gallery", **arguments, **_gallery_format())
+    gallery = gr.Gallery(
+        label="Output", show_label=False, elem_id=f"{tabname}_gallery", preview=True, columns=2, object_fit="contain",
+        height=420, **_gallery_arguments(),
+    )  # fmt: skip
     with gr.Row():
         buttons = {tab: ToolButton(f"Send to {tab}", elem_id=f"{tabname}_send_to_{tab}", min_width=90) for tab in send_to}
     info = gr.HTML("", elem_id=f"html_info_{tabname}", elem_classes=["infotext"])
@@ -118,9 +120,9 @@ def build_output(tabname: str, send_to: list[str]) -> Output:
     return output
 
 
-def _gallery_format() -> dict[str, str]:
-    """PNG keeps the pictures' texts; gradio 4 would take another format."""
-    return {"format": "png"} if GRADIO_4 else {}
+def _gallery_arguments() -> dict[str, Any]:
+    """PNG keeps the pictures' texts; gradio 4 would take another format, and uploads."""
+    return {"format": "png", "interactive": False} if GRADIO_4 else {}
 
 
 def infotext_html(text: str, comments: str = "") -> str:
