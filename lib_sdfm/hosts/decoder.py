@@ -1,6 +1,8 @@
 """Edits of what enters the decoder blocks of an LDM or SGM UNet, by hooks on the blocks.
 
 The UNet calls each output block with backbone and skip features already concatenated; the skip's width tells them apart.
+At odd sizes the backbone comes a row or column larger than the skip, and A1111 cuts it to the skip's size in between: the
+edit sees it whole, as its statistics are those of the whole map.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -28,23 +31,34 @@ class EditedSkips:
             raise UnsupportedError(f"{type(unet).__name__} is no Stable Diffusion UNet: FreeU has no place in it")
         self._unet, self._edit = unet, edit
         self._handles: list[RemovableHandle] = []
+        self._backbone: Tensor | None = None
 
     def attach(self) -> None:
         """Sets the hooks."""
+        self._handles.append(self._unet.middle_block.register_forward_hook(self._keep_backbone))
         for block, width in zip(self._unet.output_blocks, skip_widths(self._unet)):
             self._handles.append(block.register_forward_pre_hook(self._hook(width)))
+            self._handles.append(block.register_forward_hook(self._keep_backbone))
 
     def detach(self) -> None:
         """Removes the hooks; harmless when there are none."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self._backbone = None
+
+    def _keep_backbone(self, module: nn.Module, args: tuple, output: Tensor) -> None:
+        self._backbone = output
 
     def _hook(self, skip_width: int) -> Callable[[nn.Module, tuple], tuple]:
         def edit_input(module: nn.Module, args: tuple) -> tuple:
             joined = args[0]
-            width = joined.shape[1] - skip_width
-            h, skip = self._edit(joined[:, :width], joined[:, width:], self._unet.model_channels)
+            h, skip = joined.split([joined.shape[1] - skip_width, skip_width], dim=1)
+            if self._backbone is not None and self._backbone.shape[2:] != joined.shape[2:]:
+                h = self._backbone
+            h, skip = self._edit(h, skip, self._unet.model_channels)
+            if h.shape[2:] != skip.shape[2:]:
+                h = F.interpolate(h, skip.shape[2:], mode="nearest")
             return (torch.cat([h, skip], dim=1), *args[1:])
 
         return edit_input
