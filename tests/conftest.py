@@ -21,7 +21,8 @@ def make_libraries_importable() -> None:
     for name in ("nms", "qnms"):
         torch.library.define(f"torchvision::{name}", "(Tensor boxes, Tensor scores, float threshold) -> Tensor")
     package = types.ModuleType("k_diffusion")
-    package.__path__ = list(importlib.util.find_spec("k_diffusion").submodule_search_locations)
+    package.__spec__ = importlib.util.find_spec("k_diffusion")
+    package.__path__ = package.__spec__.submodule_search_locations
     sys.modules["k_diffusion"] = package
     if importlib.util.find_spec("omegaconf") is None:
         sys.modules["omegaconf"] = types.ModuleType("omegaconf")

@@ -1,0 +1,1 @@
+"""The embedded WebUI: its own facts, and the extension in it."""

@@ -1,0 +1,61 @@
+"""The demo host in this process: loaded once, with the extension, and gone again after these tests."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+DEMO = Path(__file__).resolve().parents[2] / "demo"
+HOST_MODULES = ("modules", "weights", "examples", "pictures")
+
+
+def _forget_host() -> dict:
+    """Takes the host's modules out of ``sys.modules``: other tests have their own ``modules``."""
+    names = [name for name in sys.modules if name.split(".")[0] in HOST_MODULES]
+    return {name: sys.modules.pop(name) for name in names}
+
+
+def _shared_checkpoints() -> Path:
+    """Those of ``make demo``: making them takes longer than all tests."""
+    folder = DEMO / "cache" / "models"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    (folder / "models").symlink_to(_shared_checkpoints())
+    return folder
+
+
+@pytest.fixture(scope="package")
+def host(data_folder):
+    """The host with the extension, as :class:`tests.demo.client.Host`. First a picture without any extension is made."""
+    others, path_before = _forget_host(), list(sys.path)
+    environment = dict(os.environ)
+    os.environ.update(SDFM_DEMO_DATA=str(data_folder), COMMANDLINE_ARGS="", GRADIO_ANALYTICS_ENABLED="False")
+    sys.path.insert(0, str(DEMO))
+    try:
+        from .client import Host
+
+        yield Host()
+    finally:
+        _forget_host()
+        sys.modules.update(others)
+        sys.path[:] = path_before
+        os.environ.clear()
+        os.environ.update(environment)
+
+
+@pytest.fixture(autouse=True)
+def as_before(request):
+    """Settings and the list of swallowed errors are fresh for each test that has the host."""
+    if "host" not in request.fixturenames:
+        yield
+        return
+    request.getfixturevalue("host").reset()
+    yield
