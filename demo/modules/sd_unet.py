@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modules.libraries import UNetModel
+from modules.libraries import UNetModel, timestep_embedding
 
 current_unet: Any = None
 """A1111: a replacement (TensorRT, say) that runs in place of the checkpoint's UNet; never one here."""
@@ -28,9 +28,29 @@ def _optimised_class(original: type) -> type:
     return OptimisedAttention
 
 
+class OddSizeUNet(UNetModel):
+    """LDM's UNet for all sizes: as in A1111 the decoder's feature maps take the size of the skips."""
+
+    def forward(
+        self, x: Tensor, timesteps: Tensor | None = None, context: Tensor | None = None, y: Any = None, **kwargs: Any
+    ) -> Tensor:
+        emb = self.time_embed(timestep_embedding(timesteps, self.model_channels, repeat_only=False))
+        h, skips = x.type(self.dtype), []
+        for block in self.input_blocks:
+            h = block(h, emb, context)
+            skips.append(h)
+        h = self.middle_block(h, emb, context)
+        for block in self.output_blocks:
+            skip = skips.pop()
+            if h.shape[-2:] != skip.shape[-2:]:
+                h = torch.nn.functional.interpolate(h, skip.shape[-2:], mode="nearest")
+            h = block(torch.cat([h, skip], dim=1), emb, context)
+        return self.out(h.type(x.dtype))
+
+
 def create_unet(config: dict[str, Any]) -> nn.Module:
-    """LDM's own UNet class; attention is exchanged on the instances, so that the classes stay as they are."""
-    unet = UNetModel(**config).eval().requires_grad_(False)
+    """The UNet; attention is exchanged on the instances, so that LDM's classes stay as they are."""
+    unet = OddSizeUNet(**config).eval().requires_grad_(False)
     classes: dict[type, type] = {}
     for module in unet.modules():
         if all(hasattr(module, name) for name in ("to_q", "to_k", "to_v", "to_out")):

@@ -7,6 +7,7 @@ import io
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -40,12 +41,13 @@ class Answer:
 
 
 class Host:
-    """The host: ``modules`` are its modules, ``plain`` a picture that was made before the extension was loaded."""
+    """The host; ``demo`` is its folder, ``plain`` has pictures that were made before the extension was loaded."""
 
-    def __init__(self) -> None:
+    def __init__(self, demo: Path) -> None:
         from modules import extensions, initialize
         from starlette.testclient import TestClient
 
+        self.demo = demo
         self._initialize, self._client_class = initialize, TestClient
         installed, extensions.extensions = extensions.extensions, []
         self._start()

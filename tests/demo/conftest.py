@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 DEMO = Path(__file__).resolve().parents[2] / "demo"
-HOST_MODULES = ("modules", "weights", "examples", "pictures")
+HOST_MODULES = ("modules", "weights", "examples", "pictures", "launch")
 
 
 def _forget_host() -> dict:
@@ -42,7 +42,7 @@ def host(data_folder):
     try:
         from .client import Host
 
-        yield Host()
+        yield Host(DEMO)
     finally:
         _forget_host()
         sys.modules.update(others)

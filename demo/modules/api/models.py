@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Optional, get_type_hints
 
 from pydantic import BaseModel, create_model
 
@@ -52,9 +52,10 @@ class PngInfoRequest(BaseModel):
 
 
 def request_model(name: str, processing: type, base: type[Request]) -> type[Request]:
-    """A request with the fields of a processing class; every one may be left out or null."""
+    """A request with the fields of a processing class and their types; every one may be left out or null."""
+    types = get_type_hints(processing)
     fields = {
-        field.name: (Any, _default(field))
+        field.name: (Optional[types[field.name]], _default(field))  # noqa: UP007 - a value, not an annotation
         for field in dataclasses.fields(processing)
         if field.init and field.name not in LEFT_OUT and field.name not in base.__annotations__
     }
