@@ -39,7 +39,6 @@ def begin_batch(
 
     The host swallows exceptions here, and makes a picture without us; it does not swallow those of ``p.sample``.
     """
-    forget_keys(schema, p)
     try:
         job = resolve_job(schema, args, old_payloads, axes_of_job(p), is_api=bool(getattr(p, "is_api", False)))
     except UserError as error:

@@ -139,6 +139,7 @@ class A1111Pass:
                 pass_steps=params.total_sampling_steps,
                 job_steps=self._p.steps,
                 job_cfg_scale=self._p.cfg_scale,
+                hires_sampler=bool(getattr(self._p, "hr_sampler_name", None)),
             ),
         )
 

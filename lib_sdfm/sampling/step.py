@@ -19,6 +19,7 @@ class HostCounters:
     :param pass_steps: steps of this pass as the host says
     :param job_steps: the steps that the user asked for, of the first pass
     :param job_cfg_scale: the CFG scale that the user asked for
+    :param hires_sampler: whether the user chose a sampler for the hires pass
     """
 
     lagging: int = 0
@@ -28,6 +29,7 @@ class HostCounters:
     pass_steps: int = 1
     job_steps: int = 1
     job_cfg_scale: float = 1.0
+    hires_sampler: bool = False
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,8 @@ class DynamicThresholding(Technique):
         return "with phi 0 the result is plain CFG" if self.settings.phi == 0 and not _cfg_varies(self.settings) else None
 
     def active(self, step: Step) -> bool:
-        return True
+        """The original replaced the sampler of the first pass alone, where one was chosen for the hires pass."""
+        return not (self.recipe == ORIGINAL and step.hires and step.host.hires_sampler)
 
     def combine(self, prediction: Prediction, step: Step) -> Tensor:
         chosen, time = self.settings, self._time(step)
