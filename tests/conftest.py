@@ -36,6 +36,7 @@ if importlib.util.find_spec("k_diffusion"):  # the environment of gradio 4 has n
     from hypothesis import HealthCheck, settings
 
     settings.register_profile(
-        "sdfm", deadline=None, derandomize=True, max_examples=60, suppress_health_check=list(HealthCheck), database=None
-    )
+        "sdfm", deadline=None, derandomize=True, max_examples=60, suppress_health_check=list(HealthCheck), database=None,
+        report_multiple_bugs=False,
+    )  # fmt: skip
     settings.load_profile("sdfm")

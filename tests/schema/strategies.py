@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hypothesis import reject
 from hypothesis import strategies as st
 
 from lib_sdfm.errors import SettingError
 from lib_sdfm.sampling.stages import ModelFacts
 from lib_sdfm.schema.params import Param, params_of
-from lib_sdfm.schema.settings import Schema, Settings
+from lib_sdfm.schema.settings import Schema, Settings, Values
 
 HUGE = 10**400
 """Valid JSON, and no float."""
@@ -51,16 +49,22 @@ def allowed_values(param: Param) -> st.SearchStrategy:
 
 
 @st.composite
-def settings_of(draw: st.DrawFn, schema: Schema) -> Settings:
-    """Validated settings, with what depends on the model filled in as for a run."""
+def values_of(draw: st.DrawFn, schema: Schema) -> Values:
+    """Values that make valid settings."""
     recipe = draw(allowed_values(schema.by_id["recipe"].param))
-    values: dict[str, Any] = {**schema.defaults(), "recipe": recipe}
+    values: Values = {**schema.defaults(), "recipe": recipe}
     for technique in schema.techniques:
         values[f"{technique.name}.enabled"] = draw(st.booleans())
         for param in params_of(technique.Settings):
             if recipe in param.recipes and draw(st.booleans()):
                 values[f"{technique.name}.{param.name}"] = draw(allowed_values(param))
     try:
-        return schema.resolved(schema.settings(values), ModelFacts())
+        schema.settings(values)
     except SettingError:  # allowed alone and not together
         reject()
+    return values
+
+
+def settings_of(schema: Schema) -> st.SearchStrategy[Settings]:
+    """Validated settings, with what depends on the model filled in as for a run."""
+    return values_of(schema).map(lambda values: schema.resolved(schema.settings(values), ModelFacts()))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from typing import Any
 
 import pytest
@@ -12,38 +10,17 @@ from hypothesis import strategies as st
 
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.schema.infotext import Reading, our_keys, parse_infotext, read_infotext, write_infotext
-from lib_sdfm.schema.params import params_of
 from lib_sdfm.schema.settings import Schema, Settings
 from lib_sdfm.techniques.pag import Pag, PagSettings
 from tests.schema.strategies import settings_of
+from tests.schema.texts import HOST_PAIRS, effective, printed
 
 PAG_ONLY = Schema((Pag,))
-HOST_PAIRS = {"Steps": 20, "Sampler": "Euler", "CFG scale": 7.0, "Seed": 1, "Size": "512x512"}
-
-
-def printed(pairs: dict[str, Any]) -> str:
-    """A text as A1111 prints it: ``str``, and JSON where a value holds a comma, colon or line break."""
-
-    def quoted(value: Any) -> str:
-        text = str(value)
-        return json.dumps(text, ensure_ascii=False) if any(sign in text for sign in ",:\n") else text
-
-    line = ", ".join(f"{key}: {quoted(value)}" for key, value in {**HOST_PAIRS, **pairs, "Version": "v1.10.1"}.items())
-    return f"a cat, SDFM: 9, PAG Scale: 8\nNegative prompt: a dog, PAG Active: True, PAG Scale: 8\n{line}"
 
 
 def read(text_or_pairs: str | dict[str, Any], schema: Schema = PAG_ONLY) -> Reading:
     pairs = parse_infotext(text_or_pairs) if isinstance(text_or_pairs, str) else text_or_pairs
     return read_infotext(schema, pairs)
-
-
-def effective(settings: Settings) -> Settings:
-    """Settings in which a hires value that equals the first pass' is none."""
-    chosen = {}
-    for name, own in settings.techniques.items():
-        same = {p.name: None for p in params_of(type(own)) if p.optional and getattr(own, p.name) == getattr(own, p.follows)}
-        chosen[name] = dataclasses.replace(own, **same)
-    return Settings(settings.recipe, chosen)
 
 
 @given(settings_of(PAG_ONLY))

@@ -15,7 +15,7 @@ from lib_sdfm.schema.payload import resolve_job
 from sdfm_webui.paste import PasteTargets
 from tests.schema.published import A, B
 from tests.schema.strategies import settings_of
-from tests.schema.test_infotext import printed
+from tests.schema.texts import printed
 
 TARGETS = PasteTargets(SCHEMA)
 TYPES = {"number": float, "integer": int, "boolean": bool, "choice": str, "text": str}

@@ -10,7 +10,7 @@ from lib_sdfm.schema.infotext import Reading, parse_infotext, read_infotext, wri
 from lib_sdfm.schema.settings import Schema
 from lib_sdfm.techniques.pag import Pag
 from tests.schema.published import A, B, C
-from tests.schema.test_infotext import printed
+from tests.schema.texts import printed
 
 
 def read(text: str, schema: Schema = SCHEMA) -> Reading:

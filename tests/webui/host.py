@@ -1,0 +1,85 @@
+"""Stand-ins for the host's ``modules``, as far as scripts see them; with either gradio."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@contextmanager
+def input_accordion(value: bool, label: str, elem_id: str) -> Iterator[gr.Checkbox]:
+    """The host's accordion that is a switch: the checkbox is its value."""
+    switch = gr.Checkbox(value, label=label, elem_id=f"{elem_id}-checkbox", visible=False)
+    with gr.Accordion(label, open=value, elem_id=elem_id):
+        yield switch
+
+
+class Script:
+    """The host's base class of scripts."""
+
+    args_from = args_to = 0
+    infotext_fields = paste_field_names = None
+    is_img2img = False
+
+    def elem_id(self, name: str) -> str:
+        tab = "img2img" if self.is_img2img else "txt2img"
+        return f"script_{tab}_{''.join(filter(str.isalnum, self.title().lower()))}_{name}"
+
+    def process_before_every_sampling(self, p: Any, *args: Any, **kwargs: Any) -> None:
+        pass
+
+
+class CFGDenoiserParams:
+    """What the host tells about a denoiser call."""
+
+    def __init__(self, x: Any, denoiser: Any = None) -> None:
+        self.x, self.denoiser = x, denoiser
+
+
+class FakeModules:
+    """The modules that ``scripts/sdfm.py`` imports, and what it registers with them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.callbacks: dict[str, list[Callable]] = {"cfg_denoiser": [], "before_ui": [], "app_started": []}
+        self.runner = types.SimpleNamespace(scripts=[], alwayson_scripts=[])
+        self.scripts = types.SimpleNamespace(
+            Script=Script, AlwaysVisible=object(), scripts_data=[], basedir=lambda: str(folder), scripts_txt2img=self.runner,
+            scripts_img2img=self.runner,
+        )  # fmt: skip
+        self.script_callbacks = types.SimpleNamespace(
+            CFGDenoiserParams=CFGDenoiserParams,
+            **{f"on_{name}": registered.append for name, registered in self.callbacks.items()},
+        )
+        self.shared = types.SimpleNamespace(cmd_opts=types.SimpleNamespace(api_auth=None), sd_model=None)
+        self.ui_components = types.SimpleNamespace(InputAccordion=input_accordion)
+
+    def run_script(self) -> types.ModuleType:
+        """Executes ``scripts/sdfm.py`` as the host does, each time anew."""
+        package = types.ModuleType("modules")
+        names = ("scripts", "script_callbacks", "shared", "ui_components")
+        package.__dict__.update({name: getattr(self, name) for name in names})
+        ours = {"modules": package, **{f"modules.{name}": getattr(self, name) for name in names}}
+        before = {name: sys.modules.get(name) for name in ours}
+        sys.modules.update(ours)
+        try:
+            spec = importlib.util.spec_from_file_location("sdfm.py", ROOT / "scripts" / "sdfm.py")
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            return module
+        finally:
+            for name, value in before.items():
+                sys.modules.pop(name) if value is None else sys.modules.update({name: value})
+
+    def script_classes(self) -> dict[str, type]:
+        """The script classes among the names of the executed file."""
+        names = vars(self.run_script())
+        return {n: v for n, v in names.items() if isinstance(v, type) and issubclass(v, Script) and v is not Script}

@@ -1,0 +1,129 @@
+"""The panel, built with whichever gradio is installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from lib_sdfm.catalog import SCHEMA, SHIPPED_PRESETS
+from lib_sdfm.schema.fields import RESERVED
+from lib_sdfm.schema.infotext import parse_infotext
+from lib_sdfm.schema.payload import resolve_job
+from lib_sdfm.schema.presets import PresetStore
+from lib_sdfm.techniques.pag import PagSettings
+from sdfm_webui.controls import Panel, build_panel
+from sdfm_webui.header import header_line
+from sdfm_webui.paste import PasteTargets
+from tests.webui.host import input_accordion
+
+pytestmark = pytest.mark.panel
+TARGETS = PasteTargets(SCHEMA)
+TYPES = {"number": float, "integer": int, "boolean": bool, "choice": str, "text": str}
+
+
+def build(folder: Path, tab: str = "txt2img") -> Panel:
+    store = PresetStore(SCHEMA, SHIPPED_PRESETS, folder / "presets.json")
+    return build_panel(SCHEMA, TARGETS, store, input_accordion, lambda name: f"{tab}_{name}", "<p>notice</p>")
+
+
+@pytest.fixture
+def panel(tmp_path: Path) -> Panel:
+    with gr.Blocks():
+        return build(tmp_path)
+
+
+def test_the_controls_stand_in_positional_order(panel: Panel):
+    assert len(panel.inputs) == len(SCHEMA.positional)
+    for place, (control, field) in enumerate(zip(panel.inputs, SCHEMA.positional)):
+        assert control.label == (RESERVED[place] if field is None else field.param.label)
+
+
+def test_defaults_have_their_final_types(panel: Panel):
+    """The hosts cast pasted values to the type of a control's default."""
+    for control, field in zip(panel.inputs, SCHEMA.positional):
+        kind = str if field is None else TYPES[field.param.kind]
+        assert type(control.value) is kind, control.label
+        assert control.value == ("" if field is None else field.control_default)
+
+
+def test_untouched_controls_run_nothing(panel: Panel):
+    assert resolve_job(SCHEMA, [control.value for control in panel.inputs]).settings.techniques == {}
+
+
+def test_switching_a_technique_on_runs_its_defaults(panel: Panel):
+    args = [control.value for control in panel.inputs]
+    args[SCHEMA.position_names.index("pag.enabled")] = True
+    assert resolve_job(SCHEMA, args).settings.techniques == {"pag": PagSettings()}
+
+
+def test_sliders_offer_what_is_allowed(panel: Panel):
+    for control, field in zip(panel.inputs, SCHEMA.positional):
+        if isinstance(control, gr.Slider):
+            assert control.minimum == field.param.minimum
+            assert field.param.check(control.maximum) == control.maximum
+            assert control.step
+
+
+def test_hidden_controls_are_hidden_and_not_saved(panel: Panel):
+    for place in RESERVED:
+        assert panel.inputs[place].visible is False
+        assert panel.inputs[place].do_not_save_to_config is True
+
+
+def test_hosts_build_it_several_times(tmp_path: Path):
+    """Once per tab, and twice more to learn the defaults of the API."""
+    with gr.Blocks() as demo:
+        panels = [build(tmp_path, "txt2img"), build(tmp_path, "img2img")]
+        ids = [block.elem_id for block in demo.blocks.values() if getattr(block, "elem_id", None)]
+        again = build(tmp_path)
+    assert len(set(ids)) == len(ids)
+    assert all(control.elem_id for panel in panels for control in panel.inputs)
+    first, second = ([target for _, target in panel.paste_fields] for panel in panels)
+    assert first == second == [target for _, target in again.paste_fields]
+    assert not {id(control) for control in panels[0].inputs} & {id(control) for control in panels[1].inputs}
+    assert demo.get_config_file()["components"]
+
+
+def test_send_to_pairs_the_same_targets(panel: Panel):
+    pasted = [target for _, target in panel.paste_fields]
+    assert {id(target) for target in panel.sent} <= {id(target) for target in pasted}
+    assert len(panel.sent) == len(SCHEMA.fields)
+
+
+def test_every_input_is_pasted_to_and_every_value_is_its_type(panel: Panel):
+    targets = {id(component): target for component, target in panel.paste_fields}
+    texts = ["Steps: 1, Seed: 1, CFG scale: 1", "Steps: 1, Seed: 1, PAG Active: True, PAG Scale: 1.5, PAG End Step: 7, SDFM: 1"]
+    for control in panel.inputs:
+        for text in texts:
+            value = targets[id(control)](parse_infotext(text))
+            assert type(value) is type(control.value), control.label
+            assert type(control.value)(value) == value  # what the API's paste does with it
+
+
+def test_a_pasted_text_runs(panel: Panel):
+    targets = {id(component): target for component, target in panel.paste_fields}
+    params = parse_infotext("Steps: 1, Seed: 1, PAG Active: True, PAG Scale: 1.5, PAG End Step: 7, SDFM: 1")
+    args = [targets[id(control)](params) for control in panel.inputs]
+    assert resolve_job(SCHEMA, args).settings.techniques == {"pag": PagSettings(scale=1.5, end_step=7)}
+
+
+def args_of(panel: Panel, **changed: Any) -> tuple[Any, ...]:
+    values = {name: control.value for name, control in zip(SCHEMA.position_names, panel.inputs)}
+    return tuple({**values, **{name.replace("__", "."): value for name, value in changed.items()}}.values())
+
+
+def test_the_header_says_what_is_on_and_what_it_costs(panel: Panel):
+    assert header_line(SCHEMA, args_of(panel)) == "SDFM"
+    line = header_line(SCHEMA, args_of(panel, pag__enabled=True))
+    assert "PAG" in line and "3 UNet passes" in line and "recipe sdfm" in line
+    assert "no effect" in header_line(SCHEMA, args_of(panel, pag__enabled=True, pag__scale=0.0))
+    assert "PAG Layers" in header_line(SCHEMA, args_of(panel, pag__enabled=True, pag__layers="nowhere"))
+
+
+def test_a_damaged_preset_file_does_not_take_the_panel_down(tmp_path: Path):
+    (tmp_path / "presets.json").write_text("{")
+    with gr.Blocks():
+        assert len(build(tmp_path).inputs) == len(SCHEMA.positional)

@@ -1,0 +1,181 @@
+"""``scripts/sdfm.py`` executed as the host does it, with stand-ins for the host's modules."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import pytest
+from fastapi import FastAPI
+
+from lib_sdfm.catalog import SCHEMA
+from lib_sdfm.schema.originals import OLD_ENTRIES
+from sdfm_webui.axes import axes_of_job
+from sdfm_webui.errors import SdfmError
+from tests.webui.host import FakeModules, Script
+
+pytestmark = pytest.mark.panel
+
+
+@pytest.fixture
+def modules(tmp_path: Path) -> FakeModules:
+    return FakeModules(tmp_path)
+
+
+def install(modules: FakeModules) -> dict[str, Script]:
+    """All our scripts by title, in the runner of both tabs, with their places in the list of arguments."""
+    place, found = 1, {}
+    for cls in modules.script_classes().values():
+        script = cls()
+        with gr.Blocks():
+            inputs = script.ui(False)
+        script.args_from, script.args_to = place, place + len(inputs)
+        place = script.args_to
+        found[script.title()] = script
+        modules.runner.scripts.append(script)
+        modules.runner.alwayson_scripts.append(script)
+    return found
+
+
+def job(modules: FakeModules, **args_by_title: Any) -> Any:
+    """A job with arguments for some titles; hidden controls of the others are empty."""
+    scripts = modules.runner.alwayson_scripts
+    args: list[Any] = [""] * max(script.args_to for script in scripts)
+    for script in scripts:
+        given = args_by_title.get(script.title().replace(" ", ""), [])
+        args[script.args_from : script.args_from + len(given)] = given
+    return SimpleNamespace(
+        scripts=modules.runner, script_args=args, extra_generation_params={}, is_api=True, comments=[], sample=lambda: "sampled"
+    )
+
+
+def process_batch(modules: FakeModules, script: Script, p: Any, args: list[Any]) -> None:
+    modules.shared.sd_model = SimpleNamespace(is_sdxl=False)
+    script.before_process(p, *args)
+    script.process_batch(p, *args)
+
+
+def test_it_is_an_always_visible_script_with_the_entries_of_the_old_titles(modules: FakeModules):
+    scripts = install(modules)
+    assert set(scripts) == {"SDFM", *(entry.title for entry in OLD_ENTRIES)}
+    assert all(script.show(False) is modules.scripts.AlwaysVisible for script in scripts.values())
+
+
+def test_the_panel_has_as_many_inputs_as_places_and_the_old_titles_as_many_as_they_had(modules: FakeModules):
+    scripts = install(modules)
+    sizes = {title: script.args_to - script.args_from for title, script in scripts.items()}
+    assert sizes == {"SDFM": len(SCHEMA.positional), **{entry.title: entry.size for entry in OLD_ENTRIES}}
+
+
+def test_reloading_the_ui_registers_again_and_keeps_nothing(modules: FakeModules):
+    first, second = modules.run_script(), modules.run_script()
+    assert first.SdfmScript is not second.SdfmScript
+    assert {name: len(found) for name, found in modules.callbacks.items()} == dict.fromkeys(modules.callbacks, 2)
+
+
+def test_both_tabs_and_later_calls_paste_with_the_same_functions(modules: FakeModules):
+    cls = modules.script_classes()["SdfmScript"]
+    targets = []
+    for is_img2img in (False, True, False):
+        script = cls()
+        script.is_img2img = is_img2img
+        with gr.Blocks():
+            script.ui(is_img2img)
+        targets.append([target for _, target in script.infotext_fields])
+    assert targets[0] == targets[1] == targets[2]
+
+
+def test_a_job_writes_its_generation_parameters_and_forgets_older_ones(modules: FakeModules):
+    script, p = install(modules)["SDFM"], job(modules)
+    process_batch(modules, script, p, [{"pag": {"scale": 2}}])
+    assert p.extra_generation_params["PAG Scale"] == 2
+    before = p.sample
+    p.extra_generation_params["Theirs"] = 1
+    process_batch(modules, script, p, [])
+    assert p.extra_generation_params == {"Theirs": 1}
+    assert callable(before)
+
+
+def test_an_old_payload_is_taken_under_its_title(modules: FakeModules):
+    script = install(modules)["SDFM"]
+    p = job(modules, Incantations=[True, 2.0])  # the oldest layouts begin with PAG, the newest with SEG
+    process_batch(modules, script, p, [])
+    assert p.extra_generation_params["SDFM Recipe"] == "original"
+    assert p.extra_generation_params["SEG Blur Sigma"] == 2
+
+
+def test_bad_settings_are_raised_by_sample_and_not_before(modules: FakeModules):
+    script, p = install(modules)["SDFM"], job(modules)
+    own = p.sample
+    process_batch(modules, script, p, [{"pag": {"scale": -2}}])
+    assert p.extra_generation_params == {}
+    with pytest.raises(SdfmError, match="PAG Scale: -2"):
+        p.sample()
+    assert p.sample is own
+
+
+def test_an_installed_original_answers_to_its_own_title(modules: FakeModules):
+    class Original(Script):
+        def title(self) -> str:
+            return "Incantations"
+
+    scripts = install(modules)
+    modules.runner.scripts.insert(0, Original())
+    ours = scripts["Incantations"]
+    assert ours.title() != "Incantations"
+    p = job(modules, Incantations=[True, 2.0])
+    p.script_args[ours.args_from : ours.args_from + 2] = [True, 2.0]
+    process_batch(modules, scripts["SDFM"], p, [])
+    assert p.extra_generation_params == {}
+    with gr.Blocks() as demo:
+        scripts["SDFM"].ui(False)
+    notices = [block.value for block in demo.blocks.values() if isinstance(block, gr.HTML) and block.value]
+    assert any("Incantations" in notice for notice in notices)
+
+
+def test_routes_and_axes_are_added_when_the_server_starts(modules: FakeModules):
+    options: list[Any] = []
+    plot = SimpleNamespace(
+        axis_options=options, AxisOption=lambda *args, **more: SimpleNamespace(label=args[0], apply=args[2], **more),
+        __file__="scripts/xyz_grid.py",
+    )  # fmt: skip
+    modules.scripts.scripts_data = [SimpleNamespace(path="scripts/xyz_grid.py", module=plot)]
+    modules.run_script()
+    app = FastAPI()
+    modules.callbacks["before_ui"][0]()
+    modules.callbacks["app_started"][0](None, app)
+    assert {"/sdfm/v1/schema", "/sdfm/v1/explain"} <= {route.path for route in app.routes}
+    labels = [option.label for option in options]
+    assert "[PAG] PAG Scale" in labels and len(set(labels)) == len(labels)
+
+    option = options[labels.index("[PAG] PAG Scale")]
+    with pytest.raises(RuntimeError, match="PAG Scale: -1"):
+        option.confirm(None, [2.0, -1.0])
+    p = SimpleNamespace()
+    option.apply(p, 2.0, [2.0])
+    cell = copy.copy(p)  # the plot makes one for each cell
+    option.apply(cell, 3.0, [3.0])
+    assert (axes_of_job(p), axes_of_job(cell)) == ({"pag.scale": 2.0}, {"pag.scale": 3.0})
+
+
+def test_calls_of_samplers_that_are_not_ours_are_left_alone(modules: FakeModules):
+    modules.run_script()
+    (on_cfg_denoiser,) = modules.callbacks["cfg_denoiser"]
+    on_cfg_denoiser(SimpleNamespace(denoiser=SimpleNamespace(p=SimpleNamespace())))
+    on_cfg_denoiser(SimpleNamespace(denoiser=SimpleNamespace()))
+    script = modules.script_classes()["SdfmScript"]()
+    script.process_before_every_sampling(SimpleNamespace())
+
+
+def test_an_unsuitable_host_gets_nothing(modules: FakeModules, capsys: pytest.CaptureFixture):
+    modules.shared.cmd_opts.sdfm_off = True
+    assert modules.script_classes() == {}
+    assert "--sdfm-off" in capsys.readouterr().out
+    modules.shared.cmd_opts.sdfm_off = False
+    modules.scripts.Script = type("OldScript", (), {})
+    modules.run_script()
+    assert "too old" in capsys.readouterr().out
+    assert not any(modules.callbacks.values())
