@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
+from gradio.context import Context
 
 GRADIO_4 = int(gr.__version__.split(".")[0]) >= 4
 JS = "js" if GRADIO_4 else "_js"
@@ -56,6 +57,8 @@ class InputAccordion(gr.Checkbox):
         super().__init__(
             value, **{**kwargs, "elem_id": f"{self.accordion_id}-checkbox", "elem_classes": ["switch-of-accordion"]}
         )
+        if Context.root_block is None:  # gradio 4 makes a control anew to keep a session's changes of it
+            return
         follow = f"(on) => {{ accordionFollows('{self.accordion_id}', on); }}"
         self.change(fn=None, inputs=[self], **{JS: follow})
         label = kwargs.get("label", "")

@@ -176,7 +176,7 @@ def generating(make: Callable[..., Any], runner: Any, names: list[str]) -> Calla
         job = _Job(lambda: run_job(make, runner, names, values))
         job.start()
         while job.is_alive():
-            yield [progress_html(), gr.update(), gr.update(), gr.update(), gr.update()]
+            yield [progress_html(), gr.update(), "", gr.update(), gr.update()]
             job.join(POLL_SECONDS)
         if job.error is not None:
             text = html.escape(f"{type(job.error).__name__}: {job.error}")

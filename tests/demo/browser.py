@@ -1,0 +1,126 @@
+"""A browser on the demo's panel: starts both, reads and sets controls."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+READ = """(ids) => Object.fromEntries(ids.map((id) => {
+    const block = document.getElementById(id);
+    if (!block) { return [id, null]; }
+    const checked = block.querySelector('input[type=radio]:checked');
+    const box = block.querySelector('input[type=checkbox]');
+    const field = block.querySelector('input[type=number], textarea, input:not([type=radio])');
+    if (block.querySelector('input[type=radio]')) { return [id, checked ? checked.value : null]; }
+    return [id, box ? box.checked : field ? field.value : null];
+}))"""
+"""Values of controls by the ids of their blocks, in gradio 3 and 4."""
+
+
+def chromium() -> str | None:
+    return shutil.which("chromium") or next((path for path in ("/usr/bin/chromium",) if os.path.exists(path)), None)
+
+
+def pythons() -> dict[str, str]:
+    """Interpreters that have a gradio: this one, and that of ``make test``'s second environment where it was made."""
+    found = {"gradio3": sys.executable}
+    other = ROOT / ".venv-gradio4" / "bin" / "python"
+    if other.exists() and (other.parent.parent / "ready").exists():
+        found["gradio4"] = str(other)
+    return found
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def served(python: str, data: Path, *arguments: str):
+    """The demo in a process of its own; gives its address."""
+    port = _free_port()
+    command = [python, str(ROOT / "demo" / "launch.py"), "--port", str(port), *arguments]
+    environment = {**os.environ, "SDFM_DEMO_DATA": str(data), "OMP_NUM_THREADS": "1"}
+    with open(data / "server.log", "w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/", process, data / "server.log")
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
+    for _ in range(600):
+        if process.poll() is not None:
+            break
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise RuntimeError(f"the demo does not start:\n{log.read_text()[-3000:]}")
+
+
+class Panel:
+    """The page, one tab of it at a time."""
+
+    def __init__(self, page, address: str) -> None:
+        self.page, self.tab = page, "txt2img"
+        self.errors: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.goto(address)
+        page.wait_for_selector("#txt2img_prompt textarea")
+        page.wait_for_selector(".visible-switch", state="attached")
+        page.wait_for_timeout(500)
+
+    def control_id(self, name: str) -> str:
+        """Of one of the extension's controls."""
+        return f"script_{self.tab}_sdfm_{name.replace('.', '_')}"
+
+    def read(self, ids) -> dict:
+        return self.page.evaluate(READ, list(ids))
+
+    def open(self, id: str) -> None:
+        self.page.click(f"#{id} > .label-wrap")
+        self.page.wait_for_timeout(300)
+
+    def set_number(self, id: str, value: float) -> None:
+        self.page.fill(f"#{id} input[type=number]", str(value))
+        self.page.keyboard.press("Tab")
+
+    def paste(self, text: str) -> None:
+        """Puts a text into the prompt box and presses the button; done when only the prompt is left in the box."""
+        box = f"#{self.tab}_prompt textarea"
+        self.page.fill(box, text)
+        self.page.keyboard.press("Tab")
+        self.page.click(f"#{self.tab}_paste")
+        self.page.wait_for_function("([box, text]) => document.querySelector(box).value !== text", arg=[box, text])
+
+    def generate(self) -> str:
+        """Presses the button and waits; returns what stands under the picture, or the error."""
+        info = f"#html_info_{self.tab}"
+        ended = f"{info} .time:not([data-old]), {info} .error:not([data-old])"
+        self.page.evaluate("(ended) => document.querySelectorAll(ended).forEach((e) => { e.dataset.old = 'yes'; })", ended)
+        self.page.click(f"#{self.tab}_generate")
+        self.page.wait_for_selector(ended, timeout=60000)
+        return self.page.inner_text(f"{info} .infotext, {info}.infotext")
+
+    def show(self, tab: str) -> None:
+        self.page.click(f"#tabs button:has-text('{tab}')")
+        self.tab = tab

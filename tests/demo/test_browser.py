@@ -1,0 +1,159 @@
+"""The panel in a browser: published texts pasted, made, sent to the other tab."""
+
+import re
+
+import pytest
+
+from lib_sdfm.catalog import SCHEMA
+from lib_sdfm.schema.infotext import parse_infotext, read_infotext
+
+from .browser import FLAGS, Panel, chromium, pythons, served
+
+playwright = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
+if chromium() is None:
+    pytest.skip("chromium is not installed (apt-get install chromium): no browser tests", allow_module_level=True)
+
+SECONDS = 20_000
+
+
+@pytest.fixture(scope="module", params=pythons())
+def panel(request, tmp_path_factory):
+    """The demo under one gradio, and a page of it with the extension's accordion open."""
+    folder = tmp_path_factory.mktemp(request.param)
+    (folder / "data").mkdir()
+    from .conftest import _shared_checkpoints
+
+    (folder / "data" / "models").symlink_to(_shared_checkpoints())
+    with served(pythons()[request.param], folder / "data") as address, playwright.sync_playwright() as started:
+        browser = started.chromium.launch_persistent_context(
+            str(folder / "profile"), executable_path=chromium(), args=list(FLAGS), viewport={"width": 1280, "height": 1000}
+        )
+        page = browser.new_page()
+        page.set_default_timeout(SECONDS)
+        shown = Panel(page, address)
+        shown.open(shown.control_id("panel"))
+        yield shown
+        assert shown.errors == []
+        browser.close()
+
+
+def ids_of(panel) -> dict[str, str]:
+    """The block of each field of the extension."""
+    ids = {}
+    for field in SCHEMA.fields:
+        is_switch = field.technique is not None and field.id == f"{field.technique.name}.enabled"
+        ids[field.id] = f"{panel.control_id(field.technique.name)}-checkbox" if is_switch else panel.control_id(field.id)
+    return ids
+
+
+def shown_values(panel) -> dict:
+    ids = ids_of(panel)
+    values = panel.read(ids.values())
+    return {name: values[id] for name, id in ids.items()}
+
+
+def wanted_values(text: str) -> dict:
+    """What the library reads; a value that follows another shows that one's."""
+    values = read_infotext(SCHEMA, parse_infotext(text)).values
+    return {
+        f.id: values[f"{f.technique.name}.{f.param.follows}"] if values[f.id] is None else values[f.id] for f in SCHEMA.fields
+    }
+
+
+def equal(shown, wanted) -> bool:
+    if isinstance(wanted, bool) or shown is None or isinstance(wanted, str):
+        return shown == wanted
+    return abs(float(shown) - float(wanted)) < 1e-6
+
+
+def differing(panel, text: str) -> dict:
+    shown, wanted = shown_values(panel), wanted_values(text)
+    return {name: (shown[name], wanted[name]) for name in wanted if not equal(shown[name], wanted[name])}
+
+
+def wait_until_shown(panel, text: str) -> None:
+    """Pasting takes a moment; what differs at the end is told."""
+    for _ in range(100):
+        if not differing(panel, text):
+            break
+        panel.page.wait_for_timeout(100)
+    assert differing(panel, text) == {}
+
+
+def published(name: str) -> str:
+    """A text of people's, at a size for tests."""
+    from .conftest import DEMO
+
+    namespace: dict = {}
+    exec((DEMO / "examples.py").read_text(), namespace)
+    text = re.sub(r"Size: \d+x\d+", "Size: 128x128", namespace["EXAMPLES"][name])
+    return text.replace("Steps: 48", "Steps: 4")
+
+
+def our_part(text: str) -> str:
+    """The extension's keys of a picture's text."""
+    return re.search(r"((?:FreeU Stages|SEG Active|PAG Active).*SDFM: 1)", text).group(1)
+
+
+@pytest.mark.parametrize("name", ["a", "b", "c", "a"])
+def test_paste_sets_every_control_whatever_was_set_before(panel, name):
+    panel.set_number("txt2img_cfg_scale", 11)
+    panel.paste(published(name))
+    wait_until_shown(panel, published(name))
+    assert float(panel.read(["txt2img_cfg_scale"])["txt2img_cfg_scale"]) == {"a": 1, "b": 3, "c": 3}[name]
+
+
+def test_pasting_a_text_without_ours_clears_everything(panel):
+    panel.paste(published("b"))
+    wait_until_shown(panel, published("b"))
+    plain = "a cat\nSteps: 4, Sampler: Euler, CFG scale: 5, Seed: 1, Size: 128x128"
+    panel.paste(plain)
+    wait_until_shown(panel, plain)
+    assert not any(value for id, value in shown_values(panel).items() if id.endswith(".enabled"))
+
+
+def test_generate_writes_what_was_pasted_and_send_carries_it_over(panel):
+    panel.paste(published("b"))
+    wait_until_shown(panel, published("b"))
+    text = panel.generate()
+    part = our_part(text)
+    assert "Seed: 3649863581" in text and "SDFM Recipe: original" in part
+    assert {k: v for k, v in parse_infotext(published("b")).items() if k in parse_infotext(part)}.items() <= parse_infotext(
+        part
+    ).items()
+    panel.page.click("#txt2img_send_to_img2img")
+    panel.tab = "img2img"
+    panel.page.wait_for_selector("#img2img_image img")
+    wait_until_shown(panel, published("b"))
+    assert our_part(panel.generate()) == part
+    panel.show("txt2img")
+
+
+def test_an_error_is_told_in_the_panel_and_no_picture_is_made(panel):
+    panel.paste("Steps: 4, Sampler: Euler, CFG scale: 5, Seed: 1, Size: 128x128, PAG Active: True, PAG Scale: 3, SDFM: 1")
+    layers = panel.control_id("pag.layers")
+    panel.page.fill(f"#{layers} textarea, #{layers} input", "nowhere")
+    panel.page.keyboard.press("Tab")
+    text = panel.generate()
+    assert "SdfmError" in text and "layers" in text.lower() and "nowhere" in text
+
+
+def test_what_a_text_gets_wrong_is_told_beside_the_controls(panel):
+    panel.paste("Steps: 4, Sampler: Euler, CFG scale: 5, Seed: 1, Size: 128x128, PAG Active: True, PAG Scale: much, SDFM: 1")
+    pasted = f"#{panel.control_id('pasted')}"
+    panel.page.wait_for_function("(id) => document.querySelector(id).innerText.includes('much')", arg=pasted)
+
+
+def test_interrupt_and_progress(panel):
+    panel.paste("x\nSteps: 140, Sampler: Heun, CFG scale: 5, Seed: 1, Size: 256x256")
+    panel.page.click("#txt2img_generate")
+    panel.page.wait_for_function("() => /step \\d+\\/140/.test(document.querySelector('#txt2img_progress').innerText)")
+    panel.page.click("#txt2img_interrupt")
+    panel.page.wait_for_function("() => document.querySelector('#html_info_txt2img').innerText.includes('Steps: 140')")
+
+
+def test_a_narrow_page_does_not_scroll_sideways(panel):
+    panel.page.set_viewport_size({"width": 400, "height": 900})
+    panel.page.wait_for_timeout(500)
+    assert panel.page.evaluate("document.documentElement.scrollWidth") <= 400
+    panel.page.set_viewport_size({"width": 1280, "height": 1000})
