@@ -6,9 +6,10 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from lib_sdfm.errors import SettingError
 from lib_sdfm.schema.axes import Axis, axes_of
 from lib_sdfm.schema.settings import Schema
+
+from .errors import shown_to_user
 
 ATTRIBUTE = "sdfm_axes"
 """Attribute of a cell's processing object: field ids and values."""
@@ -60,9 +61,7 @@ def _applier(axis: Axis) -> Callable[[Any, Any, list[Any]], None]:
 def _confirmer(axis: Axis) -> Callable[[Any, list[Any]], None]:
     def confirm(p: Any, values: list[Any]) -> None:
         for value in values:
-            try:
+            with shown_to_user():
                 axis.value(value)
-            except SettingError as error:  # the plot shows what its own axes raise for unknown values
-                raise RuntimeError(str(error)) from error
 
     return confirm

@@ -39,6 +39,7 @@ def begin_batch(
 
     The host swallows exceptions here, and makes a picture without us; it does not swallow those of ``p.sample``.
     """
+    _unwrap_sample(p)
     try:
         job = resolve_job(schema, args, old_payloads, axes_of_job(p), is_api=bool(getattr(p, "is_api", False)))
     except UserError as error:
@@ -77,12 +78,16 @@ def _sampling(plan: Plan, p: Any, unet: Callable[[], nn.Module]) -> Callable[[Sa
 
 def _wrap_sample(p: Any, around: Callable[[Sample], Sample]) -> None:
     """Replaces ``p.sample`` for one call; what stood there is back before that call begins."""
-    previous = vars(p).get("sample")
-    if isinstance(previous, _OneCall):  # a batch that never came to sampling
-        previous.attribute.restore()
     one_call = _OneCall()
     one_call.run = around(p.sample)
     one_call.attribute = InstanceAttribute(p, "sample", one_call)
+
+
+def _unwrap_sample(p: Any) -> None:
+    """Takes back what an earlier batch has left that never came to sampling."""
+    previous = vars(p).get("sample")
+    if isinstance(previous, _OneCall):
+        previous.attribute.restore()
 
 
 class _OneCall:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 PIXELS = (1, 2, 3)
@@ -38,5 +39,5 @@ def rescale_term(term: Tensor, cond: Tensor, guided: Tensor, rescale: float) -> 
     if rescale == 0.0:
         return term
     deviation = (guided + term).std(dim=PIXELS, keepdim=True)
-    factor = cond.std(dim=PIXELS, keepdim=True) / deviation.clamp_min(1e-12)
+    factor = cond.std(dim=PIXELS, keepdim=True) / torch.where(deviation == 0, 1.0, deviation)
     return term * (rescale * factor + (1.0 - rescale))

@@ -30,9 +30,10 @@ def explain_infotext(schema: Schema, text: str) -> dict[str, Any]:
 
 def explain_payload(schema: Schema, body: Mapping[str, Any]) -> dict[str, Any]:
     """What the body of a txt2img or img2img request would run: its ``alwayson_scripts``, and its ``infotext`` if any."""
-    scripts = {title.lower(): said.get("args", []) for title, said in body["alwayson_scripts"].items()}
+    scripts = {title.lower(): _args_of(said) for title, said in body["alwayson_scripts"].items()}
     old = [(entry, scripts.pop(entry.title.lower())) for entry in OLD_ENTRIES if entry.title.lower() in scripts]
-    pairs = parse_infotext(body.get("infotext") or "")
+    text = body.get("infotext")
+    pairs = parse_infotext(text) if isinstance(text, str) else {}
     reading = read_infotext(schema, pairs)
     args = scripts.pop(TITLE.lower(), [])
     said = {"warnings": reading.warnings, "unknown": [*_unknown(pairs, reading), *scripts]}
@@ -42,6 +43,12 @@ def explain_payload(schema: Schema, body: Mapping[str, Any]) -> dict[str, Any]:
         return {**explain_values(schema, resolve_values(schema, args, old, reading.values)), "errors": [], **said}
     except UserError as error:
         return {"errors": [str(error)], **said}
+
+
+def _args_of(said: Any) -> list[Any]:
+    """A script's arguments; what the host would not take for a list counts as none."""
+    args = said.get("args", []) if isinstance(said, Mapping) else []
+    return args if isinstance(args, list) else []
 
 
 def _unknown(pairs: Mapping[str, Any], reading: Reading) -> list[str]:

@@ -22,6 +22,7 @@ from .settings import Schema, Settings, Values
 FORMAT = 1
 """Version of what we write; a changed default of an omitted key raises it."""
 FORMAT_KEY = "SDFM"
+LONGEST_FORMAT = 9  # digits
 
 PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 MINIMUM_PAIRS = 3
@@ -123,7 +124,7 @@ def _read_format(pairs: Mapping[str, Any], reading: Reading) -> bool:
         return False
     reading.used.add(FORMAT_KEY)
     text = str(pairs[FORMAT_KEY])
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > LONGEST_FORMAT:
         reading.errors.append(str(SettingError(FORMAT_KEY, text, f"a whole number from 1 to {FORMAT}")))
     elif int(text) > FORMAT:
         reading.warnings.append(f"{FORMAT_KEY}: {text} was written by a newer version, which may mean some values differently")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import SettingError
+from .params import LARGEST_NUMBER
 
 FEATURES = (
     ("FreeU Stages", "FreeU"),
@@ -124,6 +125,8 @@ FREEU_PANEL = ((1.2, 0.9, 0.0, 0.5, 0.0, 1.0), (1.4, 0.2, 0.0, 0.5, 0.0, 1.0), F
 """The panel's first preset, SD1.4."""
 FREEU_FIRST_SIZE, FREEU_UNVERSIONED_SIZE = 19, 22
 """Lengths of the lists of 2023-09-23 (no schedule) and 2023-09-25 (no version)."""
+FREEU_SCHEDULE = ((1, 0.0), (2, 1.0), (3, 0.0))
+"""Places of start, stop and smoothness, and the panel's defaults."""
 FREEU_VERSIONS = {"1": "1", "2": "2", "Version 1": "1", "Version 2": "2"}
 
 
@@ -144,7 +147,7 @@ def freeu_pairs(args: Sequence[Any]) -> dict[str, Any]:
         schedule, version, stages = (0.0, 1.0, 0.0), "1", args[1:]
     else:
         unversioned = given == FREEU_UNVERSIONED_SIZE and not versioned
-        schedule = tuple(float(d if _missing(args, i) else args[i]) for i, d in ((1, 0.0), (2, 1.0), (3, 0.0)))
+        schedule = tuple(_number(f"FreeU: args[{i}]", d if _missing(args, i) else args[i]) for i, d in FREEU_SCHEDULE)
         version = "1" if unversioned else _freeu_version(args[4] if versioned else "Version 2")
         stages = args[4 if unversioned else 5 :]
     size = len(FREEU_STAGE)
@@ -160,7 +163,7 @@ def _freeu_dictionary_pairs(said: Mapping[str, Any]) -> dict[str, Any]:
             raise SettingError(f"FreeU: {name}", said[name], "one of " + ", ".join(sorted(known)))
     if not said.get("enable", True):
         return {}
-    schedule = (said.get("start_ratio", 0.0), said.get("stop_ratio", 1.0), float(said.get("transition_smoothness", 0.0)))
+    schedule = (said.get("start_ratio", 0.0), said.get("stop_ratio", 1.0), said.get("transition_smoothness", 0.0))
     infos = said.get("stage_infos", [])
     if not isinstance(infos, list):
         raise SettingError("FreeU: stage_infos", infos, "a list of stages")
@@ -178,6 +181,12 @@ def _freeu_stages(infos: list[Any]) -> list[Any]:
             stages.append(dict(zip(FREEU_STAGE, infos[place : place + len(FREEU_STAGE)])))
             place += len(FREEU_STAGE)
     return stages
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > LARGEST_NUMBER:
+        raise SettingError(name, value, "a number")
+    return float(value)
 
 
 def _freeu_version(version: Any) -> str:

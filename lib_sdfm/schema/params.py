@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import SettingError
 
 PARAM = "sdfm_param"
+LARGEST_NUMBER = 10**9
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,9 @@ class Param:
         return plain(value) if isinstance(value, float) else value
 
     def _is_number(self, value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        if isinstance(value, float) and not math.isfinite(value) or abs(value) > LARGEST_NUMBER:
             return False
         if self.kind == "integer" and value != int(value):
             return False

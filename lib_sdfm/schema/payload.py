@@ -15,6 +15,8 @@ from .originals import OldEntry
 from .request import apply_request
 from .settings import Schema, Settings, Values
 
+NOTES = ("errors", "warnings")
+
 
 @dataclass(frozen=True)
 class Job:
@@ -32,7 +34,7 @@ def notes_of(reading: Reading) -> str:
     """What a pasted text asks for and can't have, as the hidden control carries it from the API's paste to the run."""
     if not reading.errors and not reading.warnings:
         return ""
-    return json.dumps({"errors": reading.errors, "warnings": reading.warnings})
+    return json.dumps(dict(zip(NOTES, (reading.errors, reading.warnings))))
 
 
 def resolve_job(
@@ -50,11 +52,27 @@ def resolve_job(
     :param is_api: whether notes of pasted text belong to this very request (in the panel they were shown on paste)
     :raises UserError: for bad settings
     """
-    notes = json.loads(args[NOTES_POSITION]) if is_api and len(args) > NOTES_POSITION and args[NOTES_POSITION] else {}
-    if notes.get("errors"):
-        raise UserError("; ".join(notes["errors"]))
+    errors, warnings = _read_notes(args) if is_api else ([], [])
+    if errors:
+        raise UserError("; ".join(errors))
     values = resolve_values(schema, args, old_payloads)
-    return Job(schema.settings(apply_axes(schema, values, axes or {})), notes.get("warnings", []))
+    return Job(schema.settings(apply_axes(schema, values, axes or {})), warnings)
+
+
+def _read_notes(args: Sequence[Any]) -> tuple[list[str], list[str]]:
+    """Errors and warnings that :func:`notes_of` has written.
+
+    :raises SettingError: if somebody else has written something at their place
+    """
+    notes = args[NOTES_POSITION] if len(args) > NOTES_POSITION else ""
+    if _nothing(notes):
+        return [], []
+    try:
+        said = json.loads(notes)
+        errors, warnings = ([str(line) for line in said[name] if isinstance(said[name], list)] for name in NOTES)
+    except (TypeError, ValueError, KeyError, RecursionError):
+        raise SettingError(f"args[{NOTES_POSITION}]", notes, "an empty text") from None
+    return errors, warnings
 
 
 def resolve_values(
@@ -71,7 +89,7 @@ def resolve_values(
     request = args[REQUEST_POSITION] if args else ""
     if not _nothing(request):
         if not isinstance(request, Mapping):
-            raise SettingError("SDFM: args[0]", request, "a dictionary of settings, or an empty text")
+            raise SettingError(f"args[{REQUEST_POSITION}]", request, "a dictionary of settings, or an empty text")
         values = apply_request(schema, values, request)
     return _with_old_payloads(schema, values, old_payloads)
 

@@ -31,11 +31,16 @@ class Preset:
 
 
 def request_of(schema: Schema, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The API's dictionary that means these values: techniques that are on, with what differs from the defaults."""
-    request: dict[str, Any] = {"recipe": values["recipe"]}
+    """The API's dictionary that means these values: techniques that are on, with what differs from the defaults.
+
+    :raises SettingError: if a value isn't allowed
+    """
+    settings = schema.settings(values)
+    request: dict[str, Any] = {"recipe": settings.recipe}
     for technique in schema.techniques:
-        if values[f"{technique.name}.enabled"]:
-            said = {p.name: (values[f"{technique.name}.{p.name}"], p.default) for p in params_of(technique.Settings)}
+        if technique.name in settings.techniques:
+            chosen = settings.techniques[technique.name]
+            said = {p.name: (getattr(chosen, p.name), p.default) for p in params_of(technique.Settings)}
             request[technique.name] = {name: value for name, (value, default) in said.items() if value != default}
     return request
 
@@ -85,7 +90,6 @@ class PresetStore:
         name = name.strip()
         if not name or name in self._shipped:
             raise SettingError("Preset", name, "a name of your own")
-        self._schema.settings(values)
         self._write({**self._read(), name: request_of(self._schema, values)})
 
     def delete(self, name: str) -> None:
@@ -108,8 +112,8 @@ class PresetStore:
             raise UserError(
                 f"the file of your presets, {self._path.name}, is damaged ({error}); repair or delete it"
             ) from error
-        if not isinstance(own, dict):
-            raise UserError(f"the file of your presets, {self._path.name}, holds no dictionary; repair or delete it")
+        if not isinstance(own, dict) or not all(isinstance(request, dict) for request in own.values()):
+            raise UserError(f"the file of your presets, {self._path.name}, holds something else; repair or delete it")
         return own
 
     def _write(self, own: dict[str, Any]) -> None:

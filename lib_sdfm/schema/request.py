@@ -25,7 +25,7 @@ def apply_request(schema: Schema, values: Mapping[str, Any], request: Mapping[st
         elif name in techniques:
             _apply_technique(schema, techniques[name], said, merged)
         else:
-            raise SettingError(f"SDFM: {name}", said, "one of recipe, " + ", ".join(techniques))
+            raise SettingError(name, said, "one of recipe, " + ", ".join(techniques))
     return merged
 
 
@@ -34,7 +34,7 @@ def _check_implied(schema: Schema, technique: type[Technique], name: str, said: 
     field = schema.by_id.get(f"{technique.name}.{name}")
     for other, implied in field.param.implies if field is not None else ():
         if said.get(other, implied) != implied:
-            raise SettingError(f"SDFM: {technique.name}.{other}", said[other], f"only {implied} together with {name}")
+            raise SettingError(f"{technique.name}.{other}", said[other], f"only {implied} together with {name}")
 
 
 def _apply_technique(schema: Schema, technique: type[Technique], said: Any, merged: Values) -> None:
@@ -44,11 +44,11 @@ def _apply_technique(schema: Schema, technique: type[Technique], said: Any, merg
         merged[switch] = said
         return
     if not isinstance(said, Mapping):
-        raise SettingError(f"SDFM: {technique.name}", said, "a dictionary of its settings, true or false")
+        raise SettingError(f"{technique.name}", said, "a dictionary of its settings, true or false")
     for name, value in said.items():
         _check_implied(schema, technique, name, said)
         field = schema.by_id.get(f"{technique.name}.{name}")
         if field is None or field.role == "hires":
             known = [f.param.name for f in schema.in_panel_order(technique) if f.role != "hires"]
-            raise SettingError(f"SDFM: {technique.name}.{name}", value, "one of " + ", ".join(known))
+            raise SettingError(f"{technique.name}.{name}", value, "one of " + ", ".join(known))
         schema.name_value(merged, field.id, value)

@@ -123,7 +123,10 @@ class Schema:
     def _technique_settings(self, technique: type[Technique], recipe: str, values: Mapping[str, Any]) -> object:
         checked = {p.name: p.check(values[f"{technique.name}.{p.name}"]) for p in params_of(technique.Settings)}
         for param in params_of(technique.Settings):
-            _check_recipe(param, checked[param.name], recipe)
+            if not _counts(param, checked):
+                checked[param.name] = param.default
+            if checked[param.name] != checked.get(param.follows, param.default):
+                _check_recipe(param, checked[param.name], recipe)
         settings = technique.Settings(**checked)
         technique.check(settings, recipe)
         return settings
@@ -134,6 +137,11 @@ class Schema:
             for param in params_of(technique.Settings):
                 if param.optional:
                     values[f"{technique.name}.{param.name}"] = None
+
+
+def _counts(param: Param, values: Mapping[str, Any]) -> bool:
+    """Whether a setting has a meaning beside the others: a stage of FreeU has none beside a named preset."""
+    return all(values[other] == implied for other, implied in param.implies)
 
 
 def _check_recipe(param: Param, value: Any, recipe: str) -> None:

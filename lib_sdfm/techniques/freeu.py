@@ -106,7 +106,7 @@ def decode_stages(text: str) -> dict[str, Any]:
     allowed = "a list of up to 3 stages, each with any of " + ", ".join(known for _, known, *_ in STAGE_FIELDS)
     try:
         stages = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         raise SettingError("FreeU Stages", text, allowed) from None
     if not isinstance(stages, list) or len(stages) > len(STAGES) or not all(isinstance(s, dict) for s in stages):
         raise SettingError("FreeU Stages", text, allowed)
@@ -136,7 +136,7 @@ def decode_schedule(text: str) -> dict[str, Any]:
     try:
         start, stop, smoothness = (json.loads(part) for part in text.split(","))
         values = {"start": float(start), "stop": float(stop), "smoothness": float(smoothness)}
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         raise SettingError("FreeU Schedule", text, allowed) from None
     whole = [isinstance(end, int) for end in (start, stop)]
     zero = [end == 0 for end in (start, stop)]  # step 0 and share 0 are the same

@@ -152,7 +152,7 @@ def test_routes_and_axes_are_added_when_the_server_starts(modules: FakeModules):
     assert "[PAG] PAG Scale" in labels and len(set(labels)) == len(labels)
 
     option = options[labels.index("[PAG] PAG Scale")]
-    with pytest.raises(RuntimeError, match="PAG Scale: -1"):
+    with pytest.raises(SdfmError, match="PAG Scale: -1"):
         option.confirm(None, [2.0, -1.0])
     p = SimpleNamespace()
     option.apply(p, 2.0, [2.0])
