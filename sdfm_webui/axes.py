@@ -53,7 +53,7 @@ def _option(plot: ModuleType, axis: Axis) -> Any:
 def _applier(axis: Axis) -> Callable[[Any, Any, list[Any]], None]:
     def apply(p: Any, value: Any, values: list[Any]) -> None:
         # a new dictionary: the plot copies p for each cell without its contents
-        setattr(p, ATTRIBUTE, {**axes_of_job(p), axis.field.id: axis.value(value)})
+        setattr(p, ATTRIBUTE, {**axes_of_job(p), **axis.values(value)})
 
     return apply
 
@@ -62,6 +62,6 @@ def _confirmer(axis: Axis) -> Callable[[Any, list[Any]], None]:
     def confirm(p: Any, values: list[Any]) -> None:
         for value in values:
             with shown_to_user():
-                axis.value(value)
+                axis.values(value)
 
     return confirm

@@ -10,6 +10,7 @@ from .fields import Field
 from .params import Param
 from .settings import Schema, Values
 
+OLD_SWITCHES = {"0": "False", "1": "True", "true": "True", "false": "False"}
 TYPES = {"number": float, "integer": int, "boolean": str, "choice": str, "text": str}
 
 
@@ -21,30 +22,38 @@ class Axis:
     :param field: the field that it sets
     :param type: what the plot converts each typed value with
     :param choices: what the plot offers to fill in
+    :param old: whether it stands for an axis of an original, with that one's ways
     """
 
     label: str
     field: Field
     type: Callable[[str], Any]
     choices: tuple[str, ...]
+    old: bool = False
 
-    def value(self, typed: Any) -> Any:
-        """The field's value for one typed value.
+    def values(self, typed: Any) -> Values:
+        """What one typed value sets, by field id.
 
         :raises SettingError: if it isn't allowed
         """
-        return self.field.param.parse(typed) if isinstance(typed, str) else self.field.param.check(typed)
+        param = self.field.param
+        if self.old and param.axis_off is not None and typed == param.axis_off:
+            return {f"{self.field.technique.name}.enabled": False}
+        if self.old and isinstance(typed, str):
+            typed = (OLD_SWITCHES if param.kind == "boolean" else dict(param.axis_values)).get(typed, typed)
+        return {self.field.id: param.parse(typed) if isinstance(typed, str) else param.check(typed)}
 
 
 def axes_of(schema: Schema) -> list[Axis]:
     """All axes: ours, then those under the labels of the originals."""
     ours = [_axis(f"[SDFM] {field.param.label}", field) for field in schema.fields if field.role != "hires"]
-    theirs = [_axis(field.param.axis, field) for field in schema.fields if field.param.axis]
+    theirs = [_axis(field.param.axis, field, old=True) for field in schema.fields if field.param.axis]
     return ours + theirs
 
 
-def _axis(label: str, field: Field) -> Axis:
-    return Axis(label, field, TYPES[field.param.kind], _choices(field.param))
+def _axis(label: str, field: Field, old: bool = False) -> Axis:
+    names = tuple(name for name, _ in field.param.axis_values) if old else ()
+    return Axis(label, field, TYPES[field.param.kind], names or _choices(field.param), old)
 
 
 def _choices(param: Param) -> tuple[str, ...]:

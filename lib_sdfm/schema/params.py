@@ -37,6 +37,8 @@ class Param:
     :param group: name of the fold of the technique's panel that the control stands in
     :param recipes: recipes in which the setting may differ from its default
     :param axis: label of the X/Y/Z axis that the original had for it
+    :param axis_off: value at which the original's axis switched its technique off
+    :param axis_values: what the original's axis called the values
     :param aliases: older names of the key, read and never written
     :param composite: the key stands for several settings together, see :class:`Composite`
     :param written_if: tells from the technique's settings whether the key says anything (a minimum without its mode
@@ -62,6 +64,8 @@ class Param:
     group: str | None = None
     recipes: tuple[str, ...] = ("sdfm", "original")
     axis: str | None = None
+    axis_off: Any = None
+    axis_values: tuple[tuple[str, str], ...] = ()
     aliases: tuple[str, ...] = ()
     composite: bool = False
     written_if: Callable[[Any], bool] | None = None

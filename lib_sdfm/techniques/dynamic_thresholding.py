@@ -37,7 +37,8 @@ class DynamicThresholdingSettings:
     """Settings of :class:`DynamicThresholding`."""
 
     mimic_scale: float = number(
-        7.0, 0, 100, slider_maximum=30, step=0.5, label="Mimic scale", key="Mimic scale", axis="[DynThres] Mimic Scale",
+        7.0, 0, 100, slider_maximum=30, step=0.5, label="Mimic scale", key="Mimic scale",
+        axis="[DynThres] Mimic Scale", axis_off=0.0,
         help="The CFG scale whose contrast the picture gets, while the real CFG scale decides what is in it.",
     )  # fmt: skip
     separate_channels: bool = boolean(

@@ -55,10 +55,12 @@ FreeuSettings = dataclasses.make_dataclass(
     [
         ("preset", str, choice(
             AUTO, (AUTO, *PRESETS, CUSTOM), label="FreeU preset", key="FreeU preset", axis="[FreeU] Preset", composite=True,
+            axis_values=tuple((f"{name} Recommendations", name) for name in PRESETS),
             help="Auto: the values for this model (SDXL, or else SD1.4). Custom: the stages below.",
         )),
         ("version", str, choice(
             "2", ("1", "2"), label="FreeU version", key="FreeU Version", axis="[FreeU] Version", absent="1",
+            axis_values=(("Version 1", "1"), ("Version 2", "2")),
             help="2 scales the backbone where its features are strong, 1 everywhere.",
         )),
         ("start", float, number(

@@ -16,7 +16,7 @@ AXES = {axis.label: axis for axis in axes_of(SCHEMA)}
 
 def typed(axis: Axis, text: str) -> object:
     """What the plot makes of a typed value."""
-    return axis.value(axis.type(text))
+    return axis.values(axis.type(text))[axis.field.id]
 
 
 def test_labels_are_told_apart():
@@ -33,7 +33,7 @@ def test_every_setting_has_an_axis_and_pag_those_of_the_original():
 @pytest.mark.parametrize("axis", AXES.values(), ids=list(AXES))
 def test_what_an_axis_offers_it_takes(axis: Axis):
     for choice in axis.choices:
-        axis.value(axis.type(choice))
+        assert list(axis.values(axis.type(choice))) == [axis.field.id]
     default = axis.field.control_default
     assert typed(axis, str(default)) == default
 
@@ -46,10 +46,18 @@ def test_what_an_axis_offers_it_takes(axis: Axis):
         ("[PAG] Active", "False", False),
         ("[SDFM] PAG layers", "input.1, middle", "input.1, middle"),
         ("[SDFM] Recipe", "original", "original"),
+        ("[DynThres] Separate Feature Channels", "0", False),
+        ("[FreeU] Version", "Version 1", "1"),
+        ("[FreeU] Preset", "SDXL Recommendations", "SDXL"),
     ],
 )
 def test_typed_values_are_converted(label: str, text: str, value: object):
     assert typed(AXES[label], text) == value
+
+
+def test_mimic_scale_0_switches_thresholding_off_on_the_axis_of_the_original_alone():
+    assert AXES["[DynThres] Mimic Scale"].values(0.0) == {"dynamic_thresholding.enabled": False}
+    assert AXES["[SDFM] Mimic scale"].values(0.0) == {"dynamic_thresholding.mimic_scale": 0.0}
 
 
 @pytest.mark.parametrize(
