@@ -1,0 +1,30 @@
+"""Euler with a model written out in plain torch, from the host's noise and schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import k_diffusion.sampling as k
+import torch
+from torch import Tensor
+
+from tests.hosts.fake_a1111 import Host, Processing, Sampler
+from tests.hosts.jobs import job
+
+Model = Callable[[Processing], Callable[..., Tensor]]
+"""Makes, for a job whose conds are set up, what k-diffusion's samplers call."""
+
+
+@torch.no_grad()
+def euler_samples(host: Host, model: Model, **settings: Any) -> Tensor:
+    """What k-diffusion's Euler gives around a model, with the settings of a job."""
+    p = job(host, **settings)
+    p.setup_conds()
+    sigmas = Sampler(host, "Euler").get_sigmas(p.steps)
+    return k.sample_euler(model(p), p.noise(p.height // 8, p.width // 8) * sigmas[0], sigmas, disable=True)
+
+
+def assert_same_picture(got: Tensor, wanted: Tensor) -> None:
+    """Equal but for rounding, which sampling adds up."""
+    torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-3 * float(wanted.std()))
