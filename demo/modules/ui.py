@@ -52,8 +52,8 @@ def _build_hires(controls: Controls) -> None:
                 value=sd_samplers.SAME_SCHEDULER, label="Hires schedule type", elem_id="hr_scheduler", min_width=160,
             )  # fmt: skip
         with gr.Row():
-            prompt = gr.Textbox(label="Hires prompt", lines=1, elem_id="hires_prompt")
-            negative = gr.Textbox(label="Hires negative prompt", lines=1, elem_id="hires_neg_prompt")
+            prompt = gr.Textbox("", label="Hires prompt", lines=1, elem_id="hires_prompt")
+            negative = gr.Textbox("", label="Hires negative prompt", lines=1, elem_id="hires_neg_prompt")
     for name, control, target in (
         ("denoising_strength", strength, "Denoising strength"),
         ("enable_hr", enable, _has_hires),
@@ -144,7 +144,7 @@ def _build_png_info(tabs: Any) -> None:
         picture = gr.Image(label="Picture", type="pil", elem_id="pnginfo_image", image_mode="RGBA")
         with gr.Column():
             shown = gr.HTML("", elem_classes=["infotext"])
-            text = gr.Textbox(visible=False, elem_id="pnginfo_generation_info")
+            text = gr.Textbox("", visible=False, elem_id="pnginfo_generation_info")
             buttons = {tab: gr.Button(f"Send to {tab}", elem_id=f"pnginfo_send_to_{tab}") for tab in ("txt2img", "img2img")}
 
     def read(picture: Image.Image | None) -> tuple[str, str]:

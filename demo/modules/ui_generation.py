@@ -56,12 +56,15 @@ class Top:
 class Output:
     """The result.
 
-    :param result: per picture its file and text; not seen
+    :param info: the text of the selected picture
+    :param log: what else is to say of the job: notes, errors, time
+    :param generation_info: the texts of all pictures; not seen
     """
 
     progress: Any
     gallery: Any
     info: Any
+    log: Any
     generation_info: Any
     selected: Any
     buttons: dict[str, Any]
@@ -71,8 +74,8 @@ def build_top(controls: Controls) -> Top:
     tab = controls.tabname
     with gr.Row(elem_id=f"{tab}_toprow", elem_classes=["top"]):
         with gr.Column(scale=5, min_width=280):
-            prompt = gr.Textbox(label="Prompt", lines=3, elem_id=f"{tab}_prompt", placeholder="Prompt, or a text to paste")
-            negative = gr.Textbox(label="Negative prompt", lines=2, elem_id=f"{tab}_neg_prompt")
+            prompt = gr.Textbox("", label="Prompt", lines=3, elem_id=f"{tab}_prompt", placeholder="Prompt, or a text to paste")
+            negative = gr.Textbox("", label="Negative prompt", lines=2, elem_id=f"{tab}_neg_prompt")
         with gr.Column(scale=1, min_width=160, elem_classes=["actions"]):
             generate = gr.Button("Generate", variant="primary", elem_id=f"{tab}_generate")
             with gr.Row():
@@ -109,9 +112,10 @@ def build_output(tabname: str, send_to: list[str]) -> Output:
     with gr.Row():
         buttons = {tab: ToolButton(f"Send to {tab}", elem_id=f"{tabname}_send_to_{tab}", min_width=90) for tab in send_to}
     info = gr.HTML("", elem_id=f"html_info_{tabname}", elem_classes=["infotext"])
+    log = gr.HTML("", elem_id=f"html_log_{tabname}", elem_classes=["infotext"])
     generation_info = gr.State([])
     selected = gr.State(0)
-    output = Output(progress, gallery, info, generation_info, selected, buttons)
+    output = Output(progress, gallery, info, log, generation_info, selected, buttons)
 
     def select(texts: list[str], event: gr.SelectData) -> tuple[int, str]:
         return event.index, infotext_html(texts[event.index] if event.index < len(texts) else "")
@@ -125,10 +129,13 @@ def _gallery_arguments() -> dict[str, Any]:
     return {"format": "png", "interactive": False} if GRADIO_4 else {}
 
 
-def infotext_html(text: str, comments: str = "") -> str:
-    lines = "".join(f"<p>{html.escape(line)}</p>" for line in text.split("\n") if line)
+def infotext_html(text: str) -> str:
+    return "".join(f"<p>{html.escape(line)}</p>" for line in text.split("\n") if line)
+
+
+def _log_html(comments: str, seconds: float) -> str:
     notes = "".join(f"<li>{html.escape(line)}</li>" for line in comments.split("\n") if line)
-    return f"{lines}<ul class='comments'>{notes}</ul>" if notes else lines
+    return (f"<ul class='comments'>{notes}</ul>" if notes else "") + f"<p class='time'>Time taken: {seconds:.1f} s</p>"
 
 
 def progress_html() -> str:
@@ -175,17 +182,17 @@ def generating(make: Callable[..., Any], runner: Any, names: list[str]) -> Calla
         started = time.perf_counter()
         job = _Job(lambda: run_job(make, runner, names, values))
         job.start()
+        same = gr.update()
         while job.is_alive():
-            yield [progress_html(), gr.update(), "", gr.update(), gr.update()]
+            yield [progress_html(), same, same, "", same, same]
             job.join(POLL_SECONDS)
         if job.error is not None:
             text = html.escape(f"{type(job.error).__name__}: {job.error}")
-            yield ["", gr.update(), f"<div class='error'>{text}</div>", gr.update(), gr.update()]
+            yield ["", same, same, f"<div class='error'>{text}</div>", same, same]
             return
         result = job.result
-        text = infotext_html(result.infotexts[0], result.comments)
-        seconds = f"<p class='time'>Time taken: {time.perf_counter() - started:.1f} s</p>"
-        yield ["", result.images, text + seconds, result.infotexts, 0]
+        log = _log_html(result.comments, time.perf_counter() - started)
+        yield ["", result.images, infotext_html(result.infotexts[0]), log, result.infotexts, 0]
 
     return generate
 
@@ -198,7 +205,7 @@ def connect(
     top.generate.click(
         fn=generating(make, runner, list(controls.fields)),
         inputs=[*controls.fields.values(), override, *script_inputs],
-        outputs=[output.progress, output.gallery, output.info, output.generation_info, output.selected],
+        outputs=[output.progress, output.gallery, output.info, output.log, output.generation_info, output.selected],
         show_progress="hidden",
     )
     controls.paste_fields += runner.infotext_fields

@@ -179,7 +179,7 @@ class Script(scripts.Script):
                     label=f"{axis.upper()} type",
                     elem_id=self.elem_id(f"{axis}_type"),
                 )
-                values = gr.Textbox(label=f"{axis.upper()} values", lines=1, elem_id=self.elem_id(f"{axis}_values"))
+                values = gr.Textbox("", label=f"{axis.upper()} values", lines=1, elem_id=self.elem_id(f"{axis}_values"))
             controls += [kind, values]
         return controls
 

@@ -114,12 +114,12 @@ class Panel:
 
     def generate(self) -> str:
         """Presses the button and waits; returns what stands under the picture, or the error."""
-        info = f"#html_info_{self.tab}"
-        ended = f"{info} .time:not([data-old]), {info} .error:not([data-old])"
+        log = f"#html_log_{self.tab}"
+        ended = f"{log} .time:not([data-old]), {log} .error:not([data-old])"
         self.page.evaluate("(ended) => document.querySelectorAll(ended).forEach((e) => { e.dataset.old = 'yes'; })", ended)
         self.page.click(f"#{self.tab}_generate")
         self.page.wait_for_selector(ended, timeout=60000)
-        return self.page.inner_text(f"{info} .infotext, {info}.infotext")
+        return self.page.inner_text(f"#html_info_{self.tab}") + self.page.inner_text(log)
 
     def show(self, tab: str) -> None:
         self.page.click(f"#tabs button:has-text('{tab}')")
