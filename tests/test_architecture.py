@@ -177,7 +177,7 @@ class TestANewTechniqueIsOneClass:
     def test_it_has_axes(self):
         labels = {axis.label: axis for axis in axes_of(self.schema)}
         assert {"[SDFM] Lift amount", "[Lift] Amount", "[Lift] Active", "[SDFM] Jolt strength"} <= set(labels)
-        axes = {labels["[Lift] Amount"].field.id: labels["[Lift] Amount"].value("1.5")}
+        axes = labels["[Lift] Amount"].values("1.5")
         assert resolve_job(self.schema, [], axes=axes).settings.techniques == {"lift": LiftSettings(1.5)}
 
     def test_it_pastes(self):

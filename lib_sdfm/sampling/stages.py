@@ -11,7 +11,7 @@ from torch import Tensor
 from ..schema.params import Composite
 from .layers import LayerRange
 from .prediction import Prediction
-from .step import Step
+from .step import Interval, Step
 
 SDFM, ORIGINAL = "sdfm", "original"
 RECIPES = (SDFM, ORIGINAL)
@@ -93,6 +93,16 @@ class Technique:
     def passes(self, hires: bool) -> int:
         """Extra UNet rows per image and step while it is active."""
         return 0
+
+    def value(self, name: str, hires: bool) -> Any:
+        """A setting in a pass: its value of the hires pass, where it has one there and the pass is that."""
+        own = getattr(self.settings, f"hires_{name}", None) if hires else None
+        return getattr(self.settings, name) if own is None else own
+
+    def in_window(self, step: Step) -> bool:
+        """Whether a call lies between the settings ``start_step`` and ``end_step``, as its recipe counts."""
+        window = Interval(self.value("start_step", step.hires), self.value("end_step", step.hires))
+        return window.contains_lagging(step) if self.recipe == ORIGINAL else window.contains(step)
 
     def inert(self, hires: bool) -> str | None:
         """Why the technique changes nothing in a pass with its settings, or ``None`` if it does something."""

@@ -11,8 +11,9 @@ from ..ops.guidance import adaptive_scale, perturbed_term, rescale_term
 from ..sampling.layers import parse_layers
 from ..sampling.prediction import Prediction
 from ..sampling.stages import ORIGINAL, SDFM, Perturbation, Technique
-from ..sampling.step import Interval, Step
-from ..schema.params import boolean, integer, number, text
+from ..sampling.step import Step
+from ..schema.params import boolean, number, text
+from . import window
 
 ORIGINAL_LAYERS = "middle.0"
 OURS = {"own": True, "recipes": (SDFM,)}
@@ -30,14 +31,8 @@ class PagSettings:
         3.0, 0, 100, slider_maximum=20, step=0.5, label="PAG scale", key="PAG Scale", axis="[PAG] PAG Scale",
         help="Strength: how far the picture moves away from what broken self-attention predicts. 0 is off; 1 to 4 is usual.",
     )  # fmt: skip
-    start_step: int = integer(
-        0, 0, slider_maximum=150, label="PAG start step", key="PAG Start Step", axis="[PAG] PAG Start Step",
-        help="First step with PAG, counted from 0.",
-    )  # fmt: skip
-    end_step: int = integer(
-        150, 0, slider_maximum=150, label="PAG end step", key="PAG End Step", axis="[PAG] PAG End Step",
-        help="Last step with PAG, inclusive. 150 or more: to the end.",
-    )  # fmt: skip
+    start_step: int = window.start_step("PAG")
+    end_step: int = window.end_step("PAG")
     layers: str = text(
         "middle", parse_layers, label="PAG layers", key="PAG Layers", **OURS,
         help="Transformer blocks whose self-attention is broken: a comma list of input.B, middle, output.B, each with an "
@@ -55,14 +50,8 @@ class PagSettings:
         None, 0, 100, slider_maximum=20, step=0.5, label="PAG scale, hires pass", key="PAG Hires Scale", own=True,
         follows="scale", help="Scale of the hires pass.",
     )  # fmt: skip
-    hires_start_step: int | None = integer(
-        None, 0, slider_maximum=150, label="PAG start step, hires pass", key="PAG Hires Start Step", own=True,
-        follows="start_step", help="First step of the hires pass with PAG, counted from 0.",
-    )  # fmt: skip
-    hires_end_step: int | None = integer(
-        None, 0, slider_maximum=150, label="PAG end step, hires pass", key="PAG Hires End Step", own=True,
-        follows="end_step", help="Last step of the hires pass with PAG, inclusive. 150 or more: to the end.",
-    )  # fmt: skip
+    hires_start_step: int | None = window.hires_start_step("PAG")
+    hires_end_step: int | None = window.hires_end_step("PAG")
     hires_adaptive: float | None = number(
         None, 0, 1, step=0.01, label="PAG adaptive, hires pass", key="PAG Hires Adaptive",
         follows="adaptive", help="Adaptive of the hires pass.", **OURS,
@@ -93,12 +82,10 @@ class Pag(Technique):
         return 1
 
     def inert(self, hires: bool) -> str | None:
-        return "its scale is 0" if self._value("scale", hires) == 0 else None
+        return "its scale is 0" if self.value("scale", hires) == 0 else None
 
     def active(self, step: Step) -> bool:
-        interval = Interval(self._value("start_step", step.hires), self._value("end_step", step.hires))
-        inside = interval.contains_lagging(step) if self.recipe == ORIGINAL else interval.contains(step)
-        return inside and self._scale(step) > 0
+        return self.in_window(step) and self._scale(step) > 0
 
     def perturbation(self, step: Step) -> Perturbation:
         if self.recipe == ORIGINAL:
@@ -111,7 +98,7 @@ class Pag(Technique):
             return self._correct_as_original(denoised, prediction, term)
         term = prediction.sum_per_image(term)
         cond = prediction.cond_per_image()
-        term = rescale_term(term, cond, denoised, self._value("rescale", step.hires))
+        term = rescale_term(term, cond, denoised, self.value("rescale", step.hires))
         if self.settings.sanf:
             return prediction.uncond + fuse_over_pixels(denoised - prediction.uncond, term)
         return denoised + term
@@ -122,11 +109,7 @@ class Pag(Technique):
         return denoised + prediction.sum_per_image(term)
 
     def _scale(self, step: Step) -> float:
-        scale = self._value("scale", step.hires)
+        scale = self.value("scale", step.hires)
         if self.recipe == ORIGINAL:  # neither faded nor divided by DDIM CFG++
             return scale
-        return adaptive_scale(scale, self._value("adaptive", step.hires), step.timestep) * step.scale_multiplier
-
-    def _value(self, name: str, hires: bool) -> float:
-        value = getattr(self.settings, f"hires_{name}") if hires else None
-        return getattr(self.settings, name) if value is None else value
+        return adaptive_scale(scale, self.value("adaptive", step.hires), step.timestep) * step.scale_multiplier

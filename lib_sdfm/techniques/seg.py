@@ -12,8 +12,9 @@ from ..ops.guidance import perturbed_term
 from ..sampling.layers import parse_layers
 from ..sampling.prediction import Prediction
 from ..sampling.stages import ORIGINAL, SDFM, Perturbation, Technique
-from ..sampling.step import Interval, Step
-from ..schema.params import integer, number, text
+from ..sampling.step import Step
+from ..schema.params import number, text
+from . import window
 
 INFINITE_ABOVE = 10.5
 OURS = {"own": True, "recipes": (SDFM,)}
@@ -27,14 +28,8 @@ class SegSettings:
         11.0, 0, 100, slider_maximum=11, step=0.5, label="SEG blur", key="SEG Blur Sigma", axis="[SEG] SEG Blur Sigma",
         help="How far attention's queries are blurred: by 2 to this power tokens. Above 10.5: infinitely.",
     )  # fmt: skip
-    start_step: int = integer(
-        0, 0, slider_maximum=150, label="SEG start step", key="SEG Start Step", axis="[SEG] SEG Start Step",
-        help="First step with SEG, counted from 0.",
-    )  # fmt: skip
-    end_step: int = integer(
-        150, 0, slider_maximum=150, label="SEG end step", key="SEG End Step", axis="[SEG] SEG End Step",
-        help="Last step with SEG, inclusive. 150 or more: to the end.",
-    )  # fmt: skip
+    start_step: int = window.start_step("SEG")
+    end_step: int = window.end_step("SEG")
     scale: float = number(
         3.0, 0, 100, slider_maximum=20, step=0.5, label="SEG scale", key="SEG Scale", **OURS,
         help="Strength of the prediction with blurred attention. 0 is off. Recipe original has none: its strength is CFG's.",
@@ -47,14 +42,8 @@ class SegSettings:
         None, 0, 100, slider_maximum=11, step=0.5, label="SEG blur, hires pass", key="SEG Hires Blur Sigma", own=True,
         follows="blur", help="Blur of the hires pass.",
     )  # fmt: skip
-    hires_start_step: int | None = integer(
-        None, 0, slider_maximum=150, label="SEG start step, hires pass", key="SEG Hires Start Step", own=True,
-        follows="start_step", help="First step of the hires pass with SEG, counted from 0.",
-    )  # fmt: skip
-    hires_end_step: int | None = integer(
-        None, 0, slider_maximum=150, label="SEG end step, hires pass", key="SEG Hires End Step", own=True,
-        follows="end_step", help="Last step of the hires pass with SEG, inclusive. 150 or more: to the end.",
-    )  # fmt: skip
+    hires_start_step: int | None = window.hires_start_step("SEG")
+    hires_end_step: int | None = window.hires_end_step("SEG")
     hires_scale: float | None = number(
         None, 0, 100, slider_maximum=20, step=0.5, label="SEG scale, hires pass", key="SEG Hires Scale",
         follows="scale", help="Scale of the hires pass.", **OURS,
@@ -84,12 +73,11 @@ class Seg(Technique):
 
     def inert(self, hires: bool) -> str | None:
         if self.recipe == ORIGINAL:
-            return "a blur of 0 switched it off in the old extension" if self._value("blur", hires) == 0 else None
-        return "its scale is 0" if self._value("scale", hires) == 0 else None
+            return "a blur of 0 switched it off in the old extension" if self.value("blur", hires) == 0 else None
+        return "its scale is 0" if self.value("scale", hires) == 0 else None
 
     def active(self, step: Step) -> bool:
-        interval = Interval(self._value("start_step", step.hires), self._value("end_step", step.hires))
-        return interval.contains_lagging(step) if self.recipe == ORIGINAL else interval.contains(step)
+        return self.in_window(step)
 
     def perturbation(self, step: Step) -> Perturbation | None:
         if self.recipe == ORIGINAL:
@@ -104,12 +92,12 @@ class Seg(Technique):
     def correct(self, denoised: Tensor, prediction: Prediction, step: Step) -> Tensor:
         if self.name not in prediction.perturbed:
             return denoised
-        scale = self._value("scale", step.hires) * step.scale_multiplier
+        scale = self.value("scale", step.hires) * step.scale_multiplier
         term = perturbed_term(prediction.cond, prediction.perturbed[self.name], scale)
         return denoised + prediction.sum_per_image(prediction.weighted(term))
 
     def _blur(self, step: Step, square_kernel: bool) -> Callable[[Tensor, tuple[int, int]], Tensor]:
-        exponent = self._value("blur", step.hires)
+        exponent = self.value("blur", step.hires)
 
         def blurred(queries: Tensor, grid: tuple[int, int]) -> Tensor:
             if exponent > INFINITE_ABOVE:
@@ -121,7 +109,3 @@ class Seg(Technique):
             return blur_tokens(queries, grid, sigma, (down, across))
 
         return blurred
-
-    def _value(self, name: str, hires: bool) -> float:
-        value = getattr(self.settings, f"hires_{name}") if hires else None
-        return getattr(self.settings, name) if value is None else value
