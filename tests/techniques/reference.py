@@ -1,16 +1,32 @@
-"""Euler with a model written out in plain torch, from the host's noise and schedule."""
+"""A host that is made quickly, and Euler with a model written out in plain torch, from the host's noise and schedule."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import k_diffusion.sampling as k
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.hosts.fake_a1111 import Host, Processing, Sampler
-from tests.hosts.jobs import job
+from tests.hosts.jobs import SdfmScript, job
+from tests.support import tiny_unet
+
+
+@functools.cache
+def shared_unet() -> nn.Module:
+    """The tiny UNet, made once."""
+    return tiny_unet()
+
+
+def fresh_host() -> Host:
+    """A host with SDFM and :func:`shared_unet`, whose weights must stay as they are."""
+    host = Host(shared_unet())
+    host.sdfm = SdfmScript(host)
+    return host
+
 
 Model = Callable[[Processing], Callable[..., Tensor]]
 """Makes, for a job whose conds are set up, what k-diffusion's samplers call."""

@@ -35,7 +35,7 @@ from tests.hosts.fake_a1111 import Host
 from tests.hosts.jobs import new_host, samples
 from tests.hosts.reference import Reference
 from tests.support import CONTEXT, noise_of, predict, tiny_unet
-from tests.techniques.reference import assert_same_picture, euler_samples
+from tests.techniques.reference import assert_same_picture, euler_samples, fresh_host
 
 STAGES = {"stage1_backbone": 1.1, "stage1_skip": 0.6, "stage2_backbone": 1.3, "stage2_skip": 0.4, "stage3_backbone": 1.2}
 
@@ -219,7 +219,7 @@ def test_a_model_without_decoder_blocks_is_named():
 
 @pytest.fixture
 def host() -> Host:
-    return new_host()
+    return fresh_host()
 
 
 @pytest.mark.parametrize("pag", [0.0, 3.0])
@@ -358,7 +358,8 @@ def test_ends_that_are_neither_shares_nor_steps_are_refused(values: dict, name: 
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-def test_half_precision_pictures_stay_finite(host: Host, dtype: torch.dtype):
+def test_half_precision_pictures_stay_finite(dtype: torch.dtype):
+    host = new_host()
     for module in host.sd_model.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
             module.to(dtype)

@@ -17,10 +17,10 @@ from lib_sdfm.sampling.prediction import Prediction
 from lib_sdfm.sampling.step import HostCounters, Step
 from lib_sdfm.techniques.seg import Seg, SegSettings
 from tests.hosts.fake_a1111 import Conds, Host, Processing, prompt
-from tests.hosts.jobs import new_host, samples
+from tests.hosts.jobs import samples
 from tests.hosts.reference import Reference, middle_attentions
 from tests.support import noise_of, predict
-from tests.techniques.reference import assert_same_picture, euler_samples
+from tests.techniques.reference import assert_same_picture, euler_samples, fresh_host
 
 WEIGHTS, IMAGES = [1.0, 0.6, 1.3], [0, 0, 1]
 COND, UNCOND, BLURRED = noise_of(1, 3, 4, 8, 8), noise_of(2, 2, 4, 8, 8), noise_of(3, 3, 4, 8, 8)
@@ -172,7 +172,7 @@ class SegReference(Reference):
 
 @pytest.fixture
 def host() -> Host:
-    return new_host()
+    return fresh_host()
 
 
 RECIPES = {"sdfm": {"seg": {"scale": 3}}, "original": {"recipe": "original", "seg": {}}}
@@ -207,12 +207,11 @@ def test_pictures_are_those_of_plain_torch(host: Host, settings: dict, batch_con
     assert (wanted - samples(host, **run)).std() > 0.02
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-@pytest.mark.parametrize(("exponent", "width", "height"), [(0.5, 160, 176), (1.0, 224, 208)])
-def test_finite_blurs_are_those_of_a_plain_convolution(host: Host, exponent: float, width: int, height: int, recipe: str):
-    """On maps that are as wide as the whole kernel."""
+@pytest.mark.parametrize(("recipe", "exponent"), [("sdfm", 0.0), ("sdfm", 0.5), ("original", 0.5)])
+def test_finite_blurs_are_those_of_a_plain_convolution(host: Host, recipe: str, exponent: float):
+    """On a map that is as wide as the whole kernel."""
     request = {**RECIPES[recipe], "seg": {**RECIPES[recipe]["seg"], "blur": exponent}}
-    settings = {"width": width, "height": height, "steps": 2}
+    settings = {"width": 160, "height": 176, "steps": 2}
     wanted = euler_samples(host, lambda p: SegReference(p, exponent, 3.0, recipe), **settings)
     assert_same_picture(samples(host, request, **settings), wanted)
     assert (wanted - samples(host, **settings)).std() > 0.02
