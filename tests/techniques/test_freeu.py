@@ -16,11 +16,14 @@ from hypothesis import strategies as st
 from ldm.modules.diffusionmodules import openaimodel
 from torch import Tensor, nn
 
-from lib_sdfm.errors import SettingError, UnsupportedError
+from lib_sdfm.catalog import SCHEMA
+from lib_sdfm.errors import SettingError, UnsupportedError, UserError
 from lib_sdfm.hosts.decoder import EditedSkips
 from lib_sdfm.ops.freeu import channel_window, filter_skip, scale_backbone
 from lib_sdfm.sampling.stages import ModelFacts
 from lib_sdfm.sampling.step import HostCounters, Step
+from lib_sdfm.schema.originals import OLD_ENTRIES
+from lib_sdfm.schema.payload import resolve_job
 from lib_sdfm.techniques import freeu as freeu_module
 from lib_sdfm.techniques.freeu import (
     STAGE_FIELDS,
@@ -130,6 +133,24 @@ def test_a_longer_hires_pass_of_recipe_original_begins_where_the_first_pass_ende
     technique = freeu("original", stop=0.6)
     hires = [dataclasses.replace(at(index=call, run_call=4 + call, pass_steps=10), hires=True) for call in range(10)]
     assert [call for call in range(10) if technique.active(hires[call])] == [0, 1]
+
+
+@pytest.mark.xfail(strict=True, reason="stops after as many steps as were asked for")
+def test_a_stop_of_1_is_the_end_where_the_sampler_makes_more_steps_than_were_asked_for():
+    """DPM adaptive and Restart."""
+    assert all(freeu().active(at(index, total=None, pass_steps=10)) for index in range(15))
+
+
+@pytest.mark.xfail(strict=True, raises=UserError, reason="a step and a share can't stand together")
+@pytest.mark.parametrize("said", [{"start_ratio": 1}, {"start_ratio": 2, "stop_ratio": 0.5}], ids=str)
+def test_old_payloads_may_have_a_step_and_a_share(said: dict):
+    """The original's dictionary took a whole number for a step; its stop, when left out, was the share 1.0."""
+    (entry,) = (entry for entry in OLD_ENTRIES if entry.title == "FreeU")
+    settings = resolve_job(SCHEMA, [], [(entry, [{**said, "stage_infos": [{"backbone_factor": 1.2}]}])]).settings
+    (technique,) = SCHEMA.plan(settings).techniques
+    stop = 10 * said.get("stop_ratio", 1.0)
+    active = [call for call in range(10) if technique.active(at(run_call=call, pass_steps=10))]
+    assert active == list(range(said["start_ratio"], int(stop)))
 
 
 def literal_cat(h: Tensor, skip: Tensor, window: slice, backbone: float, low: float) -> Tensor:
