@@ -22,6 +22,24 @@ def _has_hires(params: Mapping[str, Any]) -> bool:
     return "Denoising strength" in params and any(params.get(mark) for mark in marks)
 
 
+def _build_hires_samplers() -> tuple[Any, Any, Any]:
+    """Checkpoint, sampler and schedule of the hires pass."""
+    with gr.Row():
+        checkpoint = gr.Dropdown(
+            ["Use same checkpoint", *sd_models.checkpoint_tiles()], value="Use same checkpoint", label="Hires checkpoint",
+            elem_id="hr_checkpoint", min_width=160,
+        )  # fmt: skip
+        sampler = gr.Dropdown(
+            [sd_samplers.SAME_SAMPLER, *sd_samplers.visible_sampler_names()], value=sd_samplers.SAME_SAMPLER,
+            label="Hires sampling method", elem_id="hr_sampler", min_width=160,
+        )  # fmt: skip
+        schedule = gr.Dropdown(
+            [sd_samplers.SAME_SCHEDULER, *(item.label for item in sd_schedulers.schedulers)],
+            value=sd_samplers.SAME_SCHEDULER, label="Hires schedule type", elem_id="hr_scheduler", min_width=160,
+        )  # fmt: skip
+    return checkpoint, sampler, schedule
+
+
 def _build_hires(controls: Controls) -> None:
     """The hires pass, under A1111's ids."""
     with InputAccordion(False, label="Hires. fix", elem_id="txt2img_hr") as enable:
@@ -38,19 +56,7 @@ def _build_hires(controls: Controls) -> None:
             scale = gr.Slider(1.0, 4.0, value=2.0, step=0.05, label="Upscale by", elem_id="txt2img_hr_scale", min_width=160)
             width = gr.Slider(0, 2048, value=0, step=8, label="Resize width to", elem_id="txt2img_hr_resize_x", min_width=160)
             height = gr.Slider(0, 2048, value=0, step=8, label="Resize height to", elem_id="txt2img_hr_resize_y", min_width=160)
-        with gr.Row():
-            checkpoint = gr.Dropdown(
-                ["Use same checkpoint", *sd_models.checkpoint_tiles()], value="Use same checkpoint", label="Hires checkpoint",
-                elem_id="hr_checkpoint", min_width=160,
-            )  # fmt: skip
-            sampler = gr.Dropdown(
-                [sd_samplers.SAME_SAMPLER, *sd_samplers.visible_sampler_names()], value=sd_samplers.SAME_SAMPLER,
-                label="Hires sampling method", elem_id="hr_sampler", min_width=160,
-            )  # fmt: skip
-            schedule = gr.Dropdown(
-                [sd_samplers.SAME_SCHEDULER, *(item.label for item in sd_schedulers.schedulers)],
-                value=sd_samplers.SAME_SCHEDULER, label="Hires schedule type", elem_id="hr_scheduler", min_width=160,
-            )  # fmt: skip
+        checkpoint, sampler, schedule = _build_hires_samplers()
         with gr.Row():
             prompt = gr.Textbox("", label="Hires prompt", lines=1, elem_id="hires_prompt")
             negative = gr.Textbox("", label="Hires negative prompt", lines=1, elem_id="hires_neg_prompt")
