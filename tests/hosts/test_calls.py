@@ -31,8 +31,10 @@ def recorded(*portions: slice) -> tuple[CallRecorder, Tensor]:
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 6])
 def test_a_replay_gives_the_first_rows_again(portions: list[slice], rows: int):
     recorder, output = recorded(*portions)
+    before = recorder.rows_before()
     assert torch.equal(recorder.replay(rows), output[:rows])
-    assert torch.equal(recorder.replay(rows), output[:rows])  # and has not recorded itself
+    assert torch.equal(recorder.replay(rows), output[:rows])
+    assert recorder.rows_before() == before  # it has not recorded itself
 
 
 def test_more_rows_than_were_predicted_are_an_error():

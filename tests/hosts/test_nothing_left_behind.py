@@ -14,7 +14,7 @@ from torch import Tensor
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.hosts.a1111 import RUN
 from sdfm_webui.errors import SdfmError
-from tests.hosts.fake_a1111 import Host, Processing, Sampler
+from tests.hosts.fake_a1111 import Host, Interrupted, Processing, Sampler
 from tests.hosts.jobs import another_checkpoint, job, new_host, samples
 from tests.hosts.reference import Reference
 from tests.support import fingerprint
@@ -118,6 +118,13 @@ def test_after_an_interrupt(host: Host, calls: int):
     with unchanged(host) as watch:
         host.sd_model.calls.clear()
         host.interrupt_at = calls
+        assert host.run(watch(job(host, {"pag": {}}))).shape == (1, 4, 8, 8)
+
+
+@pytest.mark.parametrize("call", range(MODEL_CALLS))
+def test_after_an_interrupt_in_the_middle_of_a_call(host: Host, call: int):
+    with unchanged(host) as watch:
+        fail_at(host, call, Interrupted)
         assert host.run(watch(job(host, {"pag": {}}))).shape == (1, 4, 8, 8)
 
 

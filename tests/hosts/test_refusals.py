@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lib_sdfm.techniques.pag import Pag
 from sdfm_webui.errors import SdfmError
 from tests.hosts.fake_a1111 import Host, Processing, Sampler
 from tests.hosts.jobs import job, new_host, samples
@@ -134,6 +135,21 @@ def test_values_of_another_size_than_the_queries_are_named(host: Host):
 
     attention.forward = merged
     assert "middle.0 has values of shape" in refusal(host, job(host, {"pag": {}}))
+
+
+@pytest.mark.parametrize("stage", ["inert", "active", "perturbation", "correct"])
+def test_a_defect_of_a_technique_is_no_picture_without_it(host: Host, monkeypatch: pytest.MonkeyPatch, stage: str):
+    """Some stages run where the host swallows exceptions."""
+
+    def broken(*args: Any) -> None:
+        raise ZeroDivisionError
+
+    plain, before = samples(host), fingerprint(host.sd_model)
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(Pag, stage, broken)
+        host.run(job(host, {"pag": {}}))
+    assert fingerprint(host.sd_model) == before
+    assert torch.equal(samples(host), plain)
 
 
 def test_errors_of_the_model_itself_pass_through(host: Host):
