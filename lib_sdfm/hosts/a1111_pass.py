@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UnsupportedError
-from ..sampling.clock import LastCalls, StepClock, dpm_fast_calls, second_order_calls, single_calls
+from ..sampling.clock import LastCalls, StepClock, dpm_fast_calls, dpm_fast_steps, second_order_calls, single_calls
 from ..sampling.plan import Plan, compose, guidance_scale, main_perturbations, perturbations, skip_editors
 from ..sampling.prediction import Prediction
 from ..sampling.stages import Technique
@@ -22,8 +22,8 @@ from .decoder import EditedSkips
 from .space import Space, alpha_bar_of
 
 CALLBACK_ENDS_STEP = ("PLMS", "DPM adaptive")
-OWN_STEPS = ("DPM fast", "DPM adaptive", "Restart")
-"""Samplers whose number of steps is not that of the schedule."""
+OWN_STEPS = ("DPM adaptive", "Restart")
+"""Samplers that make other steps than the schedule's, how many only they know."""
 
 
 class A1111Pass:
@@ -105,10 +105,15 @@ class A1111Pass:
     def _start_clock(self, arguments: dict[str, Any]) -> None:
         """Learns from the sampler's arguments how its steps are made."""
         self._clock = StepClock(None if self._sampler_name in CALLBACK_ENDS_STEP else self._calls_of(arguments))
-        self._total = None
-        if self._sampler_name not in OWN_STEPS:
-            points = arguments.get("sigmas", arguments.get("timesteps"))
-            self._total = None if points is None else len(points) - (self._sampler_name != "UniPC")
+        self._total = self._steps_of(arguments)
+
+    def _steps_of(self, arguments: dict[str, Any]) -> int | None:
+        if self._sampler_name == "DPM fast":
+            return dpm_fast_steps(arguments["n"])
+        points = arguments.get("sigmas", arguments.get("timesteps"))
+        if self._sampler_name in OWN_STEPS or points is None:
+            return None
+        return len(points) - (self._sampler_name != "UniPC")
 
     def _calls_of(self, arguments: dict[str, Any]) -> LastCalls:
         if self._sampler_name == "DPM fast":

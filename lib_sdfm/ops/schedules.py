@@ -21,7 +21,7 @@ def cosine(scale: float, time: float) -> float:
 
 def powered_cosine(power: float) -> Schedule:
     """Rises or falls along a cosine of a power of the remaining time."""
-    return lambda scale, time: scale * (1 - math.cos(math.pi * (1 - time) ** power)) / 2
+    return lambda scale, time: scale * (1 - math.cos(math.pi * max(0.0, 1 - time) ** power)) / 2
 
 
 def at_least(least: float, schedule: Schedule) -> Schedule:

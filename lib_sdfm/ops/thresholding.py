@@ -66,7 +66,7 @@ def mimic(
     centred = guided - means
     target_centred = target - target.mean(dim=(2, 3), keepdim=True)
     if measure == STD:
-        wanted, had = (x.std(dim=dims, keepdim=True) for x in (target_centred, centred))
+        wanted, had = _deviation(target_centred, dims), _deviation(centred, dims)
     else:
         wanted = target_centred.abs().amax(dim=dims, keepdim=True)
         had = _quantile(centred.abs(), quantile, dims)
@@ -76,6 +76,12 @@ def mimic(
         had = torch.maximum(wanted, had)
         centred = torch.minimum(torch.maximum(centred, -had), had)
     return centred * _ratio(wanted, had) + means
+
+
+def _deviation(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """The standard deviation; that of a single value is 0."""
+    single = all(x.shape[d] == 1 for d in dims)
+    return x.std(dim=dims, keepdim=True, correction=0 if single else 1)
 
 
 def _quantile(x: Tensor, share: float, dims: tuple[int, ...]) -> Tensor:

@@ -48,6 +48,11 @@ def dpm_fast_calls(steps: int) -> LastCalls:
     return lambda step: orders[step] if step < len(orders) else 1
 
 
+def dpm_fast_steps(calls: int) -> int:
+    """Steps of DPM fast for a number of model calls."""
+    return calls // 3 + 1
+
+
 def single_calls(step: int) -> int:
     """One call per step."""
     return 1

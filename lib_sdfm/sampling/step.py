@@ -37,7 +37,7 @@ class Step:
     """One call of the denoiser.
 
     :param index: the sampler's step of the pass, from 0; the same for all calls of a step of second order
-    :param total: number of steps of the pass, ``None`` where the sampler decides while it runs (DPM adaptive, Restart)
+    :param total: number of steps of the pass, ``None`` where only the sampler knows it (DPM adaptive, Restart)
     :param sigma: noise level of this call, in k-diffusion's scale
     :param timestep: the model's time of this call, 0 to 999
     :param hires: whether this is the hires pass
@@ -56,7 +56,7 @@ class Step:
     @property
     def steps(self) -> int:
         """Number of steps of the pass; where the sampler decides while it runs, what the user asked for."""
-        return self.host.pass_steps if self.total is None else self.total
+        return max(self.host.pass_steps if self.total is None else self.total, 1)
 
     @property
     def fraction(self) -> float:

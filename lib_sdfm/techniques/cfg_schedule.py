@@ -65,7 +65,7 @@ class CfgSchedule(Technique):
         if not low <= step.sigma <= high:
             return step.scale_multiplier
         plain = scale / step.scale_multiplier  # schedules clamp to CFG scales, not to what a sampler makes of them
-        return SCHEDULES[self.settings.schedule](plain, step.index / max(step.steps, 1)) * step.scale_multiplier
+        return SCHEDULES[self.settings.schedule](plain, min(step.index / step.steps, 1.0)) * step.scale_multiplier
 
     def _interval(self) -> tuple[float, float]:
         low, high = sorted((self.settings.low, self.settings.high))

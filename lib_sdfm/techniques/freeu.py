@@ -75,9 +75,13 @@ FreeuSettings = dataclasses.make_dataclass(
             0.0, 0, 1, step=0.01, label="FreeU transition smoothness", key="FreeU transition smoothness", composite=True,
             axis="[FreeU] Transition Smoothness", help="0: on from start to stop. 1: swells to the start, fades to the stop.",
         )),
-        ("in_steps", bool, boolean(
-            False, label="FreeU start and stop are step numbers", key="FreeU start and stop are step numbers", composite=True,
-            help="Counts start and stop in steps instead of shares.",
+        ("start_in_steps", bool, boolean(
+            False, label="FreeU start is a step number", key="FreeU start is a step number", composite=True,
+            help="Counts the start in steps instead of as a share of them.",
+        )),
+        ("stop_in_steps", bool, boolean(
+            False, label="FreeU stop is a step number", key="FreeU stop is a step number", composite=True,
+            help="Counts the stop in steps instead of as a share of them.",
         )),
         *(field for stage in STAGES for field in _stage_fields(stage)),
     ],
@@ -125,26 +129,26 @@ def decode_stages(text: str) -> dict[str, Any]:
 
 def encode_schedule(settings: Any) -> str:
     """``start, stop, smoothness``; whole numbers are steps, others shares."""
-    number_type = int if settings.in_steps else float
-    return f"{number_type(settings.start)}, {number_type(settings.stop)}, {float(settings.smoothness)}"
+    start = int(settings.start) if settings.start_in_steps else float(settings.start)
+    stop = int(settings.stop) if settings.stop_in_steps else float(settings.stop)
+    return f"{start}, {stop}, {float(settings.smoothness)}"
 
 
 def decode_schedule(text: str) -> dict[str, Any]:
     """Start, stop and smoothness from the text.
 
-    :raises SettingError: if it isn't three numbers, or one end is a step and the other a share
+    :raises SettingError: if it isn't three numbers
     """
-    allowed = "start, stop and smoothness, three numbers; start and stop both shares (0.0, 1.0) or both steps (0, 20)"
+    allowed = "start, stop and smoothness, three numbers; start and stop are shares (0.0, 1.0) or steps (0, 20)"
     try:
-        start, stop, smoothness = (json.loads(part) for part in text.split(","))
-        values = {"start": float(start), "stop": float(stop), "smoothness": float(smoothness)}
+        parts = [json.loads(part) for part in text.split(",")]
+        start, stop, smoothness = (None if isinstance(part, bool) else float(part) for part in parts)
     except (ValueError, TypeError, OverflowError, RecursionError):
         raise SettingError("FreeU Schedule", text, allowed) from None
-    whole = [isinstance(end, int) for end in (start, stop)]
-    zero = [end == 0 for end in (start, stop)]  # step 0 and share 0 are the same
-    if any(w and not z for w, z in zip(whole, zero)) and not all(w or z for w, z in zip(whole, zero)):
+    if None in (start, stop, smoothness):
         raise SettingError("FreeU Schedule", text, allowed)
-    return {**values, "in_steps": any(w and not z for w, z in zip(whole, zero)) or all(whole)}
+    steps = {"start_in_steps": isinstance(parts[0], int), "stop_in_steps": isinstance(parts[1], int)}
+    return {"start": start, "stop": stop, "smoothness": smoothness, **steps}
 
 
 class FreeU(Technique):
@@ -157,7 +161,7 @@ class FreeU(Technique):
     active_key = "FreeU Stages"
     active_axis = "[FreeU] Enabled"
     rank = 10
-    positions = tuple(range(44, 69))
+    positions = tuple(range(44, 70))
     composites = (
         Composite("FreeU Stages", encode_stages, decode_stages),
         Composite("FreeU Schedule", encode_schedule, decode_schedule),
@@ -166,11 +170,11 @@ class FreeU(Technique):
     @classmethod
     def check(cls, settings: Any, recipe: str) -> None:
         for name in ("start", "stop"):
-            value = getattr(settings, name)
-            if settings.in_steps and value != int(value):
-                raise SettingError(f"FreeU {name}", value, "a whole number of steps, or shares with in_steps off")
-            if not settings.in_steps and value > 1:
-                raise SettingError(f"FreeU {name}", value, "a share from 0 to 1, or a step with in_steps on")
+            value, in_steps = getattr(settings, name), getattr(settings, f"{name}_in_steps")
+            if in_steps and value != int(value):
+                raise SettingError(f"FreeU {name}", value, f"a whole number of steps, or a share with {name}_in_steps off")
+            if not in_steps and value > 1:
+                raise SettingError(f"FreeU {name}", value, f"a share from 0 to 1, or a step with {name}_in_steps on")
 
     @classmethod
     def resolved(cls, settings: Any, model: ModelFacts) -> Any:
@@ -207,10 +211,14 @@ class FreeU(Technique):
 
     def _share(self, step: Step) -> float:
         """Recipe original counts the batch's model calls, which go on in the hires pass, against one pass' steps."""
-        original = self.recipe == ORIGINAL
-        place, steps = (step.host.run_call, step.host.pass_steps) if original else (step.index, step.steps)
-        start, stop = (int(end if self.settings.in_steps else end * steps) for end in (self.settings.start, self.settings.stop))
-        return schedule_share(place, start, stop, self.settings.smoothness)
+        chosen = self.settings
+        if self.recipe == ORIGINAL:
+            place, steps = step.host.run_call, step.host.pass_steps
+        else:  # a sampler that makes more steps than were asked for (DPM adaptive) stays at the last one's share
+            place, steps = min(step.index, step.steps - 1), step.steps
+        start = int(chosen.start if chosen.start_in_steps else chosen.start * steps)
+        stop = int(chosen.stop if chosen.stop_in_steps else chosen.stop * steps)
+        return schedule_share(place, start, stop, chosen.smoothness)
 
 
 def _towards(factor: float, share: float) -> float:
