@@ -26,9 +26,9 @@ ROUND_END: ")"
 SQUARE: "["
 SQUARE_END: "]"
 COLON: ":"
-STRAY: /[][():]/
+STRAY: /[\[\]():]/
 SPACE: /\s+/
-TEXT: /([^\\\[\]():|]|\\.)+/
+TEXT: /(?:\\.|[^\\|:()\[\]])+/
 %import common.SIGNED_NUMBER -> NUMBER
 """
 PARSER = lark.Lark(GRAMMAR, parser="earley", maybe_placeholders=True)
