@@ -10,7 +10,7 @@ from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.hosts.a1111 import run_of
 from lib_sdfm.sampling.stages import ModelFacts
 from lib_sdfm.schema.settings import Schema
-from sdfm_webui.job import begin_batch, forget_keys
+from sdfm_webui.job import HostObjects, begin_batch, forget_keys
 from tests.hosts.fake_a1111 import Host, Processing, SdModel
 from tests.support import tiny_unet
 
@@ -26,8 +26,12 @@ class SdfmScript:
         forget_keys(self.schema, p)
 
     def process_batch(self, p: Processing, *args: Any) -> None:
-        model = ModelFacts(sdxl=self.host.sd_model.is_sdxl)
-        begin_batch(self.schema, p, args, [], lambda: self.host.sd_model.model.diffusion_model, model)
+        objects = HostObjects(
+            unet=lambda: self.host.sd_model.model.diffusion_model,
+            model=lambda: ModelFacts(sdxl=self.host.sd_model.is_sdxl),
+            old_payloads=lambda p: [],
+        )
+        begin_batch(self.schema, p, args, objects)
 
     def process_before_every_sampling(self, p: Processing, *args: Any) -> None:
         run = run_of(p)

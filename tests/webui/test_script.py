@@ -162,12 +162,14 @@ def test_routes_and_axes_are_added_when_the_server_starts(modules: FakeModules):
 
 
 def test_calls_of_samplers_that_are_not_ours_are_left_alone(modules: FakeModules):
-    modules.run_script()
-    (on_cfg_denoiser,) = modules.callbacks["cfg_denoiser"]
-    on_cfg_denoiser(SimpleNamespace(denoiser=SimpleNamespace(p=SimpleNamespace())))
-    on_cfg_denoiser(SimpleNamespace(denoiser=SimpleNamespace()))
     script = modules.script_classes()["SdfmScript"]()
-    script.process_before_every_sampling(SimpleNamespace())
+    (on_cfg_denoiser,) = modules.callbacks["cfg_denoiser"]
+    p = SimpleNamespace(sampler=SimpleNamespace())
+    denoiser = SimpleNamespace(p=p)
+    script.process_before_every_sampling(p)
+    on_cfg_denoiser(SimpleNamespace(denoiser=denoiser))
+    on_cfg_denoiser(SimpleNamespace(denoiser=SimpleNamespace()))
+    assert vars(denoiser) == {"p": p} and vars(p) == {"sampler": SimpleNamespace()}
 
 
 def test_an_unsuitable_host_gets_nothing(modules: FakeModules, capsys: pytest.CaptureFixture):
