@@ -20,11 +20,16 @@ else:
     from lib_sdfm.schema.presets import PresetStore
     from sdfm_webui.axes import register_axes
     from sdfm_webui.controls import build_panel
-    from sdfm_webui.job import begin_batch, forget_keys
+    from sdfm_webui.job import HostObjects, begin_batch, forget_keys
     from sdfm_webui.old_entries import entry_classes, installed_originals, old_payloads, originals_notice
     from sdfm_webui.paste import PasteTargets
     from sdfm_webui.routes import add_routes, authentication
 
+    HOST = HostObjects(
+        unet=lambda: shared.sd_model.model.diffusion_model,
+        model=lambda: ModelFacts(sdxl=bool(shared.sd_model.is_sdxl)),
+        old_payloads=lambda p: old_payloads(scripts, p),
+    )
     TARGETS = PasteTargets(SCHEMA)
     PRESETS = PresetStore(SCHEMA, SHIPPED_PRESETS, Path(scripts.basedir()) / "user_presets.json")
 
@@ -47,8 +52,7 @@ else:
             forget_keys(SCHEMA, p)
 
         def process_batch(self, p, *args, **kwargs):
-            model = ModelFacts(sdxl=bool(shared.sd_model.is_sdxl))
-            begin_batch(SCHEMA, p, args, old_payloads(scripts, p), lambda: shared.sd_model.model.diffusion_model, model)
+            begin_batch(SCHEMA, p, args, HOST)
 
         def process_before_every_sampling(self, p, *args, **kwargs):
             run = run_of(p)

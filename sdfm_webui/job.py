@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
-from lib_sdfm.errors import UserError
 from lib_sdfm.hosts.a1111 import A1111Run
 from lib_sdfm.hosts.attributes import InstanceAttribute
 from lib_sdfm.sampling.plan import Plan
@@ -27,39 +27,50 @@ def forget_keys(schema: Schema, p: Any) -> None:
         p.extra_generation_params.pop(key, None)
 
 
-def begin_batch(
-    schema: Schema,
-    p: Any,
-    args: Sequence[Any],
-    old_payloads: Sequence[tuple[OldEntry, Sequence[Any]]],
-    unet: Callable[[], nn.Module],
-    model: ModelFacts,
-) -> None:
+@dataclass(frozen=True)
+class HostObjects:
+    """What a job needs of the host, asked for when it is needed.
+
+    :param unet: the diffusion model that is loaded at the moment
+    :param model: what defaults may depend on
+    :param old_payloads: the arguments that a processing object has for the originals' titles
+    """
+
+    unet: Callable[[], nn.Module]
+    model: Callable[[], ModelFacts]
+    old_payloads: Callable[[Any], Sequence[tuple[OldEntry, Sequence[Any]]]]
+
+
+def begin_batch(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> None:
     """Writes our generation parameters and wraps ``p.sample``. Never raises: what is wrong is raised by ``p.sample``.
 
     The host swallows exceptions here, and makes a picture without us; it does not swallow those of ``p.sample``.
     """
     _unwrap_sample(p)
     try:
-        job = resolve_job(schema, args, old_payloads, axes_of_job(p), is_api=bool(getattr(p, "is_api", False)))
-    except UserError as error:
-        _wrap_sample(p, _raising(error))
-        return
+        _prepare(schema, p, args, host)
+    except Exception as problem:
+        _wrap_sample(p, _raising(problem))
+
+
+def _prepare(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> None:
+    is_api = bool(getattr(p, "is_api", False))
+    job = resolve_job(schema, args, host.old_payloads(p), axes_of_job(p), is_api)
     for warning in job.warnings:
         p.comment(f"SDFM: {warning}")
     if job.settings.techniques:
-        settings = schema.resolved(job.settings, model)
+        settings = schema.resolved(job.settings, host.model())
         p.extra_generation_params.update(write_infotext(schema, settings))
-        _wrap_sample(p, _sampling(schema.plan(settings), p, unet))
+        _wrap_sample(p, _sampling(schema.plan(settings), p, host.unet))
 
 
 Sample = Callable[..., Any]
 
 
-def _raising(error: UserError) -> Callable[[Sample], Sample]:
+def _raising(problem: Exception) -> Callable[[Sample], Sample]:
     def around(sample: Sample) -> Sample:
         def wrapped(*args: Any, **kwargs: Any) -> Any:
-            raise error
+            raise problem
 
         return wrapped
 

@@ -163,7 +163,6 @@ def test_errors_of_the_model_itself_pass_through(host: Host):
 
 def test_a_fault_of_ours_before_sampling_is_no_picture_without_us(host: Host):
     """The host swallows what `process_batch` raises."""
-    host.sd_model.is_sdxl = property()  # not a truth value that can be asked for
     del host.sd_model.is_sdxl
     p = job(host, {"freeu": {}})
     with pytest.raises(AttributeError, match="is_sdxl"):
