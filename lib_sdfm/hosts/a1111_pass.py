@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UnsupportedError
-from ..sampling.clock import LastCalls, StepClock, dpm_fast_calls, dpm_fast_steps, second_order_calls, single_calls
+from ..sampling.clock import CallClock, LastCalls, StepClock, dpm_fast_calls, dpm_fast_steps, second_order_calls, single_calls
 from ..sampling.plan import Plan, compose, guidance_scale, main_perturbations, perturbations, skip_editors
 from ..sampling.prediction import Prediction
 from ..sampling.stages import Technique
@@ -21,7 +21,6 @@ from .calls import CallRecorder
 from .decoder import EditedSkips
 from .space import Space, alpha_bar_of
 
-CALLBACK_ENDS_STEP = ("PLMS", "DPM adaptive")
 OWN_STEPS = ("DPM adaptive", "Restart")
 """Samplers that make other steps than the schedule's, how many only they know."""
 
@@ -104,7 +103,7 @@ class A1111Pass:
 
     def _start_clock(self, arguments: dict[str, Any]) -> None:
         """Learns from the sampler's arguments how its steps are made."""
-        self._clock = StepClock(None if self._sampler_name in CALLBACK_ENDS_STEP else self._calls_of(arguments))
+        self._clock = CallClock() if self._sampler_name == "UniPC" else StepClock(self._calls_of(arguments))
         self._total = self._steps_of(arguments)
 
     def _steps_of(self, arguments: dict[str, Any]) -> int | None:

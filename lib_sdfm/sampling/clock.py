@@ -13,11 +13,11 @@ class StepClock:
     A sampler calls the model one or more times per step, and its callback once. Most call back after the first call of
     a step (k-diffusion, DDIM), some at the end of it (PLMS, DPM adaptive).
 
-    :param calls_of: model calls that step ``i`` makes, where the callback comes after the first; ``None`` if the
-        callback ends the step
+    :param calls_of: model calls that step ``i`` makes, where the callback comes after the first of them; 1 where it
+        ends the step, however many there are
     """
 
-    def __init__(self, calls_of: LastCalls | None) -> None:
+    def __init__(self, calls_of: LastCalls) -> None:
         self._calls_of = calls_of
         self._callbacks = 0
         self._calls_since = 0
@@ -25,7 +25,7 @@ class StepClock:
     def call(self) -> int:
         """Registers a model call and tells the index of its step, from 0."""
         step = self._callbacks
-        if self._calls_of is not None and self._callbacks and self._calls_since < self._calls_of(step - 1) - 1:
+        if self._callbacks and self._calls_since < self._calls_of(step - 1) - 1:
             step -= 1
         self._calls_since += 1
         return step
@@ -34,6 +34,18 @@ class StepClock:
         """Registers the sampler's callback."""
         self._callbacks += 1
         self._calls_since = 0
+
+
+class CallClock(StepClock):
+    """The clock of samplers whose every call is a step's, whenever they call back (UniPC calls once ahead)."""
+
+    def __init__(self) -> None:
+        super().__init__(single_calls)
+        self._calls = 0
+
+    def call(self) -> int:
+        self._calls += 1
+        return self._calls - 1
 
 
 def second_order_calls(sigmas: list[float]) -> LastCalls:

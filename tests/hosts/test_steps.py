@@ -82,8 +82,7 @@ INDICES = {
     "DDIM": (3, [0, 1, 2]),
     "DDIM CFG++": (3, [0, 1, 2]),
     "PLMS": (3, [0, 0, 1, 2]),
-    # calls once before its first step and never in its last: the first two calls are the first step's
-    "UniPC": (3, [0, 0, 1, 2]),
+    "UniPC": (3, [0, 1, 2, 3]),
 }
 
 
