@@ -30,7 +30,7 @@ def build_preset_row(presets: PresetStore, elem_id: Callable[[str], str]) -> Pre
     """Builds the components."""
     with gr.Row(elem_classes=["sdfm-presets"]):
         name = gr.Dropdown(
-            _names(presets), value="", label="Preset", elem_id=elem_id("preset"), allow_custom_value=True, scale=4,
+            _names(presets), value=None, label="Preset", elem_id=elem_id("preset"), allow_custom_value=True, scale=4,
             min_width=200, info="Choose one and load it, or type a name and save the present settings under it.",
         )  # fmt: skip
         buttons = [
@@ -54,23 +54,23 @@ def connect_preset_row(schema: Schema, presets: PresetStore, row: PresetRow, inp
 
     unchanged = [gr.update() for _ in controls]
 
-    def load(name: str) -> list[Any]:
+    def load(name: str | None) -> list[Any]:
         try:
-            return [*show(presets.values(name)), _message(presets.get(name).about or f"{name} is loaded.")]
+            return [*show(presets.values(name or "")), _message(presets.get(name or "").about or f"{name} is loaded.")]
         except UserError as error:
             return [*unchanged, _message(str(error))]
 
-    def save(name: str, *args: Any) -> list[Any]:
+    def save(name: str | None, *args: Any) -> list[Any]:
         try:
             presets.save(name or "", schema.from_positional(args))
             return [gr.update(choices=_names(presets)), _message(f"{name} is saved.")]
         except UserError as error:
             return [gr.update(), _message(str(error))]
 
-    def delete(name: str) -> list[Any]:
+    def delete(name: str | None) -> list[Any]:
         try:
-            presets.delete(name)
-            return [gr.update(choices=_names(presets), value=""), _message(f"{name} is deleted.")]
+            presets.delete(name or "")
+            return [gr.update(choices=_names(presets), value=None), _message(f"{name} is deleted.")]
         except UserError as error:
             return [gr.update(), _message(str(error))]
 
