@@ -21,7 +21,7 @@ else:
     from sdfm_webui.axes import register_axes
     from sdfm_webui.controls import build_panel
     from sdfm_webui.job import HostObjects, begin_batch, forget_keys
-    from sdfm_webui.old_entries import entry_classes, installed_originals, old_payloads, originals_notice
+    from sdfm_webui.old_entries import entry_classes, installed_originals, old_payloads, originals_notice, rivals
     from sdfm_webui.paste import PasteTargets
     from sdfm_webui.routes import add_routes, authentication
 
@@ -29,6 +29,7 @@ else:
         unet=lambda: shared.sd_model.model.diffusion_model,
         model=lambda: ModelFacts(sdxl=bool(shared.sd_model.is_sdxl)),
         old_payloads=lambda p: old_payloads(scripts, p),
+        rivals=rivals,
     )
     TARGETS = PasteTargets(SCHEMA)
     PRESETS = PresetStore(SCHEMA, SHIPPED_PRESETS, Path(scripts.basedir()) / "user_presets.json")

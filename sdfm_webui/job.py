@@ -14,7 +14,7 @@ from lib_sdfm.sampling.plan import Plan
 from lib_sdfm.sampling.stages import ModelFacts
 from lib_sdfm.schema.infotext import our_keys, write_infotext
 from lib_sdfm.schema.originals import OldEntry
-from lib_sdfm.schema.payload import resolve_job
+from lib_sdfm.schema.payload import require_no_rival, resolve_job
 from lib_sdfm.schema.settings import Schema
 
 from .axes import axes_of_job
@@ -27,6 +27,9 @@ def forget_keys(schema: Schema, p: Any) -> None:
         p.extra_generation_params.pop(key, None)
 
 
+Payloads = Sequence[tuple[OldEntry, Sequence[Any]]]
+
+
 @dataclass(frozen=True)
 class HostObjects:
     """What a job needs of the host, asked for when it is needed.
@@ -34,11 +37,13 @@ class HostObjects:
     :param unet: the diffusion model that is loaded at the moment
     :param model: what defaults may depend on
     :param old_payloads: the arguments that a processing object has for the originals' titles
+    :param rivals: the arguments of originals that are installed themselves
     """
 
     unet: Callable[[], nn.Module]
     model: Callable[[], ModelFacts]
-    old_payloads: Callable[[Any], Sequence[tuple[OldEntry, Sequence[Any]]]]
+    old_payloads: Callable[[Any], Payloads]
+    rivals: Callable[[Any], Payloads]
 
 
 def begin_batch(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> None:
@@ -56,6 +61,7 @@ def begin_batch(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) 
 def _prepare(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> None:
     is_api = bool(getattr(p, "is_api", False))
     job = resolve_job(schema, args, host.old_payloads(p), axes_of_job(p), is_api)
+    require_no_rival(schema, job.settings, host.rivals(p))
     for warning in job.warnings:
         p.comment(f"SDFM: {warning}")
     if job.settings.techniques:

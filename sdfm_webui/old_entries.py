@@ -61,8 +61,8 @@ def originals_notice(titles: list[str]) -> str:
     if not titles:
         return ""
     return (
-        f"<p>Also installed: {', '.join(titles)}. Old payloads and controls of these go to them, and SDFM's work is added to "
-        "theirs. Switch them off in the Extensions tab, so that nothing acts twice.</p>"
+        f"<p>Also installed: {', '.join(titles)}. Old payloads go to them, and what is on both there and here is "
+        "refused. Switch them off in the Extensions tab.</p>"
     )
 
 
@@ -73,5 +73,16 @@ def old_payloads(scripts: Any, p: Any) -> list[tuple[OldEntry, Sequence[Any]]]:
     for script in getattr(runner, "alwayson_scripts", ()):
         entry = getattr(script, "entry", None)
         if isinstance(entry, OldEntry) and not original_installed(scripts, entry):
+            found.append((entry, p.script_args[script.args_from : script.args_to]))
+    return found
+
+
+def rivals(p: Any) -> list[tuple[OldEntry, Sequence[Any]]]:
+    """The arguments that a job has for originals which are installed themselves."""
+    entries = {entry.title.lower(): entry for entry in OLD_ENTRIES}
+    found = []
+    for script in getattr(getattr(p, "scripts", None), "alwayson_scripts", ()):
+        entry = None if hasattr(script, "entry") else entries.get(str(script.title()).lower())
+        if entry is not None:
             found.append((entry, p.script_args[script.args_from : script.args_to]))
     return found

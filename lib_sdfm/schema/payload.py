@@ -94,6 +94,19 @@ def resolve_values(
     return _with_old_payloads(schema, values, old_payloads)
 
 
+def require_no_rival(schema: Schema, settings: Settings, rivals: Sequence[tuple[OldEntry, Sequence[Any]]]) -> None:
+    """Raises :class:`UserError` if an original that is installed as well does in this job what we do.
+
+    :param rivals: the arguments that the installed originals themselves got
+    """
+    for entry, args in rivals:
+        asked = read_infotext(schema, entry.pairs(args)).values
+        twice = [t.label for t in schema.techniques if t.name in settings.techniques and asked[f"{t.name}.enabled"]]
+        if twice:
+            what = ", ".join(twice)
+            raise UserError(f"{what} is on in SDFM and in {entry.title}, which is installed as well: switch either off")
+
+
 def _nothing(arg: Any) -> bool:
     """Whether an argument is what a hidden control holds where a payload has no value."""
     return arg is None or arg == ""

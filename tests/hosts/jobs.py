@@ -30,6 +30,7 @@ class SdfmScript:
             unet=lambda: self.host.sd_model.model.diffusion_model,
             model=lambda: ModelFacts(sdxl=self.host.sd_model.is_sdxl),
             old_payloads=lambda p: [],
+            rivals=lambda p: [],
         )
         begin_batch(self.schema, p, args, objects)
 

@@ -12,7 +12,7 @@ from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.errors import UserError
 from lib_sdfm.schema.infotext import parse_infotext, read_infotext
 from lib_sdfm.schema.originals import OLD_ENTRIES, OldEntry
-from lib_sdfm.schema.payload import notes_of, resolve_job
+from lib_sdfm.schema.payload import notes_of, require_no_rival, resolve_job
 from lib_sdfm.schema.settings import Settings
 from tests.schema.strategies import anything
 
@@ -104,3 +104,14 @@ def test_hidden_controls_of_an_old_title_say_nothing():
     for entry in OLD_ENTRIES:
         empty = [(entry, [""] * entry.size), (entry, [None] * entry.size)]
         assert resolve_job(SCHEMA, [{"pag": {}}], empty).settings == resolve_job(SCHEMA, [{"pag": {}}]).settings
+
+
+@pytest.mark.parametrize("request_", [{"pag": {}}, {"recipe": "original", "pag": {"scale": 1}}], ids=["sdfm", "original"])
+def test_what_an_installed_original_does_in_the_same_job_is_not_done_twice(request_: dict):
+    (entry,) = (entry for entry in OLD_ENTRIES if entry.title == "Incantations")
+    settings = resolve_job(SCHEMA, [request_]).settings
+    active = [False, 11.0, 0, 150, *[False, 1.0, 0.8, 3.0, 0.0, 0, 150, 4], True, 1.0, 0, 150, False, "Constant", 0, 100, False]
+    with pytest.raises(UserError, match="PAG is on in SDFM and in Incantations"):
+        require_no_rival(SCHEMA, settings, [(entry, active)])
+    require_no_rival(SCHEMA, settings, [(entry, [*active[:12], False, *active[13:]])])
+    require_no_rival(SCHEMA, resolve_job(SCHEMA, [{"freeu": {}}]).settings, [(entry, active)])
