@@ -10,7 +10,6 @@ from torch import nn
 
 from lib_sdfm.hosts.a1111 import A1111Run
 from lib_sdfm.hosts.attributes import InstanceAttribute
-from lib_sdfm.sampling.plan import Plan
 from lib_sdfm.sampling.stages import ModelFacts
 from lib_sdfm.schema.infotext import our_keys, write_infotext
 from lib_sdfm.schema.originals import OldEntry
@@ -67,36 +66,23 @@ def _prepare(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> 
     if job.settings.techniques:
         settings = schema.resolved(job.settings, host.model())
         p.extra_generation_params.update(write_infotext(schema, settings))
-        _wrap_sample(p, _sampling(schema.plan(settings), p, host.unet))
+        _wrap_sample(p, A1111Run(schema.plan(settings), p, host.unet).sample)
 
 
-Sample = Callable[..., Any]
+Run = Callable[..., Any]
+"""What runs in place of ``p.sample``: called with the host's function, and its arguments."""
 
 
-def _raising(problem: Exception) -> Callable[[Sample], Sample]:
-    def around(sample: Sample) -> Sample:
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            raise problem
+def _raising(problem: Exception) -> Run:
+    def run(sample: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        raise problem
 
-        return wrapped
-
-    return around
+    return run
 
 
-def _sampling(plan: Plan, p: Any, unet: Callable[[], nn.Module]) -> Callable[[Sample], Sample]:
-    def around(sample: Sample) -> Sample:
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            return A1111Run(plan, p, unet).sample(sample, *args, **kwargs)
-
-        return wrapped
-
-    return around
-
-
-def _wrap_sample(p: Any, around: Callable[[Sample], Sample]) -> None:
+def _wrap_sample(p: Any, run: Run) -> None:
     """Replaces ``p.sample`` for one call; what stood there is back before that call begins."""
-    one_call = _OneCall()
-    one_call.run = around(p.sample)
+    one_call = _OneCall(run, p.sample)
     one_call.attribute = InstanceAttribute(p, "sample", one_call)
 
 
@@ -111,9 +97,11 @@ class _OneCall:
     """What stands at ``p.sample`` until it is called."""
 
     attribute: InstanceAttribute
-    run: Sample
+
+    def __init__(self, run: Run, sample: Callable[..., Any]) -> None:
+        self._run, self._sample = run, sample
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self.attribute.restore()
         with shown_to_user():
-            return self.run(*args, **kwargs)
+            return self._run(self._sample, *args, **kwargs)

@@ -44,11 +44,16 @@ def _entry_class(scripts: Any, old_entry: OldEntry) -> type:
 
 def original_installed(scripts: Any, entry: OldEntry) -> bool:
     """Whether the extension that we replace is installed as well: then its own script answers to the title."""
-    for runner in (scripts.scripts_txt2img, scripts.scripts_img2img):
-        for script in getattr(runner, "scripts", ()):
-            if not hasattr(script, "entry") and str(script.title()).lower() == entry.title.lower():
-                return True
-    return False
+    runners = (scripts.scripts_txt2img, scripts.scripts_img2img)
+    return any(_original(script) is entry for runner in runners for script in getattr(runner, "scripts", ()))
+
+
+def _original(script: Any) -> OldEntry | None:
+    """The entry that a foreign script is the original of, if any."""
+    if hasattr(script, "entry"):
+        return None
+    title = str(script.title()).lower()
+    return next((entry for entry in OLD_ENTRIES if entry.title.lower() == title), None)
 
 
 def installed_originals(scripts: Any) -> list[str]:
@@ -68,21 +73,17 @@ def originals_notice(titles: list[str]) -> str:
 
 def old_payloads(scripts: Any, p: Any) -> list[tuple[OldEntry, Sequence[Any]]]:
     """The arguments that a job has for old titles."""
-    runner = getattr(p, "scripts", None)
-    found = []
-    for script in getattr(runner, "alwayson_scripts", ()):
-        entry = getattr(script, "entry", None)
-        if isinstance(entry, OldEntry) and not original_installed(scripts, entry):
-            found.append((entry, p.script_args[script.args_from : script.args_to]))
-    return found
+    ours = [(getattr(script, "entry", None), args) for script, args in _scripts_of(p)]
+    return [(entry, args) for entry, args in ours if isinstance(entry, OldEntry) and not original_installed(scripts, entry)]
 
 
 def rivals(p: Any) -> list[tuple[OldEntry, Sequence[Any]]]:
     """The arguments that a job has for originals which are installed themselves."""
-    entries = {entry.title.lower(): entry for entry in OLD_ENTRIES}
-    found = []
-    for script in getattr(getattr(p, "scripts", None), "alwayson_scripts", ()):
-        entry = None if hasattr(script, "entry") else entries.get(str(script.title()).lower())
-        if entry is not None:
-            found.append((entry, p.script_args[script.args_from : script.args_to]))
-    return found
+    theirs = [(_original(script), args) for script, args in _scripts_of(p)]
+    return [(entry, args) for entry, args in theirs if entry is not None]
+
+
+def _scripts_of(p: Any) -> list[tuple[Any, Sequence[Any]]]:
+    """The always-on scripts of a job with their arguments."""
+    scripts = getattr(getattr(p, "scripts", None), "alwayson_scripts", ())
+    return [(script, p.script_args[script.args_from : script.args_to]) for script in scripts]

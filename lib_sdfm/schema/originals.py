@@ -26,9 +26,6 @@ FEATURES = (
 )
 """Key by which each feature of the originals says that it is on, and its name."""
 
-NOT_GIVEN = ("", None)
-"""What the hidden controls hold where a payload has no value."""
-
 Pair = tuple[str | None, Any]
 """Key (``None``: of no use to us) and the panel default of one argument."""
 
@@ -56,6 +53,11 @@ INCANTATIONS = {
 """Arguments of incantations' script by layout, oldest (18) to newest (38)."""
 
 
+def is_missing(arg: Any) -> bool:
+    """Whether an argument is what a hidden control holds where a payload has no value."""
+    return arg is None or arg == ""
+
+
 def incantations_layout(args: Sequence[Any]) -> str:
     """Which of the layouts a list has, told from its types (the API pads it, so that its length says nothing)."""
 
@@ -65,23 +67,19 @@ def incantations_layout(args: Sequence[Any]) -> str:
     if is_bool(2):
         return "V1"
     if is_bool(4):
-        return "V2" if len(args) > 5 and isinstance(args[5], str) and args[5] not in NOT_GIVEN else "V5"
-    if len(args) <= 4 or args[4] in NOT_GIVEN:
+        return "V2" if len(args) > 5 and isinstance(args[5], str) and not is_missing(args[5]) else "V5"
+    if len(args) <= 4 or is_missing(args[4]):
         return "V5"
-    given = len(args) > 18 and args[18] not in NOT_GIVEN
+    given = len(args) > 18 and not is_missing(args[18])
     return "V3" if given and not is_bool(18) else "V4"
 
 
 def incantations_pairs(args: Sequence[Any]) -> dict[str, Any]:
     """The generation parameters of the features that a payload of incantations switches on."""
     pairs = _zip_layout(INCANTATIONS[incantations_layout(args)], args)
-    families = (("SEG", "SEG Active"), ("PAG", "PAG Active"), ("CFG Interval", "CFG Interval Enable"), ("SCFG", "SCFG Active"))
-    families += (("T2I-0", "T2I-0 Active"), ("INCANT", "INCANT Active"))
-    kept: dict[str, Any] = {}
-    for prefix, switch in families:
-        if pairs.get(switch) not in (False, None):
-            kept.update({key: value for key, value in pairs.items() if key.startswith(prefix + " ")})
-    return kept
+    switches = [key for key in pairs if key.endswith((" Active", " Enable")) and pairs[key] not in (False, None)]
+    families = tuple(switch.rpartition(" ")[0] + " " for switch in switches)
+    return {key: value for key, value in pairs.items() if key.startswith(families)}
 
 
 def _zip_layout(layout: Sequence[Pair], args: Sequence[Any]) -> dict[str, Any]:
@@ -93,7 +91,7 @@ def _zip_layout(layout: Sequence[Pair], args: Sequence[Any]) -> dict[str, Any]:
 
 
 def _missing(args: Sequence[Any], place: int) -> bool:
-    return place >= len(args) or args[place] is None or args[place] == ""
+    return place >= len(args) or is_missing(args[place])
 
 
 THRESHOLDING: tuple[Pair, ...] = (
@@ -141,7 +139,7 @@ def freeu_pairs(args: Sequence[Any]) -> dict[str, Any]:
         raise SettingError("FreeU: args[0]", args[0], "true, false or a dictionary")
     if not args[0]:
         return {}
-    given = len([arg for arg in args if arg is not None and arg != ""])
+    given = sum(not is_missing(arg) for arg in args)
     versioned = len(args) > 4 and isinstance(args[4], str) and not _missing(args, 4)
     if given == FREEU_FIRST_SIZE and not versioned:
         schedule, version, stages = (0.0, 1.0, 0.0), "1", args[1:]

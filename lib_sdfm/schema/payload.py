@@ -11,7 +11,7 @@ from ..errors import SettingError, UserError
 from .axes import apply_axes
 from .fields import NOTES_POSITION, REQUEST_POSITION
 from .infotext import Reading, read_infotext
-from .originals import OldEntry
+from .originals import OldEntry, is_missing
 from .request import apply_request
 from .settings import Schema, Settings, Values
 
@@ -65,7 +65,7 @@ def _read_notes(args: Sequence[Any]) -> tuple[list[str], list[str]]:
     :raises SettingError: if somebody else has written something at their place
     """
     notes = args[NOTES_POSITION] if len(args) > NOTES_POSITION else ""
-    if _nothing(notes):
+    if is_missing(notes):
         return [], []
     try:
         said = json.loads(notes)
@@ -87,7 +87,7 @@ def resolve_values(
     """
     values = schema.from_positional(args, base)
     request = args[REQUEST_POSITION] if args else ""
-    if not _nothing(request):
+    if not is_missing(request):
         if not isinstance(request, Mapping):
             raise SettingError(f"args[{REQUEST_POSITION}]", request, "a dictionary of settings, or an empty text")
         values = apply_request(schema, values, request)
@@ -107,14 +107,9 @@ def require_no_rival(schema: Schema, settings: Settings, rivals: Sequence[tuple[
             raise UserError(f"{what} is on in SDFM and in {entry.title}, which is installed as well: switch either off")
 
 
-def _nothing(arg: Any) -> bool:
-    """Whether an argument is what a hidden control holds where a payload has no value."""
-    return arg is None or arg == ""
-
-
 def _with_old_payloads(schema: Schema, values: Values, payloads: Sequence[tuple[OldEntry, Sequence[Any]]]) -> Values:
     """Values with what old payloads switch on; those of several titles belong together, as the originals did."""
-    said = [(entry, args) for entry, args in payloads if not all(_nothing(arg) for arg in args)]
+    said = [(entry, args) for entry, args in payloads if not all(is_missing(arg) for arg in args)]
     pairs: dict[str, Any] = {}
     for entry, args in said:
         pairs.update(entry.pairs(args))

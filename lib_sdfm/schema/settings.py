@@ -125,8 +125,7 @@ class Schema:
         for param in params_of(technique.Settings):
             if not _counts(param, checked):
                 checked[param.name] = param.default
-            if checked[param.name] != checked.get(param.follows, param.default):
-                _check_recipe(param, checked[param.name], recipe)
+            _check_recipe(param, checked, recipe)
         settings = technique.Settings(**checked)
         technique.check(settings, recipe)
         return settings
@@ -144,7 +143,8 @@ def _counts(param: Param, values: Mapping[str, Any]) -> bool:
     return all(values[other] == implied for other, implied in param.implies)
 
 
-def _check_recipe(param: Param, value: Any, recipe: str) -> None:
-    if recipe not in param.recipes and value != param.default:
+def _check_recipe(param: Param, values: Mapping[str, Any], recipe: str) -> None:
+    value, neutral = values[param.name], (param.default, values.get(param.follows, param.default))
+    if recipe not in param.recipes and value not in neutral:
         default = "the value of the first pass" if param.optional else param.default
         raise SettingError(param.key, value, f"only {default} in recipe {recipe}: the old extensions had no such setting")

@@ -182,14 +182,13 @@ class FreeU(Technique):
             return settings
         preset = settings.preset if settings.preset != AUTO else ("SDXL" if model.sdxl else "SD1.4")
         values: dict[str, Any] = {"preset": CUSTOM}
-        for stage in STAGES:
-            values.update({f"stage{stage}_{name}": default for name, _, default, *_ in STAGE_FIELDS})
         for stage, (backbone, skip) in enumerate(PRESETS[preset], start=1):
             values.update({f"stage{stage}_backbone": backbone, f"stage{stage}_skip": skip})
         return dataclasses.replace(settings, **values)
 
     def inert(self, hires: bool) -> str | None:
-        return "all its stages leave features as they are" if encode_stages(self.settings) == "[]" and self._custom else None
+        neutral = self.settings.preset == CUSTOM and encode_stages(self.settings) == "[]"
+        return "all its stages leave features as they are" if neutral else None
 
     def active(self, step: Step) -> bool:
         return self._share(step) != 0
@@ -204,10 +203,6 @@ class FreeU(Technique):
         window = channel_window(factors["offset"], factors["width"], h.shape[1], inclusive=self.recipe == ORIGINAL)
         h = scale_backbone(h, window, _towards(factors["backbone"], share), self.settings.version)
         return h, filter_skip(skip, factors["cutoff"], _towards(factors["skip"], share), _towards(factors["high"], share))
-
-    @property
-    def _custom(self) -> bool:
-        return self.settings.preset == CUSTOM
 
     def _share(self, step: Step) -> float:
         """Recipe original counts the batch's model calls, which go on in the hires pass, against one pass' steps."""

@@ -97,8 +97,9 @@ class Pag(Technique):
         if self.recipe == ORIGINAL:
             return self._correct_as_original(denoised, prediction, term)
         term = prediction.sum_per_image(term)
-        cond = prediction.cond_per_image()
-        term = rescale_term(term, cond, denoised, self.value("rescale", step.hires))
+        rescale = self.value("rescale", step.hires)
+        if rescale:
+            term = rescale_term(term, prediction.cond_per_image(), denoised, rescale)
         if self.settings.sanf:
             return prediction.uncond + fuse_over_pixels(denoised - prediction.uncond, term)
         return denoised + term
