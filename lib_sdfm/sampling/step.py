@@ -42,6 +42,8 @@ class Step:
     :param timestep: the model's time of this call, 0 to 999
     :param hires: whether this is the hires pass
     :param scale_multiplier: what the sampler multiplies the CFG scale with (1/12.5 for A1111's DDIM CFG++)
+    :param ratio: noise level at which this step ends over the one at which it starts, before the sampler adds noise; the
+        same for all calls of a step, 1 or more where the level rises, ``None`` where only the sampler knows
     :param host: the host's own counters
     """
 
@@ -51,6 +53,7 @@ class Step:
     timestep: float
     hires: bool = False
     scale_multiplier: float = 1.0
+    ratio: float | None = None
     host: HostCounters = field(default_factory=HostCounters)
 
     @property
