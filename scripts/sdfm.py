@@ -14,7 +14,8 @@ else:
     from modules.ui_components import InputAccordion
 
     from lib_sdfm.catalog import SCHEMA, SHIPPED_PRESETS
-    from lib_sdfm.hosts.a1111 import run_of
+    from lib_sdfm.hosts.a1111 import A1111Pass
+    from lib_sdfm.hosts.run import run_of
     from lib_sdfm.sampling.stages import ModelFacts
     from lib_sdfm.schema.explain import TITLE
     from lib_sdfm.schema.presets import PresetStore
@@ -26,7 +27,7 @@ else:
     from sdfm_webui.routes import add_routes, authentication
 
     HOST = HostObjects(
-        unet=lambda: shared.sd_model.model.diffusion_model,
+        new_pass=lambda plan, p: A1111Pass(plan, p, lambda: shared.sd_model.model.diffusion_model),
         model=lambda: ModelFacts(sdxl=bool(shared.sd_model.is_sdxl)),
         old_payloads=lambda p: old_payloads(scripts, p),
         rivals=rivals,

@@ -6,10 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
-
-from lib_sdfm.hosts.a1111 import A1111Run
 from lib_sdfm.hosts.attributes import InstanceAttribute
+from lib_sdfm.hosts.run import NewPass, Run
 from lib_sdfm.sampling.stages import ModelFacts
 from lib_sdfm.schema.infotext import our_keys, write_infotext
 from lib_sdfm.schema.originals import OldEntry
@@ -33,13 +31,13 @@ Payloads = Sequence[tuple[OldEntry, Sequence[Any]]]
 class HostObjects:
     """What a job needs of the host, asked for when it is needed.
 
-    :param unet: the diffusion model that is loaded at the moment
+    :param new_pass: attaches a plan to a pass
     :param model: what defaults may depend on
     :param old_payloads: the arguments that a processing object has for the originals' titles
     :param rivals: the arguments of originals that are installed themselves
     """
 
-    unet: Callable[[], nn.Module]
+    new_pass: NewPass
     model: Callable[[], ModelFacts]
     old_payloads: Callable[[Any], Payloads]
     rivals: Callable[[Any], Payloads]
@@ -66,21 +64,21 @@ def _prepare(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> 
     if job.settings.techniques:
         settings = schema.resolved(job.settings, host.model())
         p.extra_generation_params.update(write_infotext(schema, settings))
-        _wrap_sample(p, A1111Run(schema.plan(settings), p, host.unet).sample)
+        _wrap_sample(p, Run(schema.plan(settings), p, host.new_pass).sample)
 
 
-Run = Callable[..., Any]
+Sampling = Callable[..., Any]
 """What runs in place of ``p.sample``: called with the host's function, and its arguments."""
 
 
-def _raising(problem: Exception) -> Run:
+def _raising(problem: Exception) -> Sampling:
     def run(sample: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         raise problem
 
     return run
 
 
-def _wrap_sample(p: Any, run: Run) -> None:
+def _wrap_sample(p: Any, run: Sampling) -> None:
     """Replaces ``p.sample`` for one call; what stood there is back before that call begins."""
     one_call = _OneCall(run, p.sample)
     one_call.attribute = InstanceAttribute(p, "sample", one_call)
@@ -98,7 +96,7 @@ class _OneCall:
 
     attribute: InstanceAttribute
 
-    def __init__(self, run: Run, sample: Callable[..., Any]) -> None:
+    def __init__(self, run: Sampling, sample: Callable[..., Any]) -> None:
         self._run, self._sample = run, sample
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -1,84 +1,170 @@
-"""AUTOMATIC1111 1.10: a run is one call of ``p.sample``, attached to the sampler of each of its passes.
+"""AUTOMATIC1111 1.10: one pass of a run.
 
-What is touched, and put back when the call ends, however it ends: on the sampler instance ``func``, on its CFG denoiser
+What is touched, and put back when the pass ends: on the sampler instance ``func``, on its CFG denoiser
 ``combine_denoised``, a hook on the denoiser's inner model; and, during a model call, hooks on modules of the UNet.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ..errors import UnsupportedError
-from ..sampling.plan import Plan
-from .a1111_pass import A1111Pass
+from ..sampling.plan import Plan, compose, guidance_scale, main_perturbations, perturbations, skip_editors
+from ..sampling.prediction import Prediction
+from ..sampling.stages import Technique
+from ..sampling.step import Step
+from .attention import PerturbedAttention
 from .attributes import InstanceAttribute
+from .calls import CallRecorder
+from .decoder import EditedSkips
+from .space import Space, alpha_bar_of
+from .steps import SamplerSteps
 
-RUN = "sdfm_run"
-"""Attribute of the processing object that holds the run while it samples."""
 
-
-class A1111Run:
-    """One call of ``p.sample`` with a plan.
+class A1111Pass:
+    """Attached to ``p.sampler`` when made, until :meth:`detach`.
 
     :param plan: the active techniques
     :param p: the host's processing object
-    :param unet: gives the diffusion model that is loaded at the moment (a refiner changes it)
+    :param unet: gives the diffusion model that is loaded at the moment
     """
 
     def __init__(self, plan: Plan, p: Any, unet: Callable[[], nn.Module]) -> None:
+        sampler = p.sampler
+        self.problem: Exception | None = None
+        self.denoiser = sampler.model_wrap_cfg
         self._plan, self._p, self._unet = plan, p, unet
-        self._pass: A1111Pass | None = None
-        self._problem: Exception | None = None
-        self._attached = False
-        self._calls = 0
+        self._combine = self.denoiser.combine_denoised
+        self._recorder = CallRecorder()
+        self._call: _DenoiserCall | None = None
+        self._combination = InstanceAttribute(self.denoiser, "combine_denoised", self._combine_denoised)
+        self._steps = SamplerSteps(sampler, self._drop_call)
 
-    def sample(self, sample: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Calls the host's ``p.sample`` with the run attached to each pass.
-
-        :raises UnsupportedError: if a pass could not be guided as asked for
-        """
-        mark = InstanceAttribute(self._p, RUN, self)
-        try:
-            result = sample(*args, **kwargs)
-        finally:
-            self._end_pass()
-            mark.restore()
-        problem, self._problem = self._problem, None
-        if problem is not None:
-            raise problem
-        if not self._attached:
-            raise UnsupportedError("the picture was sampled without SDFM: another script replaces the sampling")
-        return result
-
-    def before_pass(self) -> None:
-        """Attaches to ``p.sampler``: the host calls this before each pass, and swallows exceptions."""
-        self._end_pass()
-        try:
-            self._pass = A1111Pass(self._plan, self._p, self._unet)
-            self._attached = True
-        except Exception as problem:  # raised by `sample`, where the user sees it
-            self._problem = problem
-
-    def before_call(self, params: Any) -> None:
-        """Looks at a denoiser call after a refiner had its turn: the host swallows exceptions here as well."""
-        if self._pass is None or params.denoiser is not self._pass.denoiser:
-            self._problem = self._problem or UnsupportedError(
-                "the picture was sampled without SDFM: another script or extension made its own sampler"
+    def detach(self) -> None:
+        """Puts everything back; harmless when called again."""
+        self._combination.restore()
+        self._steps.detach()
+        self._recorder.detach()
+        if self._call is not None:
+            self.problem = self.problem or UnsupportedError(
+                f"the result of a model call was combined without SDFM, at step {self._call.step.index}: another extension "
+                "replaces CFG, or the checkpoint is one for InstructPix2Pix"
             )
-            return
-        self._pass.before_call(params, self._calls)
-        self._calls += 1
+        self._drop_call()
 
-    def _end_pass(self) -> None:
-        if self._pass is not None:
-            self._pass.detach()
-            self._problem = self._problem or self._pass.problem
-        self._pass = None
+    def before_call(self, params: Any, run_call: int) -> None:
+        """Gets ready for the model calls of one denoiser call. The host swallows exceptions here: they are kept.
+
+        :param run_call: denoiser calls of this run so far
+        """
+        self._drop_call()
+        try:
+            self._recorder.follow(self.denoiser.inner_model)
+            step = self._step(params, run_call)
+            self._call = _DenoiserCall(params, step, self._plan.active(step))
+            self._call.attach(self._unet(), self._recorder)
+        except Exception as problem:  # raised when the call's result is combined
+            self.problem = self.problem or problem
+
+    def _drop_call(self) -> None:
+        call, self._call = self._call, None
+        if call is not None:
+            call.detach()
+
+    def _step(self, params: Any, run_call: int) -> Step:
+        level = params.sigma[-1:]  # sigma, or the timestep of samplers that count in timesteps
+        alpha_bar = alpha_bar_of(self.denoiser, level)
+        if alpha_bar is None:
+            sigma, timestep = float(level), float(self.denoiser.inner_model.sigma_to_t(level, quantize=False))
+        else:
+            sigma, timestep = ((1 - alpha_bar) / alpha_bar) ** 0.5, float(level)
+        multiplier = self.denoiser.cond_scale_miltiplier
+        return self._steps.next(self._p, params, run_call, sigma=sigma, timestep=timestep, scale_multiplier=multiplier)
+
+    def _combine_denoised(self, x_out: Tensor, conds_list: list, uncond: Any, cond_scale: float) -> Tensor:
+        """Stands in for the denoiser's method of this name."""
+        if self.problem is not None:
+            raise self.problem
+        call, self._call = self._call, None
+        if call is None:  # detached, or called by someone else
+            return self._combine(x_out, conds_list, uncond, cond_scale)
+        try:
+            call.end_main_prediction()
+            if not call.active:
+                return self._combine(x_out, conds_list, uncond, cond_scale)
+            return self._guide(call, x_out, conds_list, uncond, cond_scale)
+        finally:
+            call.detach()
+
+    def _guide(self, call: _DenoiserCall, x_out: Tensor, conds_list: list, uncond: Any, cond_scale: float) -> Tensor:
+        scale = guidance_scale(call.active, cond_scale, call.step)
+        space = Space(self.denoiser, call.params, uncond.shape[0], convert=not self._plan.in_host_space(call.active))
+        rows = x_out.shape[0] - uncond.shape[0]
+        weights, images = rows_of(conds_list, rows, x_out.device)
+        prediction = Prediction(
+            cond=space.enter(x_out[:rows], images),
+            uncond=space.enter(x_out[rows:]),
+            weights=weights,
+            images=images,
+            cfg_scale=scale,
+            perturbed=self._extra_predictions(call, space, images),
+        )
+
+        def plain_cfg() -> Tensor:
+            return space.enter(self._combine(x_out, conds_list, uncond, scale))
+
+        return space.leave(compose(call.active, prediction, call.step, plain_cfg), x_out.dtype)
+
+    def _extra_predictions(self, call: _DenoiserCall, space: Space, images: Tensor) -> dict[str, Tensor]:
+        """The cond rows predicted once more for each technique that perturbs attention."""
+        predictions = {}
+        for name, perturbation in perturbations(call.active, call.step).items():
+            with PerturbedAttention(self._unet(), perturbation):
+                predictions[name] = space.enter(self._recorder.replay(len(images)), images)
+        return predictions
 
 
-def run_of(p: Any) -> A1111Run | None:
-    """The run that a processing object is sampling with, if any."""
-    return getattr(p, RUN, None)
+class _DenoiserCall:
+    """One call of the denoiser: where it stands, and what is attached to the UNet meanwhile."""
+
+    def __init__(self, params: Any, step: Step, active: tuple[Technique, ...]) -> None:
+        self.params, self.step, self.active = params, step, active
+        self._attention: list[PerturbedAttention] = []
+        self._skips: list[EditedSkips] = []
+
+    def attach(self, unet: nn.Module, recorder: CallRecorder) -> None:
+        """Attaches what changes the main prediction."""
+        conds = self.params.x.shape[0] - self.params.text_uncond.shape[0]
+        for perturbation in main_perturbations(self.active, self.step):
+            hooks = PerturbedAttention(unet, perturbation, lambda rows: conds - recorder.rows_before())
+            self._attention.append(hooks)
+            hooks.attach()
+        for technique in skip_editors(self.active):
+            skips = EditedSkips(unet, functools.partial(technique.skip, step=self.step))
+            self._skips.append(skips)
+            skips.attach()
+
+    def end_main_prediction(self) -> None:
+        """Detaches what concerns the main prediction alone; decoder edits hold for the extra ones too."""
+        for hooks in self._attention:
+            hooks.detach()
+            hooks.require_ran()
+
+    def detach(self) -> None:
+        """Detaches everything."""
+        for hooks in (*self._attention, *self._skips):
+            hooks.detach()
+
+
+def rows_of(conds_list: list, rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Weight and image of each cond row, from the host's list of (row, weight) per image."""
+    weights, images = [0.0] * rows, [0] * rows
+    for image, conds in enumerate(conds_list):
+        for row, weight in conds:
+            weights[row], images[row] = float(weight), image
+    return torch.tensor(weights, device=device), torch.tensor(images, device=device)

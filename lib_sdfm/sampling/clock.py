@@ -53,6 +53,11 @@ def second_order_calls(sigmas: list[float]) -> LastCalls:
     return lambda step: 1 if step + 1 >= len(sigmas) or sigmas[step + 1] == 0 else 2
 
 
+def heunpp2_calls(steps: int) -> LastCalls:
+    """Calls of Forge's HeunPP2: three per step, two in the last but one, one in the last."""
+    return lambda step: min(max(steps - step, 1), 3)
+
+
 def dpm_fast_calls(steps: int) -> LastCalls:
     """Calls of DPM fast: steps of third order, then what is left of the ``steps`` model calls."""
     third, rest = divmod(steps, 3)

@@ -17,6 +17,8 @@ import k_diffusion.sampling as k
 import torch
 from torch import Tensor, nn
 
+from lib_sdfm.hosts.a1111 import A1111Pass
+from lib_sdfm.sampling.plan import Plan
 from tests.support import CONTEXT, DEPTH, noise_of, stable_diffusion_alphas
 
 Conds = list[list[tuple[Tensor, float]]]
@@ -377,6 +379,10 @@ class Host:
         self.samplers: list[Sampler] = []
         self.callbacks: list[int] = []  # every callback of a sampler function
         self.swallowed: list[Exception] = []
+
+    def new_pass(self, plan: Plan, p: Processing) -> A1111Pass:
+        """SDFM's adapter for this host."""
+        return A1111Pass(plan, p, lambda: self.sd_model.model.diffusion_model)
 
     def call(self, functions: Sequence[Callable[..., None]], *args: Any) -> None:
         """Calls extensions as A1111 does: what they raise goes to the console."""

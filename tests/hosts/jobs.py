@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from lib_sdfm.catalog import SCHEMA
-from lib_sdfm.hosts.a1111 import run_of
+from lib_sdfm.hosts.run import run_of
 from lib_sdfm.sampling.stages import ModelFacts
 from lib_sdfm.schema.settings import Schema
 from sdfm_webui.job import HostObjects, begin_batch, forget_keys
@@ -27,7 +27,7 @@ class SdfmScript:
 
     def process_batch(self, p: Processing, *args: Any) -> None:
         objects = HostObjects(
-            unet=lambda: self.host.sd_model.model.diffusion_model,
+            new_pass=self.host.new_pass,
             model=lambda: ModelFacts(sdxl=self.host.sd_model.is_sdxl),
             old_payloads=lambda p: [],
             rivals=lambda p: [],

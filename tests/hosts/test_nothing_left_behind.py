@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lib_sdfm.catalog import SCHEMA
-from lib_sdfm.hosts.a1111 import RUN
+from lib_sdfm.hosts.run import RUN
 from sdfm_webui.errors import SdfmError
 from tests.hosts.fake_a1111 import Host, Interrupted, Processing, Sampler
 from tests.hosts.jobs import another_checkpoint, job, new_host, samples

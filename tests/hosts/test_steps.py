@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from lib_sdfm.hosts.a1111 import A1111Run
+from lib_sdfm.hosts.run import Run
 from lib_sdfm.sampling.plan import Plan
 from lib_sdfm.sampling.stages import Technique
 from lib_sdfm.sampling.step import Step
@@ -44,7 +44,7 @@ class WatchingScript:
         self.host, self.watcher = host, Watcher()
 
     def before_process(self, p: Processing) -> None:
-        run = A1111Run(Plan("sdfm", (self.watcher,)), p, lambda: self.host.sd_model.model.diffusion_model)
+        run = Run(Plan("sdfm", (self.watcher,)), p, self.host.new_pass)
         own_sample = p.sample
         p.sample = lambda **kwargs: run.sample(own_sample, **kwargs)
         self.before_pass, self.host.on_cfg_denoiser = run.before_pass, [run.before_call]

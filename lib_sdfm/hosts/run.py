@@ -1,0 +1,106 @@
+"""A run: one call of ``p.sample``, attached to the sampler of each of its passes, whichever host it is.
+
+What an adapter touches in a pass it puts back when the pass ends, however it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ..errors import UnsupportedError
+from ..sampling.plan import Plan
+from .attributes import InstanceAttribute
+
+RUN = "sdfm_run"
+"""Attribute of the processing object that holds the run while it samples."""
+
+
+class Pass(Protocol):
+    """One pass (base or hires) on one host: one sampler, one CFG denoiser. Attached when made, until :meth:`detach`.
+
+    :param denoiser: the CFG denoiser that it is attached to
+    :param problem: what went wrong where the host swallows exceptions
+    """
+
+    denoiser: Any
+    problem: Exception | None
+
+    def before_call(self, params: Any, run_call: int) -> None:
+        """Gets ready for one denoiser call: the host's callback ``on_cfg_denoiser``, which swallows exceptions.
+
+        :param params: what the host tells about the call
+        :param run_call: denoiser calls of this run so far
+        """
+
+    def detach(self) -> None:
+        """Puts everything back; harmless when called again."""
+
+
+NewPass = Callable[[Plan, Any], Pass]
+"""Makes a pass on a host, for a plan and the host's processing object."""
+
+
+class Run:
+    """One call of ``p.sample`` with a plan.
+
+    :param plan: the active techniques
+    :param p: the host's processing object
+    :param new_pass: the host's adapter
+    """
+
+    def __init__(self, plan: Plan, p: Any, new_pass: NewPass) -> None:
+        self._plan, self._p, self._new_pass = plan, p, new_pass
+        self._pass: Pass | None = None
+        self._problem: Exception | None = None
+        self._attached = False
+        self._calls = 0
+
+    def sample(self, sample: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Calls the host's ``p.sample`` with the run attached to each pass.
+
+        :raises UnsupportedError: if a pass could not be guided as asked for
+        """
+        mark = InstanceAttribute(self._p, RUN, self)
+        try:
+            result = sample(*args, **kwargs)
+        finally:
+            self._end_pass()
+            mark.restore()
+        problem, self._problem = self._problem, None
+        if problem is not None:
+            raise problem
+        if not self._attached:
+            raise UnsupportedError("the picture was sampled without SDFM: another script replaces the sampling")
+        return result
+
+    def before_pass(self) -> None:
+        """Attaches to ``p.sampler``: the host calls this before each pass (Forge twice before a hires pass), and swallows
+        exceptions."""
+        self._end_pass()
+        try:
+            self._pass = self._new_pass(self._plan, self._p)
+            self._attached = True
+        except Exception as problem:  # raised by `sample`, where the user sees it
+            self._problem = problem
+
+    def before_call(self, params: Any) -> None:
+        """Looks at a denoiser call after a refiner had its turn: the host swallows exceptions here as well."""
+        if self._pass is None or params.denoiser is not self._pass.denoiser:
+            self._problem = self._problem or UnsupportedError(
+                "the picture was sampled without SDFM: another script or extension made its own sampler"
+            )
+            return
+        self._pass.before_call(params, self._calls)
+        self._calls += 1
+
+    def _end_pass(self) -> None:
+        if self._pass is not None:
+            self._pass.detach()
+            self._problem = self._problem or self._pass.problem
+        self._pass = None
+
+
+def run_of(p: Any) -> Run | None:
+    """The run that a processing object is sampling with, if any."""
+    return getattr(p, RUN, None)

@@ -1,0 +1,116 @@
+"""Where a pass stands, from its sampler's arguments and callbacks: the same samplers run on both hosts."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from ..sampling.clock import (
+    CallClock,
+    LastCalls,
+    StepClock,
+    dpm_fast_calls,
+    dpm_fast_steps,
+    heunpp2_calls,
+    second_order_calls,
+    single_calls,
+)
+from ..sampling.step import HostCounters, Step
+from .attributes import InstanceAttribute
+
+OWN_STEPS = ("DPM adaptive", "Restart")
+"""Samplers that make other steps than the schedule's, how many only they know."""
+
+
+class SamplerSteps:
+    """Listens to a sampler's function from when it is made until :meth:`detach`.
+
+    :param sampler: the host's sampler object
+    :param on_break: called when the sampler's function ends by an exception, an interrupt too
+    """
+
+    def __init__(self, sampler: Any, on_break: Callable[[], None]) -> None:
+        self._name, self._options = sampler.config.name, sampler.config.options
+        self._on_break = on_break
+        self._clock, self._total = StepClock(single_calls), None
+        self._attribute = InstanceAttribute(sampler, "func", self._wrap(sampler.func))
+
+    def detach(self) -> None:
+        """Puts the sampler's function back; harmless when called again."""
+        self._attribute.restore()
+
+    def next(self, p: Any, params: Any, run_call: int, **level: Any) -> Step:
+        """The step of a denoiser call that begins.
+
+        :param p: the host's processing object
+        :param params: what the host tells about the call
+        :param run_call: denoiser calls of this run so far
+        :param level: noise level and what else only the host's adapter knows of a :class:`Step`
+        """
+        hires = bool(getattr(p, "is_hr_pass", False))
+        return Step(
+            index=self._clock.call(),
+            total=self._total,
+            hires=hires,
+            host=HostCounters(
+                lagging=params.sampling_step,
+                call=params.denoiser.step,
+                calls=params.denoiser.total_steps,
+                run_call=run_call,
+                pass_steps=params.total_sampling_steps,
+                job_steps=p.steps,
+                job_cfg_scale=asked_scale(p),
+                hires_sampler=bool(getattr(p, "hr_sampler_name", None)),
+            ),
+            **level,
+        )
+
+    def _wrap(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """The sampler function with its callback heard; keeps the signature, from which the host picks arguments."""
+
+        @functools.wraps(func)
+        def sample(*args: Any, **kwargs: Any) -> Any:
+            callback = kwargs.get("callback")
+            self._start(kwargs)
+
+            def heard(info: dict[str, Any]) -> None:
+                self._clock.callback()
+                if callback is not None:
+                    callback(info)
+
+            try:
+                return func(*args, **{**kwargs, "callback": heard})
+            except BaseException:  # an interrupt or error in the middle of a call is no missed combination
+                self._on_break()
+                raise
+
+        return sample
+
+    def _start(self, arguments: dict[str, Any]) -> None:
+        """Learns from the sampler's arguments how its steps are made."""
+        self._clock = CallClock() if self._name == "UniPC" else StepClock(self._calls_of(arguments))
+        self._total = self._steps_of(arguments)
+
+    def _steps_of(self, arguments: dict[str, Any]) -> int | None:
+        if self._name == "DPM fast":
+            return dpm_fast_steps(arguments["n"])
+        points = arguments.get("sigmas", arguments.get("timesteps"))
+        if self._name in OWN_STEPS or points is None:
+            return None
+        return len(points) - (self._name != "UniPC")
+
+    def _calls_of(self, arguments: dict[str, Any]) -> LastCalls:
+        if self._name == "DPM fast":
+            return dpm_fast_calls(arguments["n"])
+        if self._name == "HeunPP2":
+            return heunpp2_calls(len(arguments["sigmas"]) - 1)
+        if self._options.get("second_order"):
+            return second_order_calls(arguments["sigmas"].tolist())
+        return single_calls
+
+
+def asked_scale(p: Any) -> float:
+    """The CFG scale that the user asked for in the present pass; Forge has one of its own for the hires pass."""
+    in_hires = bool(getattr(p, "is_hr_pass", False)) and hasattr(p, "hr_cfg")
+    return p.hr_cfg if in_hires else p.cfg_scale
