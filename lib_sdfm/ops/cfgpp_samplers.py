@@ -1,0 +1,147 @@
+"""Samplers that renoise with the uncond prediction: CFG++ (arXiv 2406.08070), in k-diffusion's noise levels.
+
+The model tells its uncond prediction (:class:`~lib_sdfm.ops.descent.GuidedModel`); the CFG scale is the paper's lambda.
+Where uncond equals the guided prediction each (but 2S) is the plain sampler of its name. Higher orders follow the other
+implementations of these names: which of their terms takes uncond is not in the paper.
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from .descent import Descent, Level, ancestral_levels, cfgpp_step, sampler
+
+
+@sampler
+def sample_euler_cfgpp(descent: Descent) -> None:
+    """Euler: algorithm 2 of the paper."""
+    for at in descent:
+        descent.x = cfgpp_step(descent.x, at.denoised, at.uncond, at.ratio)
+
+
+@sampler
+def sample_euler_ancestral_cfgpp(descent: Descent, eta: float = 1.0) -> None:
+    """Euler to a lower noise level, then noise (DDIM with eta)."""
+    for at in descent:
+        down, up = ancestral_levels(at.sigma, at.sigma_next, eta)
+        descent.x = cfgpp_step(descent.x, at.denoised, at.uncond, down / at.sigma)
+        descent.x = descent.x + descent.noise(at.sigma, at.sigma_next, up)
+
+
+@sampler
+def sample_dpmpp_2m_cfgpp(descent: Descent) -> None:
+    """DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2): second order is the difference to the last uncond prediction."""
+    before: Level | None = None
+    for at in descent:
+        descent.x = cfgpp_step(descent.x, at.denoised, at.uncond, at.ratio)
+        if before is not None and at.sigma_next > 0 and before.length > 0:
+            extrapolated = at.length / (2 * before.length)
+            descent.x = descent.x + (at.denoised - before.uncond) * ((1 - at.ratio) * extrapolated)
+        before = at
+
+
+@sampler
+def sample_dpmpp_2s_ancestral_cfgpp(descent: Descent, eta: float = 1.0) -> None:
+    """DPM-Solver++(2S) (arXiv 2211.01095, algorithm 1, r = 1/2) to a lower noise level, then noise.
+
+    As everywhere where this name is known, guided and uncond prediction of the last term come from different calls; so
+    this one isn't the plain sampler where they are equal.
+    """
+    for at in descent:
+        down, up = ancestral_levels(at.sigma, at.sigma_next, eta)
+        ratio = down / at.sigma
+        if down == 0:
+            descent.x = at.denoised
+        else:
+            half = math.sqrt(ratio)
+            denoised, uncond = descent.predict(cfgpp_step(descent.x, at.denoised, at.uncond, half), at.sigma * half)
+            descent.x = (descent.x + at.denoised - uncond) * ratio + denoised * (1 - ratio)
+        descent.x = descent.x + descent.noise(at.sigma, at.sigma_next, up)
+
+
+@sampler
+def sample_dpmpp_sde_cfgpp(descent: Descent, eta: float = 1.0) -> None:
+    """DPM-Solver++(2S) as a stochastic equation: a plain step to the middle, then CFG++'s with the predictions from there."""
+    for at in descent:
+        if at.sigma_next == 0:
+            descent.x = at.denoised
+            continue
+        middle = math.sqrt(at.sigma * at.sigma_next)
+        down, up = ancestral_levels(at.sigma, middle, eta)
+        halfway = cfgpp_step(descent.x, at.denoised, at.denoised, down / at.sigma)
+        denoised, uncond = descent.predict(halfway + descent.noise(at.sigma, middle, up), middle)
+        down, up = ancestral_levels(at.sigma, at.sigma_next, eta)
+        descent.x = cfgpp_step(descent.x, denoised, uncond, down / at.sigma)
+        descent.x = descent.x + descent.noise(at.sigma, at.sigma_next, up)
+
+
+@sampler
+def sample_dpmpp_3m_sde_cfgpp(descent: Descent, eta: float = 1.0) -> None:
+    """DPM-Solver++(3M) as a stochastic equation (k-diffusion's); its differences are those of the guided predictions."""
+    before: list[Level] = []  # latest first
+    for at in descent:
+        if at.sigma_next == 0:
+            descent.x = at.denoised
+            continue
+        length = at.length * (1 + eta)
+        descent.x = cfgpp_step(descent.x, at.denoised, at.uncond, math.exp(-length)) + _differences(at, before, length)
+        added = at.sigma_next * math.sqrt(-math.expm1(-2 * eta * at.length))
+        descent.x = descent.x + descent.noise(at.sigma, at.sigma_next, added)
+        before = [at, *before[:1]]
+
+
+def _differences(at: Level, before: list[Level], length: float) -> Tensor | float:
+    """What second and third order add to a step: divided differences of the predictions before."""
+    if not before or not length or not all(level.length for level in before):
+        return 0.0
+    second = math.expm1(-length) / length + 1
+    nearer = before[0].length / at.length
+    first = (at.denoised - before[0].denoised) / nearer
+    if len(before) == 1:
+        return first * second
+    farther = before[1].length / at.length
+    change = (first - (before[0].denoised - before[1].denoised) / farther) / (nearer + farther)
+    return (first + change * nearer) * second - change * (second / length - 0.5)
+
+
+@sampler
+def sample_res_multistep_cfgpp(descent: Descent) -> None:
+    """RES of second order as a multistep method."""
+    _res_multistep(descent, eta=0.0)
+
+
+@sampler
+def sample_res_multistep_ancestral_cfgpp(descent: Descent, eta: float = 1.0) -> None:
+    """RES of second order as a multistep method to a lower noise level, then noise."""
+    _res_multistep(descent, eta)
+
+
+def _res_multistep(descent: Descent, eta: float) -> None:
+    """RES of second order (arXiv 2308.02157); its one node is the last step's uncond prediction."""
+    uncond_before, length_before = None, 0.0  # lengths without the noise
+    for at in descent:
+        down, up = ancestral_levels(at.sigma, at.sigma_next, eta)
+        ratio = down / at.sigma
+        length = -math.log(ratio) if down else math.inf
+        if uncond_before is None or not 0 < length < math.inf or not length_before:
+            descent.x = cfgpp_step(descent.x, at.denoised, at.uncond, ratio)
+        else:
+            weight = (1 - (1 - ratio) / length) * length / length_before  # h phi_2 / c_2
+            predicted = at.uncond * (1 - ratio + weight) - uncond_before * weight
+            descent.x = (descent.x + at.denoised - at.uncond) * ratio + predicted
+        descent.x = descent.x + descent.noise(at.sigma, at.sigma_next, up)
+        uncond_before, length_before = at.uncond, length
+
+
+@sampler
+def sample_gradient_estimation_cfgpp(descent: Descent, ge_gamma: float = 2.0) -> None:
+    """Gradient estimation (arXiv 2306.04848): a step along ``gamma * d + (1 - gamma) * d_before``."""
+    before: Tensor | None = None
+    for at in descent:
+        direction = (descent.x - at.uncond) / at.sigma
+        descent.x = at.denoised + direction * at.sigma_next
+        if before is not None and at.sigma_next > 0:
+            descent.x = descent.x + (direction - before) * ((ge_gamma - 1) * (at.sigma_next - at.sigma))
+        before = direction
