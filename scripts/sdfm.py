@@ -4,7 +4,7 @@ from pathlib import Path
 
 from modules import script_callbacks, scripts, shared
 
-from sdfm_webui.host_check import why_unsupported
+from sdfm_webui.host_check import is_forge, why_unsupported
 
 REASON = why_unsupported(scripts, script_callbacks, shared.cmd_opts)
 
@@ -15,22 +15,35 @@ else:
 
     from lib_sdfm.catalog import SCHEMA, SHIPPED_PRESETS
     from lib_sdfm.hosts.a1111 import A1111Pass
+    from lib_sdfm.hosts.forge import ForgePass
     from lib_sdfm.hosts.run import run_of
     from lib_sdfm.sampling.stages import ModelFacts
     from lib_sdfm.schema.explain import TITLE
     from lib_sdfm.schema.presets import PresetStore
     from sdfm_webui.axes import register_axes
+    from sdfm_webui.built_ins import built_ins_on
     from sdfm_webui.controls import build_panel
     from sdfm_webui.job import HostObjects, begin_batch, forget_keys
     from sdfm_webui.old_entries import entry_classes, installed_originals, old_payloads, originals_notice, rivals
     from sdfm_webui.paste import PasteTargets
     from sdfm_webui.routes import add_routes, authentication
 
+    if is_forge():
+        from backend.sampling.sampling_function import calc_cond_uncond_batch
+
+        def new_pass(plan, p):
+            return ForgePass(plan, p, lambda: shared.sd_model.forge_objects, calc_cond_uncond_batch)
+    else:
+
+        def new_pass(plan, p):
+            return A1111Pass(plan, p, lambda: shared.sd_model.model.diffusion_model)
+
     HOST = HostObjects(
-        new_pass=lambda plan, p: A1111Pass(plan, p, lambda: shared.sd_model.model.diffusion_model),
+        new_pass=new_pass,
         model=lambda: ModelFacts(sdxl=bool(shared.sd_model.is_sdxl)),
         old_payloads=lambda p: old_payloads(scripts, p),
         rivals=rivals,
+        built_ins=built_ins_on,
     )
     TARGETS = PasteTargets(SCHEMA)
     PRESETS = PresetStore(SCHEMA, SHIPPED_PRESETS, Path(scripts.basedir()) / "user_presets.json")

@@ -9,6 +9,11 @@ from typing import Any
 NEEDED = "AUTOMATIC1111 1.10 or newer is needed"
 
 
+def is_forge() -> bool:
+    """Whether this is a WebUI of Forge's family: it has Forge's own package beside A1111's."""
+    return importlib.util.find_spec("modules_forge") is not None
+
+
 def why_unsupported(scripts: Any, script_callbacks: Any, cmd_opts: Any) -> str | None:
     """The reason not to do anything in this WebUI, or ``None``.
 
@@ -18,8 +23,8 @@ def why_unsupported(scripts: Any, script_callbacks: Any, cmd_opts: Any) -> str |
     """
     if getattr(cmd_opts, "sdfm_off", False):
         return "as --sdfm-off says"
-    if importlib.util.find_spec("modules_forge") is not None:
-        return "Forge is not supported yet"
+    if is_forge() and importlib.util.find_spec("backend") is None:
+        return "reForge and Forge before August 2024 sample in another way than Forge does now. Forge 2.0 or newer is needed"
     if not hasattr(scripts.Script, "process_before_every_sampling"):
         return f"this WebUI is too old: it doesn't tell extensions when a pass begins. {NEEDED}"
     if "denoiser" not in inspect.signature(script_callbacks.CFGDenoiserParams.__init__).parameters:

@@ -12,7 +12,7 @@ from lib_sdfm.sampling.stages import ModelFacts
 from lib_sdfm.schema.infotext import our_keys, write_infotext
 from lib_sdfm.schema.originals import OldEntry
 from lib_sdfm.schema.payload import require_no_rival, resolve_job
-from lib_sdfm.schema.settings import Schema
+from lib_sdfm.schema.settings import Schema, Settings
 
 from .axes import axes_of_job
 from .errors import shown_to_user
@@ -35,12 +35,14 @@ class HostObjects:
     :param model: what defaults may depend on
     :param old_payloads: the arguments that a processing object has for the originals' titles
     :param rivals: the arguments of originals that are installed themselves
+    :param built_ins: titles of other scripts that a processing object has on, and the technique that does the same
     """
 
     new_pass: NewPass
     model: Callable[[], ModelFacts]
     old_payloads: Callable[[Any], Payloads]
     rivals: Callable[[Any], Payloads]
+    built_ins: Callable[[Any], Sequence[tuple[str, str]]] = lambda p: ()
 
 
 def begin_batch(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> None:
@@ -59,12 +61,18 @@ def _prepare(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> 
     is_api = bool(getattr(p, "is_api", False))
     job = resolve_job(schema, args, host.old_payloads(p), axes_of_job(p), is_api)
     require_no_rival(schema, job.settings, host.rivals(p))
-    for warning in job.warnings:
+    for warning in (*job.warnings, *_doubled(job.settings, host.built_ins(p))):
         p.comment(f"SDFM: {warning}")
     if job.settings.techniques:
         settings = schema.resolved(job.settings, host.model())
         p.extra_generation_params.update(write_infotext(schema, settings))
         _wrap_sample(p, Run(schema.plan(settings), p, host.new_pass).sample)
+
+
+def _doubled(settings: Settings, built_ins: Sequence[tuple[str, str]]) -> list[str]:
+    """What is on in SDFM and in a script of the host's or of another extension."""
+    twice = [title for title, technique in built_ins if technique in settings.techniques]
+    return [f"{title} is on as well, and both act. Switch either off" for title in twice]
 
 
 Sampling = Callable[..., Any]

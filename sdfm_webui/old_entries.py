@@ -73,17 +73,17 @@ def originals_notice(titles: list[str]) -> str:
 
 def old_payloads(scripts: Any, p: Any) -> list[tuple[OldEntry, Sequence[Any]]]:
     """The arguments that a job has for old titles."""
-    ours = [(getattr(script, "entry", None), args) for script, args in _scripts_of(p)]
+    ours = [(getattr(script, "entry", None), args) for script, args in scripts_of(p)]
     return [(entry, args) for entry, args in ours if isinstance(entry, OldEntry) and not original_installed(scripts, entry)]
 
 
 def rivals(p: Any) -> list[tuple[OldEntry, Sequence[Any]]]:
     """The arguments that a job has for originals which are installed themselves."""
-    theirs = [(_original(script), args) for script, args in _scripts_of(p)]
+    theirs = [(_original(script), args) for script, args in scripts_of(p)]
     return [(entry, args) for entry, args in theirs if entry is not None]
 
 
-def _scripts_of(p: Any) -> list[tuple[Any, Sequence[Any]]]:
+def scripts_of(p: Any) -> list[tuple[Any, Sequence[Any]]]:
     """The always-on scripts of a job with their arguments."""
     scripts = getattr(getattr(p, "scripts", None), "alwayson_scripts", ())
     return [(script, p.script_args[script.args_from : script.args_to]) for script in scripts]

@@ -6,7 +6,7 @@ itself), so these are the places that work under all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -44,12 +44,7 @@ class PerturbedAttention:
 
     def require_ran(self) -> None:
         """Raises :class:`UnsupportedError` if a layer did not run since it was attached."""
-        idle = [hook.layer.name for hook in self._hooks if not hook.ran]
-        if idle:
-            raise UnsupportedError(
-                f"Attention of {', '.join(idle)} did not run: the UNet is replaced by another implementation (a TensorRT or "
-                "compiled one, say), in which self-attention can't be perturbed. Switch either off"
-            )
+        require_layers_ran(hook.layer.name for hook in self._hooks if not hook.ran)
 
     def __enter__(self) -> PerturbedAttention:
         self.attach()
@@ -118,12 +113,35 @@ class _LayerHooks:
         return self._values_like(output)
 
     def _values_like(self, wanted: Tensor) -> Tensor:
-        """The values, one per query (ControlNet's reference mode appends keys and values of another picture)."""
         self.ran = True
-        values = self._values[:, : wanted.shape[1]]
-        if values.shape != wanted.shape:
-            raise UnsupportedError(
-                f"Attention of {self.layer.name} has values of shape {tuple(values.shape)} where {tuple(wanted.shape)} "
-                "is needed: another extension changes it, and it can't be perturbed as well"
-            )
-        return values.to(wanted.dtype)
+        return values_like(self._values, wanted, self.layer.name)
+
+
+def values_like(values: Tensor, wanted: Tensor, name: str) -> Tensor:
+    """The values of attention, one per query (ControlNet's reference mode appends keys and values of another picture).
+
+    :param values: ``(rows, tokens, channels)``, or more tokens than wanted
+    :param wanted: of the shape and type that is needed
+    :param name: the layer, for the message
+    :raises UnsupportedError: if there are fewer, or other ones
+    """
+    values = values[:, : wanted.shape[1]]
+    if values.shape != wanted.shape:
+        raise UnsupportedError(
+            f"Attention of {name} has values of shape {tuple(values.shape)} where {tuple(wanted.shape)} is needed: another "
+            "extension changes it, and it can't be perturbed as well"
+        )
+    return values.to(wanted.dtype)
+
+
+def require_layers_ran(idle: Iterable[str]) -> None:
+    """Raises :class:`UnsupportedError` if there are layers that should have run.
+
+    :param idle: names of the layers that did not
+    """
+    names = ", ".join(idle)
+    if names:
+        raise UnsupportedError(
+            f"Attention of {names} did not run: the UNet is replaced by another implementation (a TensorRT or compiled one, "
+            "say), in which self-attention can't be perturbed. Switch either off"
+        )

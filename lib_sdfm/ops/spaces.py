@@ -21,3 +21,18 @@ def eps_to_denoised(eps: Tensor, x: Tensor, alpha_bar: float) -> Tensor:
 def denoised_to_eps(denoised: Tensor, x: Tensor, alpha_bar: float) -> Tensor:
     """The noise prediction that a denoised image means; inverse of :func:`eps_to_denoised`."""
     return (x - denoised * alpha_bar**0.5) / (1.0 - alpha_bar) ** 0.5
+
+
+def noise_to_denoised(noise: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+    """The denoised image that a noise prediction means for a variance-exploding latent, ``x = denoised + sigma * noise``.
+
+    :param noise: noise prediction, ``(B, C, H, W)``
+    :param x: the noisy latent, same shape
+    :param sigma: its noise levels, ``(B, 1, 1, 1)``
+    """
+    return x - noise * sigma
+
+
+def denoised_to_noise(denoised: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+    """The noise prediction that a denoised image means; inverse of :func:`noise_to_denoised`."""
+    return (x - denoised) / sigma

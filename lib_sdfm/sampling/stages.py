@@ -111,6 +111,10 @@ class Technique:
         """Whether it takes part in this call."""
         raise NotImplementedError
 
+    def needs_uncond(self, step: Step) -> bool:
+        """Whether it takes more from the prediction for the negative prompt than its part in CFG."""
+        return False
+
     def perturbation(self, step: Step) -> Perturbation | None:
         """The attention change of its extra prediction, if it needs one."""
 

@@ -106,6 +106,9 @@ class DynamicThresholding(Technique):
         """The original replaced the sampler of the first pass alone, where one was chosen for the hires pass."""
         return not (self.recipe == ORIGINAL and step.hires and step.host.hires_sampler)
 
+    def needs_uncond(self, step: Step) -> bool:
+        return True
+
     def combine(self, prediction: Prediction, step: Step) -> Tensor:
         chosen, time = self.settings, self._time(step)
         # the mimic scale is a CFG scale: what the sampler multiplies that with counts for both

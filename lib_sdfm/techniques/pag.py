@@ -87,6 +87,9 @@ class Pag(Technique):
     def active(self, step: Step) -> bool:
         return self.in_window(step) and self._scale(step) > 0
 
+    def needs_uncond(self, step: Step) -> bool:
+        return self.settings.sanf
+
     def perturbation(self, step: Step) -> Perturbation:
         if self.recipe == ORIGINAL:
             return Perturbation(parse_layers(ORIGINAL_LAYERS), identity=True, project=False)

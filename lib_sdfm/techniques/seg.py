@@ -79,6 +79,9 @@ class Seg(Technique):
     def active(self, step: Step) -> bool:
         return self.in_window(step)
 
+    def needs_uncond(self, step: Step) -> bool:
+        return self.recipe == ORIGINAL
+
     def perturbation(self, step: Step) -> Perturbation | None:
         if self.recipe == ORIGINAL:
             return None

@@ -157,7 +157,7 @@ class Sampler:
         calls_per_step = 2 if options.get("second_order") else 1
         self.config = SimpleNamespace(name=name, options=options, total_steps=lambda steps: steps * calls_per_step)
         self.in_timesteps = "timesteps" in inspect.signature(self.func).parameters
-        self.model_wrap_cfg = CFGDenoiser(self)
+        self.model_wrap_cfg = host.new_denoiser(self)
         self.model_wrap = self.model_wrap_cfg.inner_model
         self.last_latent: Tensor | None = None
         self.sampler_extra_args: dict[str, Any] | None = None
@@ -343,10 +343,10 @@ class Processing:
     def sample(self, conditioning: Any = None, unconditional_conditioning: Any = None, seeds: Any = None) -> Tensor:
         size = (self.height // 8, self.width // 8)
         if self.init_latent is not None:
-            self.host.script_call(self, "process_before_every_sampling")
+            self.host.before_pass(self)
             return self.sampler.sample_img2img(self, self.init_latent, self.noise(*size))
         self.sampler = Sampler(self.host, self.sampler_name)
-        self.host.script_call(self, "process_before_every_sampling")
+        self.host.before_pass(self)
         samples = self.sampler.sample(self, self.noise(*size))
         return self._sample_hires(samples) if self.enable_hr else samples
 
@@ -354,7 +354,7 @@ class Processing:
         self.is_hr_pass = True
         self.sampler = Sampler(self.host, self.sampler_name)
         samples = nn.functional.interpolate(samples, scale_factor=2)
-        self.host.script_call(self, "process_before_every_sampling")
+        self.host.before_pass(self)
         samples = self.sampler.sample_img2img(self, samples, self.noise(*samples.shape[2:]))
         self.sampler = None
         self.is_hr_pass = False
@@ -369,6 +369,8 @@ def prompt(seed: int, tokens: int = 3) -> Tensor:
 class Host:
     """What A1111 keeps in its modules: the checkpoint, options, state and callbacks."""
 
+    processing = Processing
+
     def __init__(self, unet: nn.Module) -> None:
         self.sd_model = SdModel(unet)
         self.batch_cond_uncond = True
@@ -379,6 +381,14 @@ class Host:
         self.samplers: list[Sampler] = []
         self.callbacks: list[int] = []  # every callback of a sampler function
         self.swallowed: list[Exception] = []
+
+    def new_denoiser(self, sampler: Sampler) -> nn.Module:
+        """The CFG denoiser of a sampler."""
+        return CFGDenoiser(sampler)
+
+    def before_pass(self, p: Processing) -> None:
+        """Tells the scripts that a pass begins."""
+        self.script_call(p, "process_before_every_sampling")
 
     def new_pass(self, plan: Plan, p: Processing) -> A1111Pass:
         """SDFM's adapter for this host."""

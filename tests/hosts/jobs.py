@@ -12,6 +12,7 @@ from lib_sdfm.sampling.stages import ModelFacts
 from lib_sdfm.schema.settings import Schema
 from sdfm_webui.job import HostObjects, begin_batch, forget_keys
 from tests.hosts.fake_a1111 import Host, Processing, SdModel
+from tests.hosts.fake_forge import Engine, ForgeHost
 from tests.support import tiny_unet
 
 
@@ -52,10 +53,17 @@ def new_host(schema: Schema = SCHEMA, seed: int = 0) -> Host:
     return host
 
 
+def new_forge(schema: Schema = SCHEMA, seed: int = 0) -> ForgeHost:
+    """The same model in the other host."""
+    host = ForgeHost(tiny_unet(seed))
+    host.sdfm = SdfmScript(host, schema)
+    return host
+
+
 def job(host: Host, request: dict | None = None, **settings: Any) -> Processing:
     """A job with a dictionary of settings, as the API gives it; without one everything is off."""
     args = [] if request is None else [request]
-    return Processing(host, scripts=[host.sdfm], script_args=args, **settings)
+    return host.processing(host, scripts=[host.sdfm], script_args=args, **settings)
 
 
 def samples(host: Host, request: dict | None = None, **settings: Any) -> Tensor:
@@ -69,3 +77,8 @@ def samples(host: Host, request: dict | None = None, **settings: Any) -> Tensor:
 def another_checkpoint(seed: int = 7) -> SdModel:
     """A checkpoint to switch to."""
     return SdModel(tiny_unet(seed))
+
+
+def another_engine(seed: int = 7) -> Engine:
+    """A checkpoint to switch to in Forge."""
+    return Engine(tiny_unet(seed))

@@ -1,0 +1,235 @@
+"""Forge: one pass of a run, on a clone of Forge's UnetPatcher.
+
+What is touched, and put back when the pass ends: ``forge_objects.unet`` of the loaded model, and ``func`` on the sampler
+instance. Everything happens in functions of the clone's options:
+
+* a conditioning modifier sees the CFG scale of the call, before the model is called
+* a post-CFG function, the first of all, combines the predictions, and makes the extra ones
+* transformer patches edit decoder features and the attention of uncond rows
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor
+
+from ..errors import UnsupportedError
+from ..sampling.plan import Plan, compose, guidance_scale, main_perturbations, perturbations, skip_editors
+from ..sampling.prediction import Prediction
+from ..sampling.stages import Technique
+from ..sampling.step import Step
+from .forge_space import ForgeSpace
+from .patched_unet import PatchedUnet
+from .patches import AttentionPatches, require_unet
+from .steps import SamplerSteps, asked_scale
+
+Predict = Callable[..., tuple[Tensor, Tensor]]
+"""Forge's ``calc_cond_uncond_batch``: model, cond, uncond, x, sigma and options to the denoised images of both."""
+
+
+class ForgePass:
+    """Attached to ``p.sampler`` and the model when made, until :meth:`detach`.
+
+    :param plan: the active techniques
+    :param p: the host's processing object
+    :param objects: gives ``forge_objects`` of the model that is loaded at the moment (a refiner changes it)
+    :param predict: Forge's function that predicts
+    """
+
+    def __init__(self, plan: Plan, p: Any, objects: Callable[[], Any], predict: Predict) -> None:
+        self.problem: Exception | None = None
+        self.denoiser = p.sampler.model_wrap_cfg
+        self._plan, self._p, self._objects, self._predict = plan, p, objects, predict
+        self._call: _DenoiserCall | None = None
+        self._patched = PatchedUnet(objects(), self._functions())
+        self._steps = SamplerSteps(p.sampler, self._drop_call)
+
+    def detach(self) -> None:
+        """Puts everything back; harmless when called again."""
+        self._steps.detach()
+        self._patched.detach()
+        self._require_combined()
+        self._drop_call()
+
+    def before_call(self, params: Any, run_call: int) -> None:
+        """Gets ready for one denoiser call. The host swallows exceptions here: they are kept."""
+        self._require_combined()
+        self._drop_call()
+        try:
+            self._follow_model()
+            step = self._step(params, run_call)
+            call = _DenoiserCall(step, self._plan.active(step), params.text_uncond is None)
+            call.prepare(self._patched.diffusion_model)
+            self._call = call
+        except Exception as problem:  # raised when the host looks at the conditioning
+            self.problem = self.problem or problem
+
+    def _drop_call(self) -> None:
+        self._call = None
+
+    def _require_combined(self) -> None:
+        if self._call is not None and not self._call.combined:
+            self.problem = self.problem or UnsupportedError(
+                f"the result of a model call was combined without SDFM, at step {self._call.step.index}: another extension "
+                "replaces Forge's sampling"
+            )
+
+    def _follow_model(self) -> None:
+        """A refiner brings another model, without the patches."""
+        objects = self._objects()
+        if not self._patched.is_in(objects):
+            self._patched.detach()
+            self._patched = PatchedUnet(objects, self._functions())
+
+    def _step(self, params: Any, run_call: int) -> Step:
+        sigma = params.sigma[-1:]
+        timestep = timestep_of(self._patched.model.predictor, sigma)
+        return self._steps.next(self._p, params, run_call, sigma=float(sigma), timestep=timestep)
+
+    def _functions(self) -> dict[str, Callable[..., Any]]:
+        """What is added to Forge's options: plain functions, as Forge copies the options deeply."""
+
+        def modify(model, x, timestep, uncond, cond, cond_scale, model_options, seed):  # noqa: ANN001, ANN202
+            cond_scale, model_options = self._before_model(cond_scale, model_options)
+            return model, x, timestep, uncond, cond, cond_scale, model_options, seed
+
+        def combine(args: dict[str, Any]) -> Tensor:
+            return self._combine(args)
+
+        functions = {"conditioning_modifiers": modify, "sampler_post_cfg_function": combine}
+        if skip_editors(self._plan.techniques):
+            functions["output_block_patch"] = self._skip_patch()
+        if any(type(t).main_perturbation is not Technique.main_perturbation for t in self._plan.techniques):
+            functions["attn1_patch"] = self._attention_patch()
+        return functions
+
+    def _skip_patch(self) -> Callable[..., tuple[Tensor, Tensor]]:
+        def edit(h: Tensor, skip: Tensor, extra: dict[str, Any]) -> tuple[Tensor, Tensor]:
+            call = self._call
+            for technique in call.skip_editors if call else ():
+                h, skip = technique.skip(h, skip, call.base_width, step=call.step)
+            return h, skip
+
+        return edit
+
+    def _attention_patch(self) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+        def change(n: Tensor, context: Tensor, value: Tensor, extra: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+            for patch in self._call.query_patches if self._call else ():
+                n, context, value = patch(n, context, value, extra)
+            return n, context, value
+
+        return change
+
+    def _before_model(self, scale: float, options: dict[str, Any]) -> tuple[float, dict[str, Any]]:
+        """The CFG scale of the call and the options with which the model is called."""
+        if self.problem is not None:
+            raise self.problem
+        call = self._call
+        if call is None or not call.active:
+            return scale, options
+        call.skips_uncond = call.has_no_uncond or (is_one(scale) and not is_one(asked_scale(self._p)))
+        if call.has_no_uncond:
+            require_no_uncond_needed(call.active, call.step)
+        elif not call.skips_uncond:
+            scale = guidance_scale(call.active, scale, call.step)
+            if any(technique.needs_uncond(call.step) for technique in call.active):
+                options = {**options, "disable_cfg1_optimization": True}
+        call.scale = scale
+        return scale, options
+
+    def _combine(self, args: dict[str, Any]) -> Tensor:
+        call, denoised = self._call, args["denoised"]
+        if call is None or call.combined:
+            return denoised
+        call.combined = True
+        if not call.active:
+            return denoised
+        space = ForgeSpace(args["input"], args["sigma"], in_eps=self._in_eps(call))
+        cond = space.enter(args["cond_denoised"])
+        prediction = Prediction(
+            cond=cond,
+            uncond=cond if call.skips_uncond else space.enter(args["uncond_denoised"]),
+            weights=cond.new_full((len(cond),), prompts_weight(args["cond"])),
+            images=torch.arange(len(cond), device=cond.device),
+            cfg_scale=call.scale,
+            perturbed=self._extra_predictions(call, args, space),
+        )
+        guided = compose(call.active, prediction, call.step, lambda: space.enter(denoised))
+        return space.leave(guided).to(denoised.dtype)
+
+    def _in_eps(self, call: _DenoiserCall) -> bool:
+        """Recipe original computes in the space of A1111's timestep samplers, noise; Forge's give x0."""
+        return self._plan.in_host_space(call.active) and self.denoiser.classic_ddim_eps_estimation
+
+    def _extra_predictions(self, call: _DenoiserCall, args: dict[str, Any], space: ForgeSpace) -> dict[str, Tensor]:
+        """The cond rows predicted once more for each technique that perturbs attention."""
+        predictions = {}
+        for name, perturbation in perturbations(call.active, call.step).items():
+            patches = AttentionPatches(args["model"].diffusion_model, perturbation)
+            options = patches.added_to(args["model_options"])
+            denoised, _ = self._predict(args["model"], args["cond"], None, args["input"], args["sigma"], options)
+            patches.require_ran()
+            predictions[name] = space.enter(denoised)
+        return predictions
+
+
+class _DenoiserCall:
+    """One call of the denoiser: where it stands and what acts in it.
+
+    :param has_no_uncond: the job has CFG scale 1, for which Forge makes no uncond at all
+    """
+
+    def __init__(self, step: Step, active: tuple[Technique, ...], has_no_uncond: bool) -> None:
+        self.step, self.active, self.has_no_uncond = step, active, has_no_uncond
+        self.skip_editors = skip_editors(active)
+        self.query_patches: list[Callable[..., tuple[Tensor, Tensor, Tensor]]] = []
+        self.base_width = 0
+        self.skips_uncond = has_no_uncond
+        self.scale = 1.0
+        self.combined = False
+
+    def prepare(self, unet: Any) -> None:
+        """Looks up in the UNet what acts in the main prediction.
+
+        :raises UnsupportedError: if the UNet has no place for it
+        """
+        if self.skip_editors:
+            require_unet(unet, ", ".join(technique.label for technique in self.skip_editors))
+            self.base_width = unet.model_channels
+        changes = main_perturbations(self.active, self.step)
+        self.query_patches = [AttentionPatches(unet, change, uncond_only=True).query_patch() for change in changes]
+
+
+def timestep_of(predictor: Any, sigma: Tensor) -> float:
+    """The model's time for a noise level, between the table's entries as A1111 tells it (Forge rounds to the nearest).
+
+    :param predictor: Forge's predictor; its ``sigmas`` ascend
+    :param sigma: ``(1,)``
+    """
+    table = predictor.sigmas.log().cpu().numpy()
+    return float(numpy.interp(math.log(max(float(sigma), 1e-10)), table, numpy.arange(len(table))))
+
+
+def is_one(scale: float) -> bool:
+    """Whether Forge takes a CFG scale for 1, at which it leaves out uncond."""
+    return math.isclose(scale, 1.0)
+
+
+def prompts_weight(cond: list[dict[str, Any]]) -> float:
+    """The weights of the prompts that AND joins, together: Forge hands on their weighted mean."""
+    return float(sum(part.get("strength", 1) for part in cond))
+
+
+def require_no_uncond_needed(active: tuple[Technique, ...], step: Step) -> None:
+    """Raises :class:`UnsupportedError` if a technique needs what Forge does not compute at CFG scale 1."""
+    needy = [t.label for t in active if t.needs_uncond(step) or not is_one(t.guidance_scale(1.0, step))]
+    if needy:
+        raise UnsupportedError(
+            f"{', '.join(needy)}: needs the prediction for the negative prompt, which Forge doesn't make at CFG scale 1. Set "
+            "another CFG scale (1.01, say; for the hires pass Hires CFG Scale)"
+        )

@@ -1,0 +1,25 @@
+"""What a host brings along, or another extension, that does the same as one of our techniques."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .old_entries import scripts_of
+
+BUILT_INS = {
+    "freeu integrated": "freeu",
+    "freeu integrated (sd 1.x, sd 2.x, sdxl)": "freeu",
+    "perturbedattentionguidance integrated": "pag",
+    "perturbed-attention guidance": "pag",
+    "smoothed energy guidance": "seg",
+    "dynamicthresholding (cfg-fix) integrated": "dynamic_thresholding",
+    "rescalecfg for reforge": "cfg_rescale",
+}
+"""Title of a script of Forge, reForge or pamparamm, in lower case, and the technique that does the same. The first argument
+of each is its switch."""
+
+
+def built_ins_on(p: Any) -> list[tuple[str, str]]:
+    """Title and technique of those that a job has on."""
+    on = [str(script.title()) for script, args in scripts_of(p) if args and args[0] is True]
+    return [(title, BUILT_INS[title.lower()]) for title in on if title.lower() in BUILT_INS]

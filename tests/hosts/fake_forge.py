@@ -1,0 +1,217 @@
+"""A small stand-in for the sampling of Forge, written from what that WebUI was observed to do.
+
+Samplers and jobs are those of the stand-in for A1111; the denoiser, the model and its options are Forge's.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lib_sdfm.hosts.forge import ForgePass
+from lib_sdfm.sampling.plan import Plan
+from tests.hosts.fake_a1111 import Conds, Host, Processing, Sampler, rows_of
+from tests.hosts.forge_unet import ForgeUnet
+from tests.support import stable_diffusion_alphas
+
+
+class Predictor(nn.Module):
+    """Forge's noise table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        alphas = stable_diffusion_alphas()
+        self.register_buffer("sigmas", ((1 - alphas) / alphas) ** 0.5)
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        return (sigma.log() - self.sigmas.log()[:, None]).abs().argmin(0)
+
+
+class UnetPatcher:
+    """What Forge patches: a model with options, which a clone copies deeply."""
+
+    def __init__(self, model: nn.Module, options: dict | None = None) -> None:
+        self.model = model
+        self.model_options = options if options is not None else {"transformer_options": {}}
+
+    def clone(self) -> UnetPatcher:
+        return UnetPatcher(self.model, copy.deepcopy(self.model_options))
+
+
+class KModel(nn.Module):
+    """The UNet as a denoiser of k-diffusion's latents."""
+
+    def __init__(self, unet: nn.Module) -> None:
+        super().__init__()
+        self.diffusion_model, self.predictor = ForgeUnet(unet), Predictor()
+        self.calls: list[int] = []
+        self.before_call: Callable[[int], None] = lambda number: None
+
+    def apply_model(self, x: Tensor, sigma: Tensor, c_crossattn: Tensor, transformer_options: dict) -> Tensor:
+        self.before_call(len(self.calls))
+        self.calls.append(len(x))
+        level = sigma.view(-1, 1, 1, 1)
+        timestep = self.timestep(sigma)
+        eps = self.diffusion_model(x / (level**2 + 1) ** 0.5, timestep, c_crossattn, transformer_options)
+        return x - eps * level
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        """Between the table's entries, as A1111's, so that the two can be compared."""
+        table = self.predictor.sigmas.log()
+        high = torch.searchsorted(table, sigma.log().contiguous()).clamp(1, len(table) - 1)
+        share = (sigma.log() - table[high - 1]) / (table[high] - table[high - 1])
+        return high - 1 + share.clamp(0, 1)
+
+
+class Engine(nn.Module):
+    """The loaded checkpoint."""
+
+    def __init__(self, unet: nn.Module) -> None:
+        super().__init__()
+        self.is_sdxl = False
+        self.kmodel = KModel(unet)
+        self.first_unet = UnetPatcher(self.kmodel)
+        self.alphas_cumprod = stable_diffusion_alphas()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forge's objects as loaded, without anybody's patches: before each sampling."""
+        self.forge_objects = SimpleNamespace(unet=self.first_unet)
+
+    @property
+    def calls(self) -> list[int]:
+        return self.kmodel.calls
+
+
+def calc_cond_uncond_batch(
+    model: KModel, cond: list[dict], uncond: list[dict] | None, x: Tensor, sigma: Tensor, options: dict
+) -> tuple[Tensor, Tensor]:
+    """Denoised images of cond (the mean of what AND joins, by weight) and uncond; uncond first, zeros where there is none."""
+    parts = [(1, part) for part in uncond or ()] + [(0, part) for part in reversed(cond)]
+    batches = [parts] if options.get("together", True) and len({p["text"].shape[1] for _, p in parts}) == 1 else None
+    sums = {0: torch.zeros_like(x), 1: torch.zeros_like(x)}
+    for batch in batches or [[part] for part in parts]:
+        transformer = {**options["transformer_options"], "cond_or_uncond": [kind for kind, _ in batch], "sigmas": sigma}
+        text, count = torch.cat([part["text"] for _, part in batch]), len(batch)
+        outputs = model.apply_model(torch.cat([x] * count), torch.cat([sigma] * count), text, transformer).chunk(count)
+        for (kind, part), output in zip(batch, outputs):
+            sums[kind] += output * part.get("strength", 1.0)
+    return sums[0] / sum(part["strength"] for part in cond), sums[1]
+
+
+def sampling_function(host: ForgeHost, params: Any, scale: float, conds_list: list) -> tuple[Tensor, Tensor]:
+    """Guided and uncond denoised images, with the functions of the UNet's options called where Forge calls them."""
+    unet = host.sd_model.forge_objects.unet
+    model, options, x, sigma = unet.model, unet.model_options, params.x, params.sigma
+    cond = [
+        {"text": params.text_cond[[row for row, _ in rows]], "strength": rows[-1][1]} for rows in map(list, zip(*conds_list))
+    ]
+    uncond = None if params.text_uncond is None else [{"text": params.text_uncond}]
+    for modify in options.get("conditioning_modifiers", ()):
+        model, x, sigma, uncond, cond, scale, options, _ = modify(model, x, sigma, uncond, cond, scale, options, 0)
+    strength = sum(part["strength"] for part in cond)
+    skipped = math.isclose(scale, 1.0) and not options.get("disable_cfg1_optimization", False)
+    options = {**options, "together": host.batch_cond_uncond}
+    cond_pred, uncond_pred = calc_cond_uncond_batch(model, cond, None if skipped else uncond, x, sigma, options)
+    result = uncond_pred + (cond_pred - uncond_pred) * scale * (1 if math.isclose(strength, 1) else strength)
+    for function in options.get("sampler_post_cfg_function", ()):
+        args = {"denoised": result, "cond": cond, "uncond": uncond, "model": model, "uncond_denoised": uncond_pred,
+                "cond_denoised": cond_pred, "sigma": sigma, "model_options": options, "input": x}  # fmt: skip
+        result = function(args)
+    return result, uncond_pred
+
+
+class ForgeDenoiser(nn.Module):
+    """Classifier-free guidance around the model, for one sampler: always in x0 and real noise levels."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        super().__init__()
+        self.sampler, self.host = sampler, sampler.host
+        self.p: Any = None
+        self.step, self.steps, self.total_steps = 0, None, None
+        self.need_last_noise_uncond = False
+        self.last_noise_uncond: Tensor | None = None
+        self.classic_ddim_eps_estimation = sampler.in_timesteps
+
+    @property
+    def inner_model(self) -> Any:
+        engine = self.host.sd_model
+        return SimpleNamespace(inner_model=engine, sigmas=engine.kmodel.predictor.sigmas)
+
+    @property
+    def alphas(self) -> Tensor:
+        return self.host.sd_model.alphas_cumprod
+
+    def forward(
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        cond: Conds,
+        uncond: Tensor | None,
+        cond_scale: float,
+        s_min_uncond: float,
+        image_cond: Any,
+    ) -> Tensor:
+        host = self.host
+        host.raise_if_interrupted()
+        if self.classic_ddim_eps_estimation:
+            sigma = host.sd_model.kmodel.predictor.sigmas[sigma.round().long()]
+            x = x * (sigma**2 + 1).sqrt().view(-1, 1, 1, 1)
+        if host.refiner is not None and self.step == host.refiner[0]:
+            host.sd_model = host.refiner[1]
+        conds_list, text = rows_of(cond)
+        params = SimpleNamespace(
+            x=x, image_cond=image_cond, sigma=sigma, sampling_step=host.sampling_step, denoiser=self,
+            total_sampling_steps=host.sampling_steps, text_cond=text, text_uncond=uncond,
+        )  # fmt: skip
+        host.call(host.on_cfg_denoiser, params)
+        if self.p.is_hr_pass:
+            cond_scale = self.p.hr_cfg
+        if self.step % 2 and s_min_uncond > 0 and sigma[0] < s_min_uncond:
+            cond_scale = 1.0
+        denoised, uncond_pred = sampling_function(host, params, cond_scale, conds_list)
+        if self.need_last_noise_uncond:
+            self.last_noise_uncond = (x - uncond_pred) / sigma.view(-1, 1, 1, 1)
+        self.sampler.last_latent = denoised
+        self.step += 1
+        return (x - denoised) / sigma.view(-1, 1, 1, 1) if self.classic_ddim_eps_estimation else denoised
+
+
+class ForgeProcessing(Processing):
+    """A job; without uncond where the CFG scale of the pass is 1."""
+
+    hr_cfg: float = 7.0
+
+    def setup_conds(self) -> None:
+        super().setup_conds()
+        if self.cfg_scale == 1:
+            self.uc = None
+
+
+class ForgeHost(Host):
+    """What Forge keeps in its modules."""
+
+    processing = ForgeProcessing
+
+    def __init__(self, unet: nn.Module) -> None:
+        super().__init__(unet)
+        self.sd_model = Engine(unet)
+
+    def new_denoiser(self, sampler: Sampler) -> ForgeDenoiser:
+        return ForgeDenoiser(sampler)
+
+    def new_pass(self, plan: Plan, p: Processing) -> ForgePass:
+        return ForgePass(plan, p, lambda: self.sd_model.forge_objects, calc_cond_uncond_batch)
+
+    def before_pass(self, p: Processing) -> None:
+        """Before a hires pass Forge tells the scripts twice, and throws away what they patched the first time."""
+        if p.is_hr_pass:
+            self.script_call(p, "process_before_every_sampling")
+        self.sd_model.reset()
+        self.script_call(p, "process_before_every_sampling")

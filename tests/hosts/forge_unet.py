@@ -1,0 +1,83 @@
+"""A UNet that calls patches where Forge's does, around the weights of a real LDM UNet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from ldm.modules.attention import BasicTransformerBlock, SpatialTransformer
+from ldm.modules.diffusionmodules.util import timestep_embedding
+from torch import Tensor, nn
+
+
+class ForgeUnet(nn.Module):
+    """The same function as ``unet``, with Forge's transformer patches.
+
+    :param unet: an LDM UNet; its blocks are shared
+    """
+
+    def __init__(self, unet: nn.Module) -> None:
+        super().__init__()
+        self.input_blocks, self.middle_block, self.output_blocks = unet.input_blocks, unet.middle_block, unet.output_blocks
+        self.time_embed, self.out, self.model_channels = unet.time_embed, unet.out, unet.model_channels
+
+    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, transformer_options: dict[str, Any]) -> Tensor:
+        options = transformer_options
+        options["original_shape"] = list(x.shape)
+        patches = options.get("patches", {})
+        emb = self.time_embed(timestep_embedding(timesteps, self.model_channels, repeat_only=False))
+        h, skips = x, []
+        for number, block in enumerate(self.input_blocks):
+            h = _block(block, h, emb, context, {**options, "block": ("input", number)})
+            skips.append(h)
+        h = _block(self.middle_block, h, emb, context, {**options, "block": ("middle", 0)})
+        for number, block in enumerate(self.output_blocks):
+            here, skip = {**options, "block": ("output", number)}, skips.pop()
+            for patch in patches.get("output_block_patch", ()):
+                h, skip = patch(h, skip, here)
+            h = _block(block, torch.cat([h, skip], 1), emb, context, here, skips[-1].shape[2:] if skips else None)
+        return self.out(h)
+
+
+def _block(block: nn.Module, h: Tensor, emb: Tensor, context: Tensor, options: dict, size: Any = None) -> Tensor:
+    for layer in block:
+        if isinstance(layer, SpatialTransformer):
+            h = _spatial(layer, h, context, options)
+        elif hasattr(layer, "emb_layers"):
+            h = layer(h, emb)
+        elif type(layer).__name__ == "Upsample":  # to the size of the next skip, so that odd sizes need no cut
+            h = layer.conv(nn.functional.interpolate(h, size, mode="nearest"))
+        else:
+            h = layer(h)
+    return h
+
+
+def _spatial(layer: SpatialTransformer, x: Tensor, context: Tensor, options: dict) -> Tensor:
+    height, width = x.shape[2:]
+    h = layer.proj_in(layer.norm(x)).flatten(2).transpose(1, 2)
+    for number, transformer in enumerate(layer.transformer_blocks):
+        h = _transformer(transformer, h, context, {**options, "block_index": number})
+    return layer.proj_out(h.transpose(1, 2).unflatten(2, (height, width))) + x
+
+
+def _transformer(layer: BasicTransformerBlock, x: Tensor, context: Tensor, options: dict) -> Tensor:
+    patches, replaced = options.get("patches", {}), options.get("patches_replace", {}).get("attn1", {})
+    extra = {name: value for name, value in options.items() if name not in ("patches", "patches_replace")}
+    n = layer.norm1(x)
+    own = value = n
+    for patch in patches.get("attn1_patch", ()):
+        n, own, value = patch(n, own, value, extra)
+    place = (*options["block"], options["block_index"])
+    replacement = replaced.get(place, replaced.get(options["block"]))
+    q, k, v = layer.attn1.to_q(n), layer.attn1.to_k(own), layer.attn1.to_v(value)
+    n = layer.attn1.to_out(replacement(q, k, v, extra) if replacement else _attention(q, k, v, layer.attn1.heads))
+    for patch in patches.get("attn1_output_patch", ()):
+        n = patch(n, extra)
+    x = n + x
+    x = layer.attn2(layer.norm2(x), context=context) + x
+    return layer.ff(layer.norm3(x)) + x
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    q, k, v = (t.unflatten(2, (heads, -1)).transpose(1, 2) for t in (q, k, v))
+    return nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
