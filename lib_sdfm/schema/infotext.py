@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import SettingError
 from ..sampling.stages import ORIGINAL, SDFM, Technique
 from .fields import RECIPE
+from .foreign import translate
 from .originals import unbuilt_features
 from .params import Composite, Param, params_of
 from .settings import Schema, Settings, Values
@@ -102,21 +103,33 @@ def our_keys(schema: Schema) -> set[str]:
     return keys
 
 
-def read_infotext(schema: Schema, pairs: Mapping[str, Any]) -> Reading:
-    """What pairs of generation parameters, ours or an original's, say about our settings. Never raises.
+def read_infotext(schema: Schema, pairs: Mapping[str, Any], claimed: Collection[str] = ()) -> Reading:
+    """What pairs of generation parameters, ours, an original's or foreign ones, say about our settings. Never raises.
 
     :param pairs: texts, or typed values where an old payload was turned into pairs
+    :param claimed: keys that the host pastes itself (Forge's own FreeU, say), and that are left to it
     """
     reading = Reading(schema.defaults())
     ours = _read_format(pairs, reading)
     unbuilt = unbuilt_features(pairs, our_keys(schema))
-    foreign = bool(unbuilt) or any(technique.active_key in pairs for technique in schema.techniques)
-    reading.values["recipe"] = _read_recipe(pairs, reading, default=ORIGINAL if foreign and not ours else SDFM)
+    old = bool(unbuilt) or any(technique.active_key in pairs for technique in schema.techniques)
+    reading.values["recipe"] = _read_recipe(pairs, reading, default=ORIGINAL if old and not ours else SDFM)
     reading.warnings.extend(f"{key}: {what} is not part of SDFM and was left out" for key, what in unbuilt)
     for technique in schema.techniques:
         _read_technique(technique, pairs, ours, reading)
+    _read_foreign(schema, pairs, claimed, reading)
     _check_together(schema, reading)
     return reading
+
+
+def _read_foreign(schema: Schema, pairs: Mapping[str, Any], claimed: Collection[str], reading: Reading) -> None:
+    """Adds what other WebUIs' keys say; where the text has keys of ours or of an original as well, those count."""
+    taken = [t.name for t in schema.techniques if t.active_key in pairs]
+    translation = translate(schema, pairs, taken, reading.values["recipe"] == ORIGINAL, claimed)
+    reading.values.update(translation.values)
+    reading.errors.extend(translation.errors)
+    reading.warnings.extend(translation.warnings)
+    reading.used.update(translation.used)
 
 
 def _read_format(pairs: Mapping[str, Any], reading: Reading) -> bool:

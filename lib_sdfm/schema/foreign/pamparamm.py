@@ -1,0 +1,124 @@
+"""pamparamm's extension for Forge and reForge (sd-perturbed-attention): PAG and SEG."""
+
+from __future__ import annotations
+
+import math
+
+from ...sampling.layers import parse_layers
+from .source import Key, Said, Source
+from .text import ForeignText, number_of
+
+FUSION, FULL, PARTIAL = "snf", "full", "partial"
+MODES = (FULL, PARTIAL, FUSION)
+INFINITE_BLUR, LARGEST_BLUR = 11.0, 2.0**10.5
+
+
+def _layers(text: ForeignText, name: str) -> Said | None:
+    """The blocks: a list in a language that is part of ours, or one block; ``None`` if it hits nothing."""
+    list_key, block_key, id_key = f"{name}_block_list", f"{name}_block", f"{name}_block_id"
+    listed = text.value(list_key, "")
+    if listed:
+        return {"layers": (listed, list_key)}
+    block, number = text.value(block_key, "middle"), int(text.value(id_key, 0.0))
+    if block == "middle" and number:
+        text.name((block_key, id_key), f"is no block: {name.upper()} had no effect there and was left out")
+        return None
+    layers = block if block == "middle" else f"{block}.{number}"
+    try:
+        parse_layers(layers)
+    except ValueError:
+        text.refuse(block_key, "input, middle or output, with a number of at least 0")
+        return {}
+    return {"layers": (layers, block_key)}
+
+
+def _mode(text: ForeignText, key: str) -> str:
+    mode = text.value(key, FULL)
+    if mode not in MODES:
+        text.refuse(key, "one of " + ", ".join(MODES))
+    return mode
+
+
+def _name_common(text: ForeignText, name: str) -> None:
+    """Names what neither PAG nor SEG can be told: noise levels, and CFG of the hires pass."""
+    start_key, end_key, cfg_key = f"{name}_sigma_start", f"{name}_sigma_end", f"{name}_hr_cfg"
+    if text.value(start_key, -1.0) >= 0 or text.value(end_key, -1.0) > 0:
+        text.name((start_key, end_key), f"noise levels of {name.upper()} alone are not part of SDFM; it acts on all of them")
+    if not text.is_on(f"{name}_hr_override") or "Hires CFG Scale" in text.pairs:  # then the host's own counts
+        return
+    if text.value(cfg_key, 7.0) != number_of(text.pairs.get("CFG scale")):
+        text.name([cfg_key], "a CFG scale of the hires pass is not part of SDFM and was left out")
+
+
+def _pag(text: ForeignText) -> Said | None:
+    _name_common(text, "pag")
+    said = _layers(text, "pag")
+    if said is None:
+        return None
+    mode, override = _mode(text, "pag_rescale_mode"), text.is_on("pag_hr_override")
+    hires_mode = _mode(text, "pag_hr_rescale_mode") if override else mode
+    said |= {"sanf": (mode == FUSION, "pag_rescale_mode"), "rescale": _pag_rescale(text, "pag_", mode)}
+    if override:
+        said |= {
+            "hires_scale": (text.value("pag_hr_scale", 3.0), "pag_hr_scale"),
+            "hires_rescale": _pag_rescale(text, "pag_hr_", hires_mode),
+            "hires_adaptive": (text.value("pag_hr_adaptive_scale", 0.0), "pag_hr_adaptive_scale"),
+        }
+    if (mode == FUSION) != (hires_mode == FUSION):
+        text.name(("pag_rescale_mode", "pag_hr_rescale_mode"), "fusion is on in both passes or off here: the first pass counts")
+    return said
+
+
+def _pag_rescale(text: ForeignText, prefix: str, mode: str) -> tuple[float, str]:
+    key = f"{prefix}rescale"
+    rescale = text.value(key, 0.0)
+    if mode == PARTIAL and rescale:
+        text.name((f"{prefix}rescale_mode", key), "rescaling without CFG is not part of SDFM; read as mode full")
+    return 0.0 if mode == FUSION else rescale, key
+
+
+def _seg(text: ForeignText) -> Said | None:
+    _name_common(text, "seg")
+    said = _layers(text, "seg")
+    if said is None:
+        return None
+    override = text.is_on("seg_hr_override")
+    said |= {"blur": _blur(text, "seg_blur_sigma")}
+    if override:
+        said |= {
+            "hires_scale": (text.value("seg_hr_scale", 3.0), "seg_hr_scale"),
+            "hires_blur": _blur(text, "seg_hr_blur_sigma"),
+        }
+    for prefix in ("seg_", "seg_hr_") if override else ("seg_",):
+        mode_key, key = f"{prefix}rescale_mode", f"{prefix}rescale"
+        if _mode(text, mode_key) == FUSION or text.value(key, 0.0):
+            text.name((mode_key, key), "rescaling and fusion of SEG are not part of SDFM and were left out")
+    return said
+
+
+def _blur(text: ForeignText, key: str) -> tuple[float, str]:
+    """The exponent of 2 from a sigma in tokens; negative means infinite."""
+    sigma = text.value(key, -1.0)
+    if sigma < 0:
+        return INFINITE_BLUR, key
+    if sigma < 1:
+        text.name([key], "a blur of less than one token is not part of SDFM; read as 1")
+    elif sigma > LARGEST_BLUR:
+        text.name([key], "counts as infinite here")
+    return math.log2(max(sigma, 1.0)), key
+
+
+def _keys(name: str, *more: Key) -> tuple[Key, ...]:
+    """PAG's and SEG's keys; those without a setting are read by the functions above."""
+    own = ("rescale", "rescale_mode", "block", "block_id", "block_list", "sigma_start", "sigma_end")
+    hires = ("override", "cfg", "scale", "rescale", "rescale_mode", "adaptive_scale" if name == "pag" else "blur_sigma")
+    rest = (*(f"{name}_{key}" for key in own), *(f"{name}_hr_{key}" for key in hires))
+    return (Key(f"{name}_scale", 3.0, "scale"), *more, *map(Key, rest))
+
+
+PAMPARAMM = (
+    Source(
+        "pag_enabled", "pamparamm's PAG", "pag", _keys("pag", Key("pag_adaptive_scale", 0.0, "adaptive")), _pag,
+    ),
+    Source("seg_enabled", "pamparamm's SEG", "seg", _keys("seg", Key("seg_blur_sigma")), _seg),
+)  # fmt: skip

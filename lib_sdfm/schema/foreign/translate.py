@@ -1,0 +1,105 @@
+"""From the features that a foreign text switches on to values of our techniques."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import SettingError
+from ..settings import Schema, Values
+from .forge import FORGE
+from .others import OTHERS
+from .pamparamm import PAMPARAMM
+from .source import Said, Source
+from .text import ForeignText
+
+SOURCES = (*PAMPARAMM, *FORGE, *OTHERS)
+
+
+@dataclass(frozen=True)
+class Translation:
+    """What a text's foreign keys say.
+
+    :param values: values by field id, of the techniques that they switch on
+    :param errors: what they ask for with values that mean nothing
+    :param warnings: what can't be had, in words
+    :param used: the keys that were understood
+    """
+
+    values: Values
+    errors: list[str]
+    warnings: list[str]
+    used: set[str]
+
+
+def translate(
+    schema: Schema,
+    pairs: Mapping[str, Any],
+    taken: Collection[str] = (),
+    is_original: bool = False,
+    claimed: Collection[str] = (),
+) -> Translation:
+    """Reads the foreign keys of a text. Never raises.
+
+    :param taken: names of the techniques that the text switches on with keys of ours or of an original
+    :param is_original: whether those keys make the text one of recipe original
+    :param claimed: keys that the host itself pastes: what they belong to is left to it
+    """
+    text = ForeignText(pairs)
+    present = [s for s in SOURCES if any(k in pairs for k in s.all_keys) and not any(k in claimed for k in s.all_keys)]
+    active = [source for source in present if any(text.is_on(switch) for switch in source.switches)]
+    for source in present:
+        text.used.update(key for key in source.all_keys if key in pairs)
+        if not any(switch in pairs for switch in source.switches):
+            text.name([next(k for k in source.all_keys if k in pairs)], f"stands without {source.switch} and was left out")
+    values: Values = {}
+    sources: dict[str, Source] = {}
+    for source in active:
+        why = _why_left_out(schema, source, active, taken, sources, is_original)
+        if why is not None:
+            text.name(source.shown, f"{source.what} {why}")
+        elif (said := source.read(text)) is not None:
+            sources[str(source.technique)] = source
+            values.update(_checked(schema, source, said, text))
+    return Translation(values, text.errors, text.warnings, text.used)
+
+
+def _why_left_out(
+    schema: Schema,
+    source: Source,
+    active: list[Source],
+    taken: Collection[str],
+    sources: Mapping[str, Source],
+    is_original: bool,
+) -> str | None:
+    """Why a feature that is on becomes none of our techniques, ``None`` if it does."""
+    last = max(active, key=lambda other: other.replaces_cfg)
+    technique = next((t for t in schema.techniques if t.name == source.technique), None)
+    if 0 < source.replaces_cfg < last.replaces_cfg:
+        return f"had no effect there beside {last.what} and was left out"
+    if technique is None:
+        return "is not part of SDFM and was left out"
+    if technique.name in taken:
+        return f"was left out: the text also has {technique.active_key}, which counts"
+    if is_original:
+        return "was left out: the rest of the text is of recipe original, in which it would be something else"
+    if technique.name in sources:
+        return f"was left out: the text also has {sources[technique.name].switch}, and SDFM has one {technique.label}"
+    return None
+
+
+def _checked(schema: Schema, source: Source, said: Said, text: ForeignText) -> Values:
+    """Values by field id; what isn't allowed here is an error under the foreign key."""
+    values: Values = {f"{source.technique}.enabled": True}
+    for setting, (value, key) in said.items():
+        id = f"{source.technique}.{setting}"
+        param = schema.by_id[id].param
+        try:
+            values[id] = param.check(value)
+        except SettingError:
+            text.refuse(key, f"what SDFM takes for {param.key}: {param.allowed}")
+    hires = schema.by_id.get(f"{source.technique}.hires")
+    if hires is not None:
+        values[hires.id] = any(schema.by_id[id].param.optional and value is not None for id, value in values.items())
+    return values
