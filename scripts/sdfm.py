@@ -11,6 +11,7 @@ REASON = why_unsupported(scripts, script_callbacks, shared.cmd_opts)
 if REASON is not None:
     print(f"SDFM: not active, {REASON}")
 else:
+    from modules import infotext_utils
     from modules.ui_components import InputAccordion
 
     from lib_sdfm.catalog import SCHEMA, SHIPPED_PRESETS
@@ -25,7 +26,7 @@ else:
     from sdfm_webui.controls import build_panel
     from sdfm_webui.job import HostObjects, begin_batch, forget_keys
     from sdfm_webui.old_entries import entry_classes, installed_originals, old_payloads, originals_notice, rivals
-    from sdfm_webui.paste import PasteTargets
+    from sdfm_webui.paste import PasteTargets, labels_of, mend_sampler
     from sdfm_webui.routes import add_routes, authentication
 
     if is_forge():
@@ -45,7 +46,7 @@ else:
         rivals=rivals,
         built_ins=built_ins_on,
     )
-    TARGETS = PasteTargets(SCHEMA)
+    TARGETS = PasteTargets(SCHEMA, lambda: labels_of(infotext_utils.paste_fields))
     PRESETS = PresetStore(SCHEMA, SHIPPED_PRESETS, Path(scripts.basedir()) / "user_presets.json")
 
     class SdfmScript(scripts.Script):
@@ -60,7 +61,8 @@ else:
         def ui(self, is_img2img):
             notice = originals_notice(installed_originals(scripts))
             panel = build_panel(SCHEMA, TARGETS, PRESETS, InputAccordion, self.elem_id, notice)
-            self.infotext_fields, self.paste_field_names = panel.paste_fields, panel.sent
+            sampler = infotext_utils.PasteField(panel.sampler, TARGETS.sampler, api="sampler_name")
+            self.infotext_fields, self.paste_field_names = [*panel.paste_fields, sampler], panel.sent
             return panel.inputs
 
         def before_process(self, p, *args):
@@ -86,5 +88,6 @@ else:
         add_routes(SCHEMA, app, **authentication(shared.cmd_opts))
 
     script_callbacks.on_cfg_denoiser(on_cfg_denoiser)
+    script_callbacks.on_infotext_pasted(mend_sampler)
     script_callbacks.on_before_ui(lambda: register_axes(SCHEMA, scripts))
     script_callbacks.on_app_started(on_app_started)

@@ -32,11 +32,13 @@ class Panel:
     :param inputs: the controls in the API's positional order
     :param paste_fields: controls and what pasting does to them
     :param sent: what "Send to" carries over
+    :param sampler: a hidden control that stands for the host's sampler where the API reads a text
     """
 
     inputs: list[Any]
     paste_fields: list[tuple[Any, Target]]
     sent: list[Target]
+    sampler: Any
 
 
 def build_panel(
@@ -62,7 +64,8 @@ def build_panel(
         controls["recipe"] = _control(schema.by_id["recipe"], elem_id)
         for technique in schema.techniques:
             controls.update(_build_technique(schema, technique, input_accordion, elem_id))
-        hidden = {name: gr.Textbox("", visible=False, elem_id=elem_id(name), label=name) for name in RESERVED.values()}
+        names = (*RESERVED.values(), "sampler")
+        hidden = {name: gr.Textbox("", visible=False, elem_id=elem_id(name), label=name) for name in names}
     for control in (*hidden.values(), preset_row.name):
         control.do_not_save_to_config = True
     inputs = [controls[f.id] if f else hidden[RESERVED[place]] for place, f in enumerate(schema.positional)]
@@ -71,7 +74,7 @@ def build_panel(
     _connect_implied(schema, controls)
     paste_fields = [(controls[f.id], targets.by_id[f.id]) for f in schema.fields]
     paste_fields += [(hidden["request"], targets.request), (hidden["notes"], targets.notes), (pasted, targets.notice)]
-    return Panel(inputs, paste_fields, list(targets.by_id.values()))
+    return Panel(inputs, paste_fields, list(targets.by_id.values()), hidden["sampler"])
 
 
 def _build_technique(

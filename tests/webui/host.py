@@ -45,11 +45,24 @@ class CFGDenoiserParams:
         self.x, self.denoiser = x, denoiser
 
 
+class PasteField(tuple):
+    """The host's pair of a control and what pasting gives it."""
+
+    def __new__(cls, component: Any, target: Any, *, api: str | None = None) -> PasteField:
+        return super().__new__(cls, (component, target))
+
+    def __init__(self, component: Any, target: Any, *, api: str | None = None) -> None:
+        self.component, self.api = component, api
+        self.label = target if isinstance(target, str) else None
+
+
 class FakeModules:
     """The modules that ``scripts/sdfm.py`` imports, and what it registers with them."""
 
     def __init__(self, folder: Path) -> None:
-        self.callbacks: dict[str, list[Callable]] = {"cfg_denoiser": [], "before_ui": [], "app_started": []}
+        self.callbacks: dict[str, list[Callable]] = {
+            name: [] for name in ("cfg_denoiser", "before_ui", "app_started", "infotext_pasted")
+        }  # fmt: skip
         self.runner = types.SimpleNamespace(scripts=[], alwayson_scripts=[])
         self.scripts = types.SimpleNamespace(
             Script=Script, AlwaysVisible=object(), scripts_data=[], basedir=lambda: str(folder), scripts_txt2img=self.runner,
@@ -61,11 +74,12 @@ class FakeModules:
         )
         self.shared = types.SimpleNamespace(cmd_opts=types.SimpleNamespace(api_auth=None), sd_model=None)
         self.ui_components = types.SimpleNamespace(InputAccordion=input_accordion)
+        self.infotext_utils = types.SimpleNamespace(PasteField=PasteField, paste_fields={})
 
     def run_script(self) -> types.ModuleType:
         """Executes ``scripts/sdfm.py`` as the host does, each time anew."""
         package = types.ModuleType("modules")
-        names = ("scripts", "script_callbacks", "shared", "ui_components")
+        names = ("scripts", "script_callbacks", "shared", "ui_components", "infotext_utils")
         package.__dict__.update({name: getattr(self, name) for name in names})
         ours = {"modules": package, **{f"modules.{name}": getattr(self, name) for name in names}}
         before = {name: sys.modules.get(name) for name in ours}

@@ -15,7 +15,7 @@ from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.schema.originals import OLD_ENTRIES
 from sdfm_webui.axes import axes_of_job
 from sdfm_webui.errors import SdfmError
-from tests.webui.host import FakeModules, Script
+from tests.webui.host import FakeModules, PasteField, Script
 
 pytestmark = pytest.mark.panel
 
@@ -86,6 +86,33 @@ def test_both_tabs_and_later_calls_paste_with_the_same_functions(modules: FakeMo
             script.ui(is_img2img)
         targets.append([target for _, target in script.infotext_fields])
     assert targets[0] == targets[1] == targets[2]
+
+
+class TestPaste:
+    OLD = "Euler a_dynthres1"
+
+    def test_the_true_sampler_reaches_the_panel(self, modules: FakeModules):
+        """The panel's controls read what this callback leaves."""
+        modules.run_script()
+        params = {"Sampler": self.OLD, "Steps": "20"}
+        modules.callbacks["infotext_pasted"][0]("", params)
+        assert params == {"Sampler": "Euler a", "Steps": "20"}
+
+    def test_the_true_sampler_reaches_the_api(self, modules: FakeModules):
+        """The API calls no such callback, and sets a field of the request for each target with a name."""
+        script = install(modules)["SDFM"]
+        (field,) = [field for field in script.infotext_fields if getattr(field, "api", None)]
+        assert field.api == "sampler_name" and field[1]({"Sampler": self.OLD}) == "Euler a"
+        assert field[1]({"Sampler": "Euler a"}) is None and field[1]({}) is None
+
+    def test_what_the_host_pastes_itself_is_left_to_it(self, modules: FakeModules):
+        params = {"freeu_enabled": "True", "freeu_b1": "1.3"}
+        script = install(modules)["SDFM"]
+        enabled = next(target for _, target in script.infotext_fields if target.__name__ == "paste_freeu_enabled")
+        assert enabled(params) is True
+        fields = [PasteField(None, "freeu_b1"), PasteField(None, len)]
+        modules.infotext_utils.paste_fields.update(txt2img={"fields": fields}, extras={"fields": None})
+        assert enabled(params) is False
 
 
 def test_a_job_writes_its_generation_parameters_and_forgets_older_ones(modules: FakeModules):
