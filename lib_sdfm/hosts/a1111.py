@@ -113,6 +113,7 @@ class A1111Pass:
             images=images,
             cfg_scale=scale,
             perturbed=self._extra_predictions(call, space, images),
+            noisy=space.noisy,
         )
 
         def plain_cfg() -> Tensor:

@@ -158,6 +158,7 @@ class ForgePass:
             images=torch.arange(len(cond), device=cond.device),
             cfg_scale=call.scale,
             perturbed=self._extra_predictions(call, args, space),
+            noisy=args["input"].float(),
         )
         guided = compose(call.active, prediction, call.step, lambda: space.enter(denoised))
         return space.leave(guided).to(denoised.dtype)

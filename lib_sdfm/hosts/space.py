@@ -33,7 +33,12 @@ class Space:
     def __init__(self, denoiser: Any, params: Any, images: int, convert: bool) -> None:
         self._convert = convert
         self._alpha_bar = alpha_bar_of(denoiser, params.sigma[-1]) if convert else None
-        self._x = params.x[-images:].float() if self._alpha_bar is not None else None
+        self._x = params.x[-images:].float() if convert else None
+
+    @property
+    def noisy(self) -> Tensor | None:
+        """The latents as k-diffusion has them, ``x0 + sigma * noise``; ``None`` where nothing is converted."""
+        return self._x if self._x is None or self._alpha_bar is None else self._x / self._alpha_bar**0.5
 
     def enter(self, rows: Tensor, images: Tensor | None = None) -> Tensor:
         """Rows as the host has them, in the techniques' space; ``images`` tells the image of each, else one per image."""

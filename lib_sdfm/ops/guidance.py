@@ -41,3 +41,23 @@ def rescale_term(term: Tensor, cond: Tensor, guided: Tensor, rescale: float) -> 
     deviation = (guided + term).std(dim=PIXELS, keepdim=True)
     factor = cond.std(dim=PIXELS, keepdim=True) / torch.where(deviation == 0, 1.0, deviation)
     return term * (rescale * factor + (1.0 - rescale))
+
+
+def rescale_guided(guided: Tensor, cond: Tensor, noisy: Tensor, sigma: float, phi: float) -> Tensor:
+    """Brings CFG's contrast back to that of the cond prediction: Lin et al. (arXiv 2305.08891), equations 15 and 16.
+
+    The paper's model outputs are velocities, of a denoised image ``D``: ``v = (u - D) * sqrt(sigma^2 + 1) / sigma`` with
+    ``u = noisy / (sigma^2 + 1)`` (Salimans and Ho, arXiv 2202.00512). Standard deviations per image.
+
+    :param guided: the guided denoised image, ``(B, C, H, W)``
+    :param cond: the cond prediction of each image
+    :param noisy: what was denoised, ``x0 + sigma * noise``
+    :param phi: share of the rescaled velocity, 0 (none) to 1
+    """
+    if phi == 0.0:
+        return guided
+    origin = noisy / (sigma**2 + 1)
+    velocity = origin - guided
+    deviation, wanted = (v.std(dim=PIXELS, keepdim=True) for v in (velocity, origin - cond))
+    ratio = torch.where(deviation == 0, 1.0, wanted / torch.where(deviation == 0, 1.0, deviation))
+    return origin - velocity * (phi * ratio + (1.0 - phi))

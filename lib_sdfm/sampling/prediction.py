@@ -21,6 +21,7 @@ class Prediction:
     :param images: ``(N,)`` int64, the image that each cond row belongs to
     :param cfg_scale: the CFG scale of this call, with the sampler's multiplier
     :param perturbed: the cond rows again with perturbed attention, ``(N, C, H, W)`` by the technique's name
+    :param noisy: the latents that were denoised, ``x0 + sigma * noise`` in float32, ``(B, C, H, W)`` (recipe sdfm)
     """
 
     cond: Tensor
@@ -29,6 +30,7 @@ class Prediction:
     images: Tensor
     cfg_scale: float
     perturbed: dict[str, Tensor] = field(default_factory=dict)
+    noisy: Tensor | None = None
 
     def weighted(self, rows: Tensor) -> Tensor:
         """Rows ``(N, C, H, W)`` times their weights."""
