@@ -124,10 +124,10 @@ def flow_times(schedule: str, steps: int, shift: float, end: float = 0.0, shape:
     :param end: the last time before 0 is at least this, see :func:`with_end`; 0 leaves the schedule as it is
     :raises KeyError: for another schedule
     """
-    times = [min(t, 1.0) for t in SCHEDULES[schedule](steps, shift, shape)]
+    times = SCHEDULES[schedule](steps, shift, shape)
     if len(times) != steps + 1:  # the table is too coarse for so many steps
         times = resampled(times, steps)
-    return with_end(times, shift, end)
+    return [min(t, 1.0) for t in with_end(times, shift, end)]
 
 
 def with_end(times: list[float], shift: float, end: float) -> list[float]:
