@@ -42,9 +42,9 @@ class Step:
     :param timestep: the model's time of this call, 0 to 999
     :param hires: whether this is the hires pass
     :param scale_multiplier: what the sampler multiplies the CFG scale with (1/12.5 for A1111's DDIM CFG++)
+    :param host: the host's own counters
     :param ratio: noise level at which this step ends over the one at which it starts, before the sampler adds noise; the
         same for all calls of a step, 1 or more where the level rises, ``None`` where only the sampler knows
-    :param host: the host's own counters
     """
 
     index: int
@@ -53,8 +53,8 @@ class Step:
     timestep: float
     hires: bool = False
     scale_multiplier: float = 1.0
-    ratio: float | None = None
     host: HostCounters = field(default_factory=HostCounters)
+    ratio: float | None = None
 
     @property
     def steps(self) -> int:
