@@ -35,18 +35,29 @@ def blur_matrix(length: int, sigma: float, taps: int) -> Tensor:
     return matrix.scatter_add_(1, places, weights.expand(length, taps))
 
 
-def blur_tokens(tokens: Tensor, grid: tuple[int, int], sigma: float, taps: tuple[int, int]) -> Tensor:
-    """Blurs a map of tokens over its height and width.
+def blur_matrices(grid: tuple[int, int], sigma: float, taps: tuple[int, int], like: Tensor) -> tuple[Tensor, Tensor]:
+    """The matrices of a map's height and width, for :func:`blur_tokens`.
 
-    :param tokens: ``(rows, height * width, channels)``
     :param grid: height and width
     :param sigma: standard deviation in tokens
     :param taps: kernel size over height and width
+    :param like: of the tokens' type and device
     """
-    height, width = grid
-    down, across = (blur_matrix(n, sigma, k).to(tokens) for n, k in zip(grid, taps))
-    planes = tokens.unflatten(1, (height, width))
-    return torch.einsum("ij,kl,rjlc->rikc", down, across, planes).flatten(1, 2)
+    down, across = (blur_matrix(n, sigma, k).to(like) for n, k in zip(grid, taps))
+    return down, across
+
+
+def blur_tokens(tokens: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    """Blurs a map of tokens over its height and width.
+
+    :param tokens: ``(rows, height * width, channels)``
+    :param down: matrix of the height, ``(height, height)``
+    :param across: matrix of the width
+    """
+    height, width = len(down), len(across)
+    rows, _, channels = tokens.shape
+    lines = down @ tokens.reshape(rows, height, width * channels)
+    return (across @ lines.reshape(rows * height, width, channels)).reshape(tokens.shape)
 
 
 def mean_tokens(tokens: Tensor) -> Tensor:

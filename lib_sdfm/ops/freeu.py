@@ -42,25 +42,61 @@ def _normalised_mean(h: Tensor) -> Tensor:
     return torch.where(high == low, torch.zeros_like(mean), (mean - low) / (high - low))
 
 
+FEW = 8
+"""Frequencies on either side of an axis up to which matrix products cost less than a Fourier transform."""
+
+
 def filter_skip(skip: Tensor, cutoff: float, low: float, high: float) -> Tensor:
     """Skip features ``(B, C, H, W)`` with low spatial frequencies times ``low`` and the others times ``high``.
 
     :param cutoff: half the side of the square of low frequencies, as a share of the spectrum, at least one frequency
     """
-    if low == high == 1:
-        return skip
-    spectrum = torch.fft.fft2(skip.float())
-    gain = torch.outer(*(_is_low(n, cutoff, skip.device) for n in skip.shape[-2:]))
-    spectrum = spectrum * torch.where(gain, low, high)
-    return torch.fft.ifft2(spectrum).real.to(skip.dtype)
+    if low == high:
+        return skip if low == 1 else skip * low
+    reach = tuple(max(1, math.floor(n // 2 * cutoff)) for n in skip.shape[-2:])
+    lowpass = _lowpass_by_products if max(reach) <= FEW else _lowpass_by_transform
+    features = skip.float()
+    return (features * high + lowpass(features, reach) * (low - high)).to(skip.dtype)
 
 
-def _is_low(length: int, cutoff: float, device: torch.device) -> Tensor:
+def _lowpass_by_transform(features: Tensor, reach: tuple[int, ...]) -> Tensor:
+    masks = [_is_low(n, r, features.device) for n, r in zip(features.shape[-2:], reach)]
+    spectrum = torch.fft.fft2(features) * torch.outer(*masks)
+    return torch.fft.ifft2(spectrum).real
+
+
+def _is_low(length: int, reach: int, device: torch.device) -> Tensor:
     """Which frequencies of an axis, in FFT order, are low."""
     centre = length // 2
-    reach = max(1, math.floor(centre * cutoff))
     place = torch.arange(length, device=device)
     return torch.fft.ifftshift((place >= centre - reach) & (place < centre + reach))
+
+
+def _lowpass_by_products(features: Tensor, reach: tuple[int, ...]) -> Tensor:
+    """The same from the few waves that pass: their coefficients, and what those make.
+
+    With C and S the waves' cosines and sines of an axis, the coefficients are
+    ``X = (C_h - i S_h) x (C_w - i S_w)^T``, and the result is the real part of ``(C_h + i S_h)^T X (C_w + i S_w) / (H W)``.
+    """
+    (height, width), device = features.shape[-2:], features.device
+    down, across = (_waves(n, r, device) for n, r in zip((height, width), reach))
+    cc, cs, sc, ss = _quarters(down @ features @ across.mT)
+    real, imaginary = (cc - ss) / (height * width), (cs + sc) / (height * width)
+    return down.mT @ torch.cat([torch.cat([real, imaginary], -1), torch.cat([imaginary, -real], -1)], -2) @ across
+
+
+def _waves(length: int, reach: int, device: torch.device) -> Tensor:
+    """Cosines, then sines, of the low frequencies of an axis: ``(4 * reach, length)``, or fewer on a short axis."""
+    frequencies = torch.arange(-min(reach, length // 2), min(reach, length - length // 2), device=device)
+    turns = torch.outer(frequencies, torch.arange(length, device=device)) % length
+    angles = turns.float() * (2 * math.pi / length)
+    return torch.cat([angles.cos(), angles.sin()])
+
+
+def _quarters(table: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The four quarters of ``(..., 2 m, 2 n)``, row by row."""
+    upper, lower = table.chunk(2, dim=-2)
+    return (*upper.chunk(2, dim=-1), *lower.chunk(2, dim=-1))
 
 
 def schedule_share(step: float, start: int, stop: int, smoothness: float) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..ops.blur import blur_tokens, kernel_size, mean_tokens
+from ..ops.blur import blur_matrices, blur_tokens, kernel_size, mean_tokens
 from ..ops.guidance import perturbed_term
 from ..sampling.layers import parse_layers
 from ..sampling.prediction import Prediction
@@ -65,6 +65,10 @@ class Seg(Technique):
     rank = 30
     positions = tuple(range(17, 28))
 
+    def __init__(self, settings: SegSettings, recipe: str) -> None:
+        super().__init__(settings, recipe)
+        self._known: dict[tuple, tuple[Tensor, Tensor]] = {}
+
     def recorded(self) -> bool:
         return self.recipe == SDFM or self.settings.blur > 0
 
@@ -105,10 +109,16 @@ class Seg(Technique):
         def blurred(queries: Tensor, grid: tuple[int, int]) -> Tensor:
             if exponent > INFINITE_ABOVE:
                 return mean_tokens(queries)
-            sigma = 2.0**exponent
+            return blur_tokens(queries, *self._matrices(2.0**exponent, grid, square_kernel, queries))
+
+        return blurred
+
+    def _matrices(self, sigma: float, grid: tuple[int, int], square_kernel: bool, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The blur of a map, made once per run."""
+        key = (sigma, grid, like.dtype, like.device)
+        if key not in self._known:
             height, width = grid
             across = kernel_size(sigma, width)  # the old extension cut one kernel for both axes to the width
             down = across if square_kernel else kernel_size(sigma, height)
-            return blur_tokens(queries, grid, sigma, (down, across))
-
-        return blurred
+            self._known[key] = blur_matrices(grid, sigma, (down, across), like)
+        return self._known[key]

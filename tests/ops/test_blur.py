@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lib_sdfm.ops.blur import blur_matrix, blur_tokens, kernel_size, mean_tokens
+from lib_sdfm.ops.blur import blur_matrices, blur_matrix, blur_tokens, kernel_size, mean_tokens
 from tests.support import noise_of
 
 lengths, sigmas = st.integers(1, 40), st.floats(0.3, 3000)
@@ -33,7 +33,8 @@ def convolved(plane: np.ndarray, sigma: float, taps: tuple[int, int]) -> np.ndar
 
 
 def blurred(tokens: Tensor, grid: tuple[int, int], sigma: float) -> Tensor:
-    return blur_tokens(tokens, grid, sigma, (kernel_size(sigma, grid[0]), kernel_size(sigma, grid[1])))
+    taps = (kernel_size(sigma, grid[0]), kernel_size(sigma, grid[1]))
+    return blur_tokens(tokens, *blur_matrices(grid, sigma, taps, tokens))
 
 
 @pytest.mark.parametrize("taps", [(3, 3), (9, 5), (1, 7), (31, 101)], ids=str)
@@ -46,7 +47,7 @@ def test_it_is_a_convolution_with_mirrored_borders(sigma: float, grid: tuple[int
         for channel in range(3):
             plane = convolved(tokens[row, :, channel].view(grid).numpy(), sigma, taps)
             wanted[row, :, channel] = torch.from_numpy(plane).flatten()
-    torch.testing.assert_close(blur_tokens(tokens, grid, sigma, taps), wanted)
+    torch.testing.assert_close(blur_tokens(tokens, *blur_matrices(grid, sigma, taps, tokens)), wanted)
 
 
 @given(lengths, sigmas, odd)
@@ -100,7 +101,8 @@ def test_constant_maps_stay(sigma: float, grid: tuple[int, int]):
 def test_huge_sigmas_on_wide_maps(grid: tuple[int, int]):
     """The old extension failed where half the kernel was as long as the shorter side."""
     tokens = noise_of(1, 1, math.prod(grid), 2)
-    result = blur_tokens(tokens, grid, 1024.0, (kernel_size(1024.0, max(grid)),) * 2)
+    taps = (kernel_size(1024.0, max(grid)),) * 2
+    result = blur_tokens(tokens, *blur_matrices(grid, 1024.0, taps, tokens))
     assert result.isfinite().all() and result.amax() <= tokens.amax() and result.amin() >= tokens.amin()
 
 

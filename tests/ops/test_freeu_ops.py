@@ -30,6 +30,12 @@ def test_the_cutoff_widens_the_square_of_low_frequencies(cutoff: float, reach: i
     torch.testing.assert_close(filter_skip(skip, cutoff, 0.3, 1.0), fourier_filter(skip, reach, 0.3))
 
 
+@pytest.mark.parametrize(("cutoff", "reach"), [(0.35, 7), (0.4, 8), (0.45, 9), (0.9, 18)])
+def test_products_and_transform_agree_where_one_takes_over_from_the_other(cutoff: float, reach: int):
+    skip = noise_of(1, 1, 4, 40, 40)
+    torch.testing.assert_close(filter_skip(skip, cutoff, 0.3, 1.0), fourier_filter(skip, reach, 0.3))
+
+
 def test_the_cutoff_is_a_share_of_each_axis():
     skip = noise_of(1, 1, 2, 8, 32)
     low = skip - filter_skip(skip, 0.5, 0.0, 1.0)  # what was taken away

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib_sdfm.ops.blur import blur_tokens, kernel_size, mean_tokens
+from lib_sdfm.ops.blur import blur_matrices, blur_tokens, kernel_size, mean_tokens
 from lib_sdfm.sampling.layers import parse_layers
 from lib_sdfm.sampling.prediction import Prediction
 from lib_sdfm.sampling.step import HostCounters, Step
@@ -62,7 +62,8 @@ def test_the_blur_is_two_to_its_power_in_tokens(recipe: str, exponent: float):
     queries, grid = noise_of(1, 2, 40, 6), (5, 8)
     width_kernel = kernel_size(2.0**exponent, 8)
     taps = (width_kernel if recipe == "original" else kernel_size(2.0**exponent, 5), width_kernel)
-    assert torch.equal(query_of(recipe, exponent)(queries, grid), blur_tokens(queries, grid, 2.0**exponent, taps))
+    wanted = blur_tokens(queries, *blur_matrices(grid, 2.0**exponent, taps, queries))
+    assert torch.equal(query_of(recipe, exponent)(queries, grid), wanted)
 
 
 @pytest.mark.parametrize("recipe", ["sdfm", "original"])
