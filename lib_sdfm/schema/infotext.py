@@ -71,7 +71,6 @@ def write_infotext(schema: Schema, settings: Settings) -> dict[str, Any]:
     pairs: dict[str, Any] = {}
     for technique in ranked:
         pairs[technique.active_key] = True
-        pairs.update({c.key: c.encode(technique.settings) for c in technique.composites})
         pairs.update(_written(technique, own=False))
     for technique in ranked:
         pairs.update(_written(technique, own=True))
@@ -83,8 +82,10 @@ def write_infotext(schema: Schema, settings: Settings) -> dict[str, Any]:
 
 def _written(technique: Technique, own: bool) -> dict[str, Any]:
     chosen = technique.settings
+    texts = {c.key: c.encode(chosen) for c in technique.composites if c.own is own}
     params = [p for p in params_of(technique.Settings) if p.own is own and not _omitted(p, chosen)]
-    return {p.key: p.format(getattr(chosen, p.name)) for p in params}
+    values = {p.key: p.format(getattr(chosen, p.name)) for p in params}
+    return {**{key: text for key, text in texts.items() if text is not None}, **values}
 
 
 def _omitted(param: Param, chosen: object) -> bool:
@@ -166,8 +167,9 @@ def _read_technique(technique: type[Technique], pairs: Mapping[str, Any], ours: 
         values[param.name] = missing if param.composite else _read_value(param, pairs, reading, missing)
     for composite in technique.composites:
         values.update(_read_composite(technique, composite, pairs, reading))
-    if any(p.optional for p in params):
-        values["hires"] = any(p is not None and p.optional for p in present.values())
+    optional = [p.name for p in params if p.optional]
+    if optional:
+        values["hires"] = any(values[name] is not None for name in optional)
     reading.values.update({f"{technique.name}.{name}": value for name, value in values.items()})
 
 

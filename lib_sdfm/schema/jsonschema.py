@@ -39,6 +39,12 @@ def _property(param: Param) -> dict[str, Any]:
         "description": param.help,
         "default": param.default,
     }
-    limits = {"minimum": param.minimum, "maximum": param.maximum, "enum": list(param.choices) or None}
+    limits = {"minimum": param.minimum, "maximum": param.maximum, "enum": _choices(param)}
     described.update({name: limit for name, limit in limits.items() if limit is not None})
     return described
+
+
+def _choices(param: Param) -> list[str | None] | None:
+    if not param.choices:
+        return None
+    return [*param.choices, None] if param.optional else list(param.choices)

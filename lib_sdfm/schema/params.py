@@ -158,13 +158,15 @@ class Composite:
     """A key of the generation parameters that holds several settings in one text.
 
     :param key: the key
-    :param encode: the text, from the technique's settings
+    :param encode: the text, from the technique's settings; ``None``: nothing to be said
     :param decode: the values by setting name, from the text; raises :class:`SettingError` for nonsense
+    :param own: the key is ours, see :class:`Param`
     """
 
     key: str
-    encode: Callable[[Any], str]
+    encode: Callable[[Any], str | None]
     decode: Callable[[str], dict[str, Any]]
+    own: bool = False
 
 
 def plain(value: float | None) -> float | int | None:
@@ -182,12 +184,12 @@ def integer(default: int | None, minimum: int, maximum: int | None = None, **mor
     return _field("integer", default, minimum=minimum, maximum=maximum, step=1, **more)
 
 
-def boolean(default: bool, **more: Any) -> Any:
+def boolean(default: bool | None, **more: Any) -> Any:
     """Declares a switch."""
     return _field("boolean", default, **more)
 
 
-def choice(default: str, choices: tuple[str, ...], **more: Any) -> Any:
+def choice(default: str | None, choices: tuple[str, ...], **more: Any) -> Any:
     """Declares one of several texts."""
     return _field("choice", default, choices=choices, **more)
 

@@ -32,7 +32,7 @@ def apply_request(schema: Schema, values: Mapping[str, Any], request: Mapping[st
 def _check_implied(schema: Schema, technique: type[Technique], name: str, said: Mapping[str, Any]) -> None:
     """What one setting implies for another can't be contradicted in the same dictionary."""
     field = schema.by_id.get(f"{technique.name}.{name}")
-    for other, implied in field.param.implies if field is not None else ():
+    for other, implied in field.param.implies if field is not None and said[name] is not None else ():
         if said.get(other, implied) != implied:
             raise SettingError(f"{technique.name}.{other}", said[other], f"only {implied} together with {name}")
 

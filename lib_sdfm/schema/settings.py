@@ -60,7 +60,8 @@ class Schema:
     def name_value(self, values: Values, id: str, value: Any) -> None:
         """Sets a value that was named in a dictionary or by an axis, with what it implies for others."""
         field = self.by_id[id]
-        values.update({f"{field.technique.name}.{name}": implied for name, implied in field.param.implies})
+        if value is not None:  # one that follows another implies nothing
+            values.update({f"{field.technique.name}.{name}": implied for name, implied in field.param.implies})
         values[id] = value
 
     def in_panel_order(self, technique: type[Technique]) -> tuple[Field, ...]:
