@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from ..errors import UnsupportedError
 from ..sampling.plan import Plan, compose, guidance_scale, main_perturbations, perturbations, skip_editors
 from ..sampling.prediction import Prediction
-from ..sampling.stages import Technique
+from ..sampling.stages import Perturbation, Technique
 from ..sampling.step import Step
 from .attention import PerturbedAttention
 from .attributes import InstanceAttribute
 from .calls import CallRecorder
 from .decoder import EditedSkips
+from .shared_pass import SharedPass, shared_pass
 from .space import Space, alpha_bar_of
 from .steps import SamplerSteps
 
@@ -123,11 +124,16 @@ class A1111Pass:
 
     def _extra_predictions(self, call: _DenoiserCall, space: Space, images: Tensor) -> dict[str, Tensor]:
         """The cond rows predicted once more for each technique that perturbs attention."""
-        predictions = {}
-        for name, perturbation in perturbations(call.active, call.step).items():
-            with PerturbedAttention(self._unet(), perturbation):
-                predictions[name] = space.enter(self._recorder.replay(len(images)), images)
-        return predictions
+        rows = len(images)
+        if call.shared is not None and call.shared.possible(self._recorder):
+            predictions = call.shared.predictions(self._recorder, rows)
+        else:
+            predictions = {name: self._whole_prediction(change, rows) for name, change in call.changes.items()}
+        return {name: space.enter(predicted, images) for name, predicted in predictions.items()}
+
+    def _whole_prediction(self, change: Perturbation, rows: int) -> Tensor:
+        with PerturbedAttention(self._unet(), change):
+            return self._recorder.replay(rows)
 
 
 class _DenoiserCall:
@@ -135,6 +141,8 @@ class _DenoiserCall:
 
     def __init__(self, params: Any, step: Step, active: tuple[Technique, ...]) -> None:
         self.params, self.step, self.active = params, step, active
+        self.changes = perturbations(active, step)
+        self.shared: SharedPass | None = None
         self._attention: list[PerturbedAttention] = []
         self._skips: list[EditedSkips] = []
 
@@ -142,23 +150,28 @@ class _DenoiserCall:
         """Attaches what changes the main prediction."""
         conds = self.params.x.shape[0] - self.params.text_uncond.shape[0]
         for perturbation in main_perturbations(self.active, self.step):
-            hooks = PerturbedAttention(unet, perturbation, lambda rows: conds - recorder.rows_before())
+            hooks = PerturbedAttention(unet, perturbation, lambda rows: slice(max(conds - recorder.rows_before(), 0), rows))
             self._attention.append(hooks)
             hooks.attach()
         for technique in skip_editors(self.active):
             skips = EditedSkips(unet, functools.partial(technique.skip, step=self.step))
             self._skips.append(skips)
             skips.attach()
+        self.shared = shared_pass(unet, self.changes, bool(self._skips))
+        if self.shared is not None:
+            self.shared.attach()
 
     def end_main_prediction(self) -> None:
         """Detaches what concerns the main prediction alone; decoder edits hold for the extra ones too."""
         for hooks in self._attention:
             hooks.detach()
             hooks.require_ran()
+        if self.shared is not None:
+            self.shared.detach()
 
     def detach(self) -> None:
         """Detaches everything."""
-        for hooks in (*self._attention, *self._skips):
+        for hooks in (*self._attention, *self._skips, *([self.shared] if self.shared else [])):
             hooks.detach()
 
 

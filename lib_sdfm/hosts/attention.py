@@ -16,21 +16,24 @@ from ..errors import UnsupportedError
 from ..sampling.layers import TransformerLayer, select_layers
 from ..sampling.stages import Perturbation
 
+Rows = Callable[[int], slice]
+"""From the rows of a call to those that are meant; ``slice`` means all."""
+
 
 class PerturbedAttention:
     """The chosen self-attention layers of a UNet, perturbed from :meth:`attach` to :meth:`detach`.
 
     :param unet: the diffusion model
     :param perturbation: what changes where
-    :param first_row: tells, from the number of rows of the present call, the first whose queries are replaced
+    :param rows: tells, from the number of rows of the present call, those that are perturbed
     :raises UnsupportedError: if the model has no such layers
     """
 
-    def __init__(self, unet: nn.Module, perturbation: Perturbation, first_row: Callable[[int], int] = lambda rows: 0) -> None:
+    def __init__(self, unet: nn.Module, perturbation: Perturbation, rows: Rows = slice) -> None:
         if not hasattr(unet, "middle_block"):
             raise UnsupportedError(f"{type(unet).__name__} is no Stable Diffusion UNet: perturbed attention has no place in it")
         layers = select_layers(unet, perturbation.layers)
-        self._hooks = [_LayerHooks(layer, perturbation, first_row) for layer in layers]
+        self._hooks = [_LayerHooks(layer, perturbation, rows) for layer in layers]
 
     def attach(self) -> None:
         """Sets the hooks."""
@@ -59,9 +62,9 @@ class PerturbedAttention:
 class _LayerHooks:
     """The hooks of one layer."""
 
-    def __init__(self, layer: TransformerLayer, perturbation: Perturbation, first_row: Callable[[int], int]) -> None:
+    def __init__(self, layer: TransformerLayer, perturbation: Perturbation, rows: Rows) -> None:
         self.layer, self.ran = layer, False
-        self._perturbation, self._first_row = perturbation, first_row
+        self._perturbation, self._rows = perturbation, rows
         self._map_shape = (0, 0, 0)
         self._values: Tensor | None = None
         self._handles: list[RemovableHandle] = []
@@ -97,11 +100,8 @@ class _LayerHooks:
                 f"of {height}x{width}: HyperTile or token merging acts there. Switch it off, or choose other layers"
             )
         self.ran = True
-        kept = min(max(self._first_row(rows), 0), rows)
-        if kept == rows:
-            return output
-        changed = self._perturbation.query(output[kept:], (height, width))
-        return torch.cat([output[:kept], changed]) if kept else changed
+        chosen = self._rows(rows)
+        return with_rows(output, chosen, self._perturbation.query(output[chosen], (height, width)))
 
     def _keep_values(self, module: nn.Module, args: tuple, output: Tensor) -> None:
         self._values = output
@@ -114,7 +114,16 @@ class _LayerHooks:
 
     def _values_like(self, wanted: Tensor) -> Tensor:
         self.ran = True
-        return values_like(self._values, wanted, self.layer.name)
+        chosen = self._rows(wanted.shape[0])
+        return with_rows(wanted, chosen, values_like(self._values, wanted, self.layer.name)[chosen])
+
+
+def with_rows(tensor: Tensor, chosen: slice, rows: Tensor) -> Tensor:
+    """``tensor`` with ``rows`` at the places ``chosen``."""
+    if rows.shape[0] == tensor.shape[0]:
+        return rows
+    first, last, _ = chosen.indices(tensor.shape[0])
+    return torch.cat([tensor[:first], rows, tensor[last:]]) if last > first else tensor
 
 
 def values_like(values: Tensor, wanted: Tensor, name: str) -> Tensor:

@@ -52,6 +52,10 @@ class CallRecorder:
         """Rows of the calls that came before the present one."""
         return sum(call.rows for call in self._calls[:-1])
 
+    def rows_of_calls(self) -> list[int]:
+        """Rows of each call."""
+        return [call.rows for call in self._calls]
+
     def detach(self) -> None:
         """Removes the hook; harmless when there is none."""
         if self._handle is not None:

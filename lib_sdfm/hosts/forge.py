@@ -21,11 +21,12 @@ from torch import Tensor
 from ..errors import UnsupportedError
 from ..sampling.plan import Plan, compose, guidance_scale, main_perturbations, perturbations, skip_editors
 from ..sampling.prediction import Prediction
-from ..sampling.stages import Technique
+from ..sampling.stages import Perturbation, Technique
 from ..sampling.step import Step
 from .forge_space import ForgeSpace
+from .forge_tail import ForgeTail, forge_tail, is_shareable
 from .patched_unet import PatchedUnet
-from .patches import AttentionPatches, require_unet
+from .patches import AttentionPatches, require_unet, uncond_rows
 from .steps import SamplerSteps, asked_scale
 
 Predict = Callable[..., tuple[Tensor, Tensor]]
@@ -70,7 +71,9 @@ class ForgePass:
             self.problem = self.problem or problem
 
     def _drop_call(self) -> None:
-        self._call = None
+        call, self._call = self._call, None
+        if call is not None and call.tail is not None:
+            call.tail.detach()
 
     def _require_combined(self) -> None:
         if self._call is not None and not self._call.combined:
@@ -95,7 +98,7 @@ class ForgePass:
         """What is added to Forge's options: plain functions, as Forge copies the options deeply."""
 
         def modify(model, x, timestep, uncond, cond, cond_scale, model_options, seed):  # noqa: ANN001, ANN202
-            cond_scale, model_options = self._before_model(cond_scale, model_options)
+            cond_scale, model_options = self._before_model(cond_scale, model_options, cond)
             return model, x, timestep, uncond, cond, cond_scale, model_options, seed
 
         def combine(args: dict[str, Any]) -> Tensor:
@@ -125,7 +128,7 @@ class ForgePass:
 
         return change
 
-    def _before_model(self, scale: float, options: dict[str, Any]) -> tuple[float, dict[str, Any]]:
+    def _before_model(self, scale: float, options: dict[str, Any], cond: list[dict]) -> tuple[float, dict[str, Any]]:
         """The CFG scale of the call and the options with which the model is called."""
         if self.problem is not None:
             raise self.problem
@@ -140,6 +143,8 @@ class ForgePass:
             if any(technique.needs_uncond(call.step) for technique in call.active):
                 options = {**options, "disable_cfg1_optimization": True}
         call.scale = scale
+        if call.tail is not None and is_shareable(options, cond, self._patched.functions):
+            call.tail.attach()
         return scale, options
 
     def _combine(self, args: dict[str, Any]) -> Tensor:
@@ -160,6 +165,8 @@ class ForgePass:
             perturbed=self._extra_predictions(call, args, space),
             noisy=args["input"].float(),
         )
+        if call.tail is not None:
+            call.tail.detach()
         guided = compose(call.active, prediction, call.step, lambda: space.enter(denoised))
         return space.leave(guided).to(denoised.dtype)
 
@@ -169,14 +176,22 @@ class ForgePass:
 
     def _extra_predictions(self, call: _DenoiserCall, args: dict[str, Any], space: ForgeSpace) -> dict[str, Tensor]:
         """The cond rows predicted once more for each technique that perturbs attention."""
-        predictions = {}
-        for name, perturbation in perturbations(call.active, call.step).items():
-            patches = AttentionPatches(args["model"].diffusion_model, perturbation)
-            options = patches.added_to(args["model_options"])
-            denoised, _ = self._predict(args["model"], args["cond"], None, args["input"], args["sigma"], options)
-            patches.require_ran()
-            predictions[name] = space.enter(denoised)
-        return predictions
+        if call.tail is not None and call.tail.end_main_prediction():
+            predictions = call.tail.predictions(lambda: self._predict_cond(args, args["model_options"]))
+        else:
+            predictions = {name: self._whole_prediction(args, change) for name, change in call.changes.items()}
+        return {name: space.enter(denoised) for name, denoised in predictions.items()}
+
+    def _whole_prediction(self, args: dict[str, Any], change: Perturbation) -> Tensor:
+        patches, options = AttentionPatches(args["model"].diffusion_model, change), args["model_options"]
+        transformer = patches.added_to(options.get("transformer_options", {}))
+        denoised = self._predict_cond(args, {**options, "transformer_options": transformer})
+        patches.require_ran()
+        return denoised
+
+    def _predict_cond(self, args: dict[str, Any], options: dict[str, Any]) -> Tensor:
+        denoised, _ = self._predict(args["model"], args["cond"], None, args["input"], args["sigma"], options)
+        return denoised
 
 
 class _DenoiserCall:
@@ -187,6 +202,8 @@ class _DenoiserCall:
 
     def __init__(self, step: Step, active: tuple[Technique, ...], has_no_uncond: bool) -> None:
         self.step, self.active, self.has_no_uncond = step, active, has_no_uncond
+        self.changes = perturbations(active, step)
+        self.tail: ForgeTail | None = None
         self.skip_editors = skip_editors(active)
         self.query_patches: list[Callable[..., tuple[Tensor, Tensor, Tensor]]] = []
         self.base_width = 0
@@ -203,7 +220,8 @@ class _DenoiserCall:
             require_unet(unet, ", ".join(technique.label for technique in self.skip_editors))
             self.base_width = unet.model_channels
         changes = main_perturbations(self.active, self.step)
-        self.query_patches = [AttentionPatches(unet, change, uncond_only=True).query_patch() for change in changes]
+        self.query_patches = [AttentionPatches(unet, change, uncond_rows).functions()["attn1_patch"] for change in changes]
+        self.tail = forge_tail(unet, self.changes, bool(self.skip_editors))
 
 
 def timestep_of(predictor: Any, sigma: Tensor) -> float:

@@ -36,6 +36,11 @@ class PatchedUnet:
         """The UNet."""
         return self._clone.model.diffusion_model
 
+    @property
+    def functions(self) -> list[Callable[..., Any]]:
+        """Our functions."""
+        return list(self._functions.values())
+
     def is_in(self, objects: Any) -> bool:
         """Whether our functions stand in the UNet of ``objects``: it is our clone, or another extension's clone of that."""
         options = objects.unet.model_options

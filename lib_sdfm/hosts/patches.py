@@ -8,18 +8,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ..errors import UnsupportedError
-from ..sampling.layers import select_layers
+from ..sampling.layers import TransformerLayer, select_layers
 from ..sampling.stages import Perturbation
-from .attention import require_layers_ran, values_like
+from .attention import require_layers_ran, values_like, with_rows
 
 Place = tuple[str, int, int]
 """Section, block and transformer block, as Forge numbers them (the middle block is 0)."""
 UNCOND = 1
 """What Forge calls the uncond rows in ``cond_or_uncond``."""
+Chosen = Callable[[int, list[int]], list[slice]]
+"""From the number of rows, and the kind of each equal part of them, to the rows that are perturbed."""
+
+
+def every_row(rows: int, kinds: list[int]) -> list[slice]:
+    """All rows."""
+    return [slice(0, rows)]
+
+
+def uncond_rows(rows: int, kinds: list[int]) -> list[slice]:
+    """The rows of the negative prompt."""
+    size = rows // len(kinds)
+    return [slice(i * size, (i + 1) * size) for i, kind in enumerate(kinds) if kind == UNCOND]
 
 
 def require_unet(unet: nn.Module, what: str) -> None:
@@ -33,74 +45,61 @@ class AttentionPatches:
 
     :param unet: the diffusion model
     :param perturbation: what changes where
-    :param uncond_only: queries change in the uncond rows alone
+    :param chosen: the rows that are perturbed
     :raises UnsupportedError: if the model has no such layers
     """
 
-    def __init__(self, unet: nn.Module, perturbation: Perturbation, uncond_only: bool = False) -> None:
+    def __init__(self, unet: nn.Module, perturbation: Perturbation, chosen: Chosen = every_row) -> None:
         require_unet(unet, "perturbed attention")
         layers = select_layers(unet, perturbation.layers)
-        self._names: dict[Place, str] = {(layer.section, layer.block, layer.index): layer.name for layer in layers}
-        self._perturbation, self._uncond_only = perturbation, uncond_only
+        self._layers: dict[Place, TransformerLayer] = {(layer.section, layer.block, layer.index): layer for layer in layers}
+        self._perturbation, self._chosen = perturbation, chosen
         self._ran: set[Place] = set()
-        self._values: dict[Place, Tensor] = {}
+        self._outputs: dict[Place, list[tuple[slice, Tensor]]] = {}
 
-    def added_to(self, model_options: dict[str, Any]) -> dict[str, Any]:
-        """Forge's options of a model call with the patches added; the given ones stay as they are."""
-        change = self._perturbation
-        transformer = dict(model_options.get("transformer_options", {}))
-        patches = dict(transformer.get("patches", {}))
-        replaced = dict(transformer.get("patches_replace", {}))
-        if change.query is not None:
-            patches["attn1_patch"] = [*patches.get("attn1_patch", ()), self.query_patch()]
-        if change.identity:
-            replaced["attn1"] = {**replaced.get("attn1", {}), **dict.fromkeys(self._names, self._value_patch())}
-        if change.identity and not change.project:
-            patches["attn1_output_patch"] = [*patches.get("attn1_output_patch", ()), self._output_patch()]
-        return {**model_options, "transformer_options": {**transformer, "patches": patches, "patches_replace": replaced}}
+    def added_to(self, transformer_options: dict[str, Any]) -> dict[str, Any]:
+        """Forge's transformer options with the patches added; the given ones stay as they are."""
+        patches = dict(transformer_options.get("patches", {}))
+        for name, function in self.functions().items():
+            patches[name] = [*patches.get(name, ()), function]
+        return {**transformer_options, "patches": patches}
 
     def require_ran(self) -> None:
         """Raises :class:`UnsupportedError` if a layer did not run since this was made."""
-        require_layers_ran(name for place, name in self._names.items() if place not in self._ran)
+        require_layers_ran(layer.name for place, layer in self._layers.items() if place not in self._ran)
 
-    # plain functions: Forge copies its options deeply, and the object of a bound method with them
+    def functions(self) -> dict[str, Callable[..., Any]]:
+        """The patches by the list of Forge's options that they belong in.
 
-    def query_patch(self) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
-        """An ``attn1_patch``. It sees what the queries are made of; the projection is linear, so a blur of either is one."""
+        Plain functions: Forge copies its options deeply, and the object of a bound method with them.
+        """
 
-        def patch(n: Tensor, context: Tensor, value: Tensor, extra: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+        def before(n: Tensor, context: Tensor, value: Tensor, extra: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
             place = _place(extra)
-            if place in self._names:
+            if place in self._layers:
                 self._ran.add(place)
-                n = self._changed_queries(n, extra, self._names[place])
+                n = self._perturbed(self._layers[place], place, n, value, extra)
             return n, context, value
 
-        return patch
+        def after(n: Tensor, extra: dict[str, Any]) -> Tensor:
+            for rows, output in self._outputs.pop(_place(extra), ()):
+                n = with_rows(n, rows, output)
+            return n
 
-    def _changed_queries(self, n: Tensor, extra: dict[str, Any], name: str) -> Tensor:
-        grid = token_grid(extra["original_shape"], n.shape[1], name)
-        kinds = extra["cond_or_uncond"]
-        parts = n.chunk(len(kinds))
-        if self._uncond_only:
-            return torch.cat([self._perturbation.query(p, grid) if k == UNCOND else p for p, k in zip(parts, kinds)])
-        return self._perturbation.query(n, grid)
+        return {"attn1_patch": before, **({"attn1_output_patch": after} if self._perturbation.identity else {})}
 
-    def _value_patch(self) -> Callable[..., Tensor]:
-        def patch(q: Tensor, k: Tensor, v: Tensor, extra: dict[str, Any]) -> Tensor:
-            place = _place(extra)
-            self._ran.add(place)
-            values = values_like(v, q, self._names[place])
-            if not self._perturbation.project:
-                self._values[place] = values
-            return values
-
-        return patch
-
-    def _output_patch(self) -> Callable[..., Tensor]:
-        def patch(n: Tensor, extra: dict[str, Any]) -> Tensor:
-            return self._values.pop(_place(extra), n)
-
-        return patch
+    def _perturbed(self, layer: TransformerLayer, place: Place, n: Tensor, value: Tensor, extra: dict[str, Any]) -> Tensor:
+        """What queries are made of, changed; the projection is linear, so a blur of either is one. With the identity as
+        attention map, the output is known before attention runs."""
+        change, attention = self._perturbation, layer.module.attn1
+        for rows in self._chosen(n.shape[0], extra["cond_or_uncond"]):
+            if change.identity:
+                values = attention.to_v(values_like(value, n, layer.name)[rows])
+                self._outputs.setdefault(place, []).append((rows, attention.to_out(values) if change.project else values))
+            if change.query is not None:
+                grid = token_grid(extra["original_shape"], n.shape[1], layer.name)
+                n = with_rows(n, rows, change.query(n[rows], grid))
+        return n
 
 
 def _place(extra: dict[str, Any]) -> Place:

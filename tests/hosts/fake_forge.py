@@ -58,7 +58,7 @@ class KModel(nn.Module):
         self.calls.append(len(x))
         level = sigma.view(-1, 1, 1, 1)
         timestep = self.timestep(sigma)
-        eps = self.diffusion_model(x / (level**2 + 1) ** 0.5, timestep, c_crossattn, transformer_options)
+        eps = self.diffusion_model(x / (level**2 + 1) ** 0.5, timestep, context=c_crossattn, transformer_options=transformer_options)
         return x - eps * level
 
     def timestep(self, sigma: Tensor) -> Tensor:

@@ -18,7 +18,9 @@ class ForgeUnet(nn.Module):
 
     def __init__(self, unet: nn.Module) -> None:
         super().__init__()
-        self.input_blocks, self.middle_block, self.output_blocks = unet.input_blocks, unet.middle_block, unet.output_blocks
+        self.input_blocks = nn.ModuleList(ForgeBlock(*block) for block in unet.input_blocks)
+        self.middle_block = ForgeBlock(*unet.middle_block)
+        self.output_blocks = nn.ModuleList(ForgeBlock(*block) for block in unet.output_blocks)
         self.time_embed, self.out, self.model_channels = unet.time_embed, unet.out, unet.model_channels
 
     def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, transformer_options: dict[str, Any]) -> Tensor:
@@ -28,28 +30,31 @@ class ForgeUnet(nn.Module):
         emb = self.time_embed(timestep_embedding(timesteps, self.model_channels, repeat_only=False))
         h, skips = x, []
         for number, block in enumerate(self.input_blocks):
-            h = _block(block, h, emb, context, {**options, "block": ("input", number)})
+            h = block(h, emb, context, {**options, "block": ("input", number)})
             skips.append(h)
-        h = _block(self.middle_block, h, emb, context, {**options, "block": ("middle", 0)})
+        h = self.middle_block(h, emb, context, {**options, "block": ("middle", 0)})
         for number, block in enumerate(self.output_blocks):
             here, skip = {**options, "block": ("output", number)}, skips.pop()
             for patch in patches.get("output_block_patch", ()):
                 h, skip = patch(h, skip, here)
-            h = _block(block, torch.cat([h, skip], 1), emb, context, here, skips[-1].shape[2:] if skips else None)
+            h = block(torch.cat([h, skip], 1), emb, context, here, skips[-1].shape if skips else None)
         return self.out(h)
 
 
-def _block(block: nn.Module, h: Tensor, emb: Tensor, context: Tensor, options: dict, size: Any = None) -> Tensor:
-    for layer in block:
-        if isinstance(layer, SpatialTransformer):
-            h = _spatial(layer, h, context, options)
-        elif hasattr(layer, "emb_layers"):
-            h = layer(h, emb)
-        elif type(layer).__name__ == "Upsample":  # to the size of the next skip, so that odd sizes need no cut
-            h = layer.conv(nn.functional.interpolate(h, size, mode="nearest"))
-        else:
-            h = layer(h)
-    return h
+class ForgeBlock(nn.Sequential):
+    """A block of the UNet, called with all that Forge hands on."""
+
+    def forward(self, h: Tensor, emb: Tensor, context: Tensor, options: dict, size: Any = None) -> Tensor:
+        for layer in self:
+            if isinstance(layer, SpatialTransformer):
+                h = _spatial(layer, h, context, options)
+            elif hasattr(layer, "emb_layers"):
+                h = layer(h, emb)
+            elif type(layer).__name__ == "Upsample":  # to the size of the next skip, so that odd sizes need no cut
+                h = layer.conv(nn.functional.interpolate(h, size[2:], mode="nearest"))
+            else:
+                h = layer(h)
+        return h
 
 
 def _spatial(layer: SpatialTransformer, x: Tensor, context: Tensor, options: dict) -> Tensor:
