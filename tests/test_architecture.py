@@ -34,13 +34,16 @@ OURS = {"lib_sdfm", "sdfm_webui", "scripts", "demo", "tests"}
 HOST_PACKAGES = {"gradio", "modules", "backend", "modules_forge", "fastapi"}
 MAY_IMPORT = {
     "lib_sdfm.ops": ("lib_sdfm.ops",),
+    "lib_sdfm.prompts": ("lib_sdfm.prompts",),
     "lib_sdfm.sampling": ("lib_sdfm.sampling", "lib_sdfm.ops", "lib_sdfm.schema.params", "lib_sdfm.errors"),
     "lib_sdfm.techniques": (
-        "lib_sdfm.techniques", "lib_sdfm.sampling", "lib_sdfm.ops", "lib_sdfm.schema.params", "lib_sdfm.errors",
+        "lib_sdfm.techniques", "lib_sdfm.sampling", "lib_sdfm.prompts", "lib_sdfm.ops", "lib_sdfm.schema.params",
+        "lib_sdfm.errors",
     ),
     "lib_sdfm.schema": ("lib_sdfm.schema", "lib_sdfm.sampling", "lib_sdfm.ops", "lib_sdfm.errors", "lib_sdfm.catalog"),
     "lib_sdfm.hosts": (
-        "lib_sdfm.hosts", "lib_sdfm.techniques", "lib_sdfm.schema", "lib_sdfm.sampling", "lib_sdfm.ops", "lib_sdfm.errors",
+        "lib_sdfm.hosts", "lib_sdfm.techniques", "lib_sdfm.schema", "lib_sdfm.sampling", "lib_sdfm.prompts", "lib_sdfm.ops",
+        "lib_sdfm.errors",
     ),
     "sdfm_webui": ("sdfm_webui", "lib_sdfm"),
     "scripts": ("sdfm_webui", "lib_sdfm"),

@@ -1,0 +1,1 @@
+"""Prompt editing as the hosts understand it: texts in, texts and numbers out."""
