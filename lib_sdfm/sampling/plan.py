@@ -26,11 +26,13 @@ class Plan:
     """The active techniques of a run, in the order in which they compose.
 
     :param recipe: ``sdfm`` or ``original``
-    :param techniques: techniques that are on
+    :param techniques: techniques that are on and guide
+    :param standing: techniques that are on and don't
     """
 
     recipe: str
     techniques: tuple[Technique, ...]
+    standing: tuple[Technique, ...] = ()
 
     def in_host_space(self, active: tuple[Technique, ...]) -> bool:
         """Whether predictions stay in the sampler's own space (else they are x0 in float32)."""

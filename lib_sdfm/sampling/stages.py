@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -60,6 +60,7 @@ class Technique:
         and, if a setting follows another, of the switch that makes them count
     :param composites: keys that hold several settings; one of them may be ``active_key``
     :param replaces_cfg: in recipe original it computes CFG itself, whatever else would have combined it
+    :param standing: on unless it is switched off; guides nothing, and has an effect only in jobs that call for it
     """
 
     name: ClassVar[str]
@@ -73,6 +74,7 @@ class Technique:
     positions: ClassVar[tuple[int, ...]]
     composites: ClassVar[tuple[Composite, ...]] = ()
     replaces_cfg: ClassVar[bool] = False
+    standing: ClassVar[bool] = False
 
     def __init__(self, settings: object, recipe: str) -> None:
         self.settings, self.recipe = settings, recipe
@@ -80,6 +82,11 @@ class Technique:
     @classmethod
     def check(cls, settings: Any, recipe: str) -> None:
         """Raises :class:`SettingError` for values that are allowed alone and not together."""
+
+    @classmethod
+    def unmentioned(cls, pairs: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings of a standing technique that generation parameters without its key mean, where not the defaults."""
+        return {}
 
     @classmethod
     def resolved(cls, settings: Any, model: ModelFacts) -> Any:
@@ -110,6 +117,17 @@ class Technique:
     def active(self, step: Step) -> bool:
         """Whether it takes part in this call."""
         raise NotImplementedError
+
+    def switch_at(self, asked: float | None) -> float | None:
+        """Where a refiner takes over, from where the host was told; a share of the run."""
+        return asked
+
+    def follows_refiner(self, when: str, switch_at: float | None) -> bool:
+        """Whether a prompt edit with this number or mark changes with the model when a refiner takes over.
+
+        :param switch_at: where the host was told to switch
+        """
+        return False
 
     def needs_uncond(self, step: Step) -> bool:
         """Whether it takes more from the prediction for the negative prompt than its part in CFG."""

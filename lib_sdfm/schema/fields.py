@@ -70,7 +70,7 @@ def _technique_fields(technique: type[Technique]) -> list[Field]:
 
 def _switch(technique: type[Technique]) -> Param:
     return Param(
-        "enabled", "boolean", False, label=technique.title, key=technique.active_key, help=technique.summary,
+        "enabled", "boolean", technique.standing, label=technique.title, key=technique.active_key, help=technique.summary,
         axis=technique.active_axis,
     )  # fmt: skip
 

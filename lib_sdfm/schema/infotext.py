@@ -63,10 +63,16 @@ def _unquote(value: str) -> str:
         return value
 
 
-def write_infotext(schema: Schema, settings: Settings) -> dict[str, Any]:
-    """Our pairs in the order in which they are written; the host prints values with ``str`` and quotes them."""
-    ranked = sorted((t for t in schema.plan(settings).techniques if t.recorded()), key=lambda t: t.rank)
-    if not ranked:
+def write_infotext(schema: Schema, settings: Settings, acting: Collection[str] = ()) -> dict[str, Any]:
+    """Our pairs in the order in which they are written; the host prints values with ``str`` and quotes them.
+
+    :param acting: names of the standing techniques that are written at their defaults too
+    """
+    plan = schema.plan(settings)
+    ranked = sorted((t for t in plan.techniques if t.recorded()), key=lambda t: t.rank)
+    standing = [t for t in plan.standing if t.name in acting or t.name in settings.standing]
+    off = [t for t in schema.techniques if t.name in settings.standing and settings.standing[t.name] is None]
+    if not ranked + standing + off:
         return {}
     pairs: dict[str, Any] = {}
     for technique in ranked:
@@ -74,6 +80,9 @@ def write_infotext(schema: Schema, settings: Settings) -> dict[str, Any]:
         pairs.update(_written(technique, own=False))
     for technique in ranked:
         pairs.update(_written(technique, own=True))
+    for technique in standing:
+        pairs.update({technique.active_key: True, **_written(technique, own=True)})
+    pairs.update({technique.active_key: False for technique in off})
     if settings.recipe != SDFM:
         pairs[RECIPE.key] = settings.recipe
     pairs[FORMAT_KEY] = FORMAT
@@ -113,7 +122,7 @@ def read_infotext(schema: Schema, pairs: Mapping[str, Any], claimed: Collection[
     reading = Reading(schema.defaults())
     ours = _read_format(pairs, reading)
     unbuilt = unbuilt_features(pairs, our_keys(schema))
-    old = bool(unbuilt) or any(technique.active_key in pairs for technique in schema.techniques)
+    old = bool(unbuilt) or any(t.active_key in pairs for t in schema.techniques if not t.standing)
     reading.values["recipe"] = _read_recipe(pairs, reading, default=ORIGINAL if old and not ours else SDFM)
     reading.warnings.extend(f"{key}: {what} is not part of SDFM and was left out" for key, what in unbuilt)
     for technique in schema.techniques:
@@ -157,7 +166,11 @@ def _read_technique(technique: type[Technique], pairs: Mapping[str, Any], ours: 
     keys = {c.key: None for c in technique.composites} | {_key_in(p, pairs): p for p in params if not p.composite}
     present = {key: param for key, param in keys.items() if key in pairs}
     reading.used.update(present)
+    if technique.standing and technique.active_key not in pairs:
+        reading.values.update({f"{technique.name}.{name}": value for name, value in technique.unmentioned(pairs).items()})
     if not _is_on(technique, pairs, reading):
+        if technique.standing and technique.active_key in pairs:
+            reading.values[f"{technique.name}.enabled"] = False
         if present and technique.active_key not in pairs:
             reading.warnings.append(f"{next(iter(present))} stands without {technique.active_key} and was left out")
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import tempfile
@@ -42,6 +43,8 @@ def request_of(schema: Schema, values: Mapping[str, Any]) -> dict[str, Any]:
             chosen = settings.techniques[technique.name]
             said = {p.name: (getattr(chosen, p.name), p.default) for p in params_of(technique.Settings)}
             request[technique.name] = {name: value for name, (value, default) in said.items() if value != default}
+    for name, chosen in settings.standing.items():
+        request[name] = False if chosen is None else dataclasses.asdict(chosen)
     return request
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,10 +19,16 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class Settings:
-    """Validated settings of a run: the recipe, and the settings of each technique that is on, by its name."""
+    """Validated settings of a run.
+
+    :param recipe: ``sdfm`` or ``original``
+    :param techniques: the settings of each technique that is on, by its name
+    :param standing: of the standing techniques those that are not as they always are: their settings, ``None`` if off
+    """
 
     recipe: str
     techniques: dict[str, object]
+    standing: dict[str, object | None] = field(default_factory=dict)
 
 
 class Schema:
@@ -69,7 +75,7 @@ class Schema:
         return tuple(field for field in self.fields if field.technique is technique)
 
     def defaults(self) -> Values:
-        """Everything off, every value at its default."""
+        """Everything off that can guide, every value at its default."""
         return {field.id: field.param.default for field in self.fields}
 
     def from_positional(self, args: Sequence[Any], base: Mapping[str, Any] | None = None) -> Values:
@@ -105,21 +111,29 @@ class Schema:
         :raises SettingError: naming the setting, the value and what is allowed
         """
         recipe = self.by_id["recipe"].param.check(values["recipe"])
-        chosen = {}
+        chosen: dict[str, object] = {}
+        standing: dict[str, object | None] = {}
         for technique in self.techniques:
-            if self.by_id[f"{technique.name}.enabled"].param.check(values[f"{technique.name}.enabled"]):
-                chosen[technique.name] = self._technique_settings(technique, recipe, values)
-        return Settings(recipe, chosen)
+            is_on = self.by_id[f"{technique.name}.enabled"].param.check(values[f"{technique.name}.enabled"])
+            own = self._technique_settings(technique, recipe, values) if is_on else None
+            if technique.standing and own != technique.Settings():
+                standing[technique.name] = own
+            elif not technique.standing and is_on:
+                chosen[technique.name] = own
+        return Settings(recipe, chosen, standing)
 
     def resolved(self, settings: Settings, model: ModelFacts) -> Settings:
         """Settings with what depends on the model filled in."""
         chosen = {t.name: t for t in self.techniques if t.name in settings.techniques}
-        return Settings(settings.recipe, {n: t.resolved(settings.techniques[n], model) for n, t in chosen.items()})
+        return replace(settings, techniques={n: t.resolved(settings.techniques[n], model) for n, t in chosen.items()})
 
     def plan(self, settings: Settings) -> Plan:
         """The plan that these settings mean."""
-        active = [t for t in self.techniques if t.name in settings.techniques]
-        return Plan(settings.recipe, tuple(t(settings.techniques[t.name], settings.recipe) for t in active))
+        active = [t(settings.techniques[t.name], settings.recipe) for t in self.techniques if t.name in settings.techniques]
+        standing = [(t, settings.standing.get(t.name, t.Settings())) for t in self.techniques if t.standing]
+        return Plan(
+            settings.recipe, tuple(active), tuple(t(own, settings.recipe) for t, own in standing if own is not None)
+        )
 
     def _technique_settings(self, technique: type[Technique], recipe: str, values: Mapping[str, Any]) -> object:
         checked = {p.name: p.check(values[f"{technique.name}.{p.name}"]) for p in params_of(technique.Settings)}
