@@ -90,7 +90,7 @@ def polyexponential(steps: int, shift: float, shape: Shape = Shape()) -> list[fl
 def kl_optimal(steps: int, shift: float, shape: Shape = Shape()) -> list[float]:
     """Linear in the arc tangent of the noise level (arXiv 2404.14507, theorem 3.1)."""
     low, high = (math.atan(sigma) for sigma in EPS_SIGMAS)
-    return _converted([math.tan(angle) for angle in _line(high, low, steps + 1)[:-1]], shift)
+    return _converted([math.tan(angle) for angle in _line(high, low, steps)], shift)
 
 
 def align_your_steps(steps: int, shift: float, shape: Shape = Shape()) -> list[float]:
@@ -155,9 +155,14 @@ def times_to_sigmas(times: list[float], latest: float) -> list[float]:
 
 
 def _converted(sigmas: list[float], shift: float) -> list[float]:
-    """Noise levels meant for a noise-predicting model as times: each as noisy as there, the first stretched to 1."""
-    first = sigma_to_time(EPS_SIGMAS[1])
-    return [*(shift_time(min(sigma_to_time(sigma) / first, 1.0), shift) for sigma in sigmas), 0.0]
+    """Noise levels meant for a noise-predicting model as times: as noisy as there, with the first stretched to 1.
+
+    The last one stays as clean as there, whatever the shift.
+    """
+    first, last = (sigma_to_time(sigma) for sigma in reversed(EPS_SIGMAS))
+    ways = [(sigma_to_time(sigma) - last) / (first - last) for sigma in sigmas]
+    lowest = unshift_time(last, shift)
+    return [*(shift_time(lowest + max(way, 0.0) * (1 - lowest), shift) for way in ways), 0.0]
 
 
 def _line(start: float, end: float, number: int) -> list[float]:

@@ -1,0 +1,77 @@
+"""Samplers run in a flow model's own time instead of the noise levels of k-diffusion, or from a lower noise level.
+
+``dx/dt = v = (x - D) / t`` has the form of k-diffusion's ``dy/dsigma = (y - D) / sigma`` with ``sigma = t``. A solver that is
+linear in sigma and adds no noise may run in either; in time the first step is no longer than the others, while in sigma
+it goes from 10^4 to 30. Euler's method is the same in both.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from .flow import exploding_to_flow, flow_to_exploding, sigma_to_time, time_to_sigma
+
+Callback = Callable[[dict[str, Any]], None]
+
+
+class TimedModel:
+    """A denoiser of k-diffusion's latents, called with a flow model's latents and times."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def __call__(self, x: Tensor, t: Tensor, **extra_args: Any) -> Tensor:
+        """The denoised image ``(B, C, H, W)`` for times ``(B,)``."""
+        return self._model(flow_to_exploding(x, t.view(-1, 1, 1, 1)), time_to_sigma(t), **extra_args)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+
+def in_time(func: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A sampler function of k-diffusion run in time; what it takes, gives and tells its callback stays the same.
+
+    :param func: takes ``model``, ``x``, ``sigmas`` and others
+    """
+
+    @functools.wraps(func)
+    def sample(model: Any, x: Tensor, sigmas: Tensor, *args: Any, callback: Callback | None = None, **kwargs: Any) -> Tensor:
+        times = sigma_to_time(sigmas)
+
+        def heard(info: dict[str, Any]) -> None:
+            levels = {name: time_to_sigma(info[name]) for name in ("sigma", "sigma_hat") if name in info}
+            callback({**info, **levels, "x": flow_to_exploding(info["x"], info["sigma"])})
+
+        more = {**kwargs, "callback": None if callback is None else heard}
+        result = func(TimedModel(model), exploding_to_flow(x, times[0]), times, *args, **more)
+        return flow_to_exploding(result, times[-1])
+
+    return sample
+
+
+def from_level(func: Callable[..., Tensor], highest: float, lowest: float) -> Callable[..., Tensor]:
+    """A sampler function that divides the way between two noise levels itself, for less of the way.
+
+    One step of Euler's method goes down to ``highest``, as what it divides by the logarithm would spend most calls above.
+
+    :param func: takes ``model``, ``x``, ``sigma_min``, ``sigma_max`` and others by name; if ``n``, its model calls
+    :param highest: noise level from which it divides
+    :param lowest: noise level to which it divides, at least
+    """
+
+    @functools.wraps(func)
+    def sample(model: Any, x: Tensor, *, sigma_min: float, sigma_max: float, **others: Any) -> Tensor:
+        start, end = float(sigma_max), max(float(sigma_min), lowest)
+        if start > highest > end:
+            denoised = model(x, x.new_full((len(x),), start), **(others.get("extra_args") or {}))
+            x = denoised + (x - denoised) * (highest / start)
+            start = highest
+            if "n" in others:
+                others["n"] = max(others["n"] - 1, 1)
+        return func(model, x, sigma_min=min(end, start), sigma_max=start, **others)
+
+    return sample

@@ -1,0 +1,86 @@
+"""What flow mode promises about samplers, measured as ``bench/flow_samplers.py`` does."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+
+import k_diffusion.sampling as k
+import pytest
+import torch
+
+from bench.analytic_flow import AnalyticFlow, ExplodingModel, TimeModel
+from bench.flow_samplers import FIXED, OWN_GRIDS, ROOT, Bench
+from lib_sdfm.ops.flow import LATEST_TIME
+from lib_sdfm.ops.flow_schedules import flow_times, times_to_sigmas
+from lib_sdfm.sampling.flow import AUTOMATIC
+
+DETERMINISTIC = [name for name, sampler in FIXED.items() if not sampler.noisy]
+
+
+@pytest.fixture(scope="module")
+def bench() -> Bench:
+    return Bench()
+
+
+def test_the_exact_result_is_where_small_steps_end():
+    flow = AnalyticFlow.drawn(1, 3, (0.3, 0.6))
+    noise = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    times = torch.tensor(flow_times("Beta", 400, 1.0), dtype=torch.float64)
+    torch.testing.assert_close(k.sample_heun(TimeModel(flow), noise, times, disable=True), flow.exact(noise), rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_euler_is_comfyui_s_up_to_the_cap(bench: Bench, shift: float):
+    times = flow_times("Normal", 20, shift)
+    sigmas = torch.tensor(times_to_sigmas(times, LATEST_TIME), dtype=torch.float64)
+    ours = k.sample_euler(ExplodingModel(bench.flow), bench.noise * sigmas[0], sigmas, disable=True)
+    capped = torch.tensor([min(t, LATEST_TIME) for t in times], dtype=torch.float64)
+    in_time = k.sample_euler(TimeModel(bench.flow), bench.noise * capped[0], capped, disable=True)
+    torch.testing.assert_close(ours, in_time, rtol=0, atol=1e-11)
+    comfyui = k.sample_euler(TimeModel(bench.flow), bench.noise, torch.tensor(times, dtype=torch.float64), disable=True)
+    assert float((ours - comfyui).abs().median()) < 1e-4 and float((ours - comfyui).abs().max()) < 5e-3
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0, 6.0])
+@pytest.mark.parametrize("calls", [20, 40])
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_no_deterministic_sampler_is_worse_than_euler(bench: Bench, name: str, calls: int, shift: float):
+    assert bench.error(name, AUTOMATIC, shift, calls) <= 1.05 * bench.error("Euler", AUTOMATIC, shift, calls)
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+@pytest.mark.parametrize("name, share", [("DPM++ 2M", 1 / 2), ("Heun", 1 / 3), ("DPM2", 1 / 3), ("LMS", 1 / 3)])
+def test_higher_order_pays(bench: Bench, name: str, share: float, shift: float):
+    assert bench.error(name, AUTOMATIC, shift, 40) <= share * bench.error("Euler", AUTOMATIC, shift, 40)
+
+
+@pytest.mark.parametrize("name", ["PLMS", "DPM fast"])
+def test_own_grids_are_no_worse_than_euler_s_with_enough_calls(bench: Bench, name: str):
+    assert bench.error(name, AUTOMATIC, 3.0, 40) <= bench.error("Euler", AUTOMATIC, 3.0, 40)
+
+
+def test_ddim_is_euler(bench: Bench):
+    assert bench.error("DDIM", AUTOMATIC, 3.0, 20) == pytest.approx(bench.error("Euler", AUTOMATIC, 3.0, 20), rel=0.01)
+
+
+def test_euler_a_converges_where_sigma_t_does_not(bench: Bench):
+    few, many = (bench.error("Euler a", AUTOMATIC, 3.0, calls) for calls in (10, 60))
+    assert many < few / 2
+    assert bench.error("Euler a", AUTOMATIC, 3.0, 60, naive=True) > 2 * many
+
+
+@pytest.mark.parametrize("name", OWN_GRIDS)
+def test_own_grids_have_rows(bench: Bench, name: str):
+    assert bench.error(name, AUTOMATIC, 1.0, 20) < 0.3
+    assert bench.error(name, AUTOMATIC, 1.0, 20, naive=True) == math.inf
+
+
+def test_the_benchmark_prints_rows():
+    command = [sys.executable, "-m", "bench.flow_samplers", "--json", "--samplers", "LMS", "--shifts", "3", "--calls", "20"]
+    rows = json.loads(subprocess.run(command, capture_output=True, check=True, cwd=ROOT).stdout)["rows"]
+    assert [row["schedule"] for row in rows] == ["Automatic", "Normal", "Beta"]
+    assert set(rows[0]) == {"sampler", "schedule", "shift", "calls", "error", "error_naive", "error_euler"}
+    assert rows[0]["error"] < rows[0]["error_euler"]
