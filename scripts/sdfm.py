@@ -45,6 +45,7 @@ else:
         old_payloads=lambda p: old_payloads(scripts, p),
         rivals=rivals,
         built_ins=built_ins_on,
+        old_timelines=lambda: bool(shared.opts.use_old_scheduling),
     )
     TARGETS = PasteTargets(SCHEMA, lambda: labels_of(infotext_utils.paste_fields))
     PRESETS = PresetStore(SCHEMA, SHIPPED_PRESETS, Path(scripts.basedir()) / "user_presets.json")

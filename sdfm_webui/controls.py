@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,13 +85,24 @@ def _build_technique(
     for field in sorted(fields, key=lambda f: f.role != "hires"):  # the switch of a fold stands before its values
         groups.setdefault(field.group, []).append(field)
     controls: dict[str, Any] = {}
-    with input_accordion(False, label=technique.title, elem_id=elem_id(technique.name)) as switch:
+    with _technique_fold(technique, input_accordion, elem_id(technique.name)) as switch:
         gr.HTML(technique.summary, elem_classes=["sdfm-summary"])
         for group, members in groups.items():
             fold_id = elem_id(f"{technique.name}_{str(group).lower().replace(' ', '_')}")
             with gr.Accordion(group, open=False, elem_id=fold_id) if group else nullcontext():
                 controls.update(_build_rows(members, elem_id))
     return {f"{technique.name}.enabled": switch, **controls}
+
+
+@contextmanager
+def _technique_fold(technique: type[Technique], input_accordion: InputAccordion, id: str) -> Iterator[Any]:
+    """The fold of a technique, and its switch: opening it switches the technique on, if it isn't on anyway."""
+    if not technique.standing:
+        with input_accordion(False, label=technique.title, elem_id=id) as switch:
+            yield switch
+        return
+    with gr.Accordion(technique.title, open=False, elem_id=id):
+        yield gr.Checkbox(value=True, label=f"{technique.label} is on", elem_id=f"{id}-checkbox")
 
 
 def _build_rows(fields: list[Field], elem_id: ElemId) -> dict[str, Any]:

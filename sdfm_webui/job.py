@@ -9,20 +9,15 @@ from typing import Any
 from lib_sdfm.hosts.attributes import InstanceAttribute
 from lib_sdfm.hosts.run import NewPass, Run
 from lib_sdfm.sampling.stages import ModelFacts
-from lib_sdfm.schema.infotext import our_keys, write_infotext
 from lib_sdfm.schema.originals import OldEntry
 from lib_sdfm.schema.payload import require_no_rival, resolve_job
 from lib_sdfm.schema.settings import Schema, Settings
 
 from .axes import axes_of_job
 from .errors import shown_to_user
+from .refiner import RefinerSync, forget_keys
 
-
-def forget_keys(schema: Schema, p: Any) -> None:
-    """Takes our keys out of the generation parameters: cells of an X/Y/Z plot share the dictionary."""
-    for key in our_keys(schema):
-        p.extra_generation_params.pop(key, None)
-
+__all__ = ["HostObjects", "begin_batch", "forget_keys"]
 
 Payloads = Sequence[tuple[OldEntry, Sequence[Any]]]
 
@@ -36,6 +31,7 @@ class HostObjects:
     :param old_payloads: the arguments that a processing object has for the originals' titles
     :param rivals: the arguments of originals that are installed themselves
     :param built_ins: titles of other scripts that a processing object has on, and the technique that does the same
+    :param old_timelines: whether the option for old prompt editing timelines is on
     """
 
     new_pass: NewPass
@@ -43,6 +39,7 @@ class HostObjects:
     old_payloads: Callable[[Any], Payloads]
     rivals: Callable[[Any], Payloads]
     built_ins: Callable[[Any], Sequence[tuple[str, str]]] = lambda p: ()
+    old_timelines: Callable[[], bool] = lambda: False
 
 
 def begin_batch(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> None:
@@ -54,6 +51,7 @@ def begin_batch(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) 
     try:
         _prepare(schema, p, args, host)
     except Exception as problem:
+        _unwrap_sample(p)
         _wrap_sample(p, _raising(problem))
 
 
@@ -63,10 +61,15 @@ def _prepare(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> 
     require_no_rival(schema, job.settings, host.rivals(p))
     for warning in (*job.warnings, *_doubled(job.settings, host.built_ins(p))):
         p.comment(f"SDFM: {warning}")
-    if job.settings.techniques:
-        settings = schema.resolved(job.settings, host.model())
-        p.extra_generation_params.update(write_infotext(schema, settings))
-        _wrap_sample(p, Run(schema.plan(settings), p, host.new_pass).sample)
+    sync = RefinerSync(schema, job.settings, p, host.old_timelines())
+    settings = schema.resolved(sync.settings, host.model()) if job.settings.techniques else sync.settings
+    sync.write(settings)
+    sampling = Run(schema.plan(settings), p, host.new_pass).sample if settings.techniques else None
+    if sync.acts:
+        _wrap_sample(p, sync.around(sampling), sync.prompts.detach)
+        sync.prompts.attach()
+    elif sampling is not None:
+        _wrap_sample(p, sampling)
 
 
 def _doubled(settings: Settings, built_ins: Sequence[tuple[str, str]]) -> list[str]:
@@ -86,9 +89,12 @@ def _raising(problem: Exception) -> Sampling:
     return run
 
 
-def _wrap_sample(p: Any, run: Sampling) -> None:
-    """Replaces ``p.sample`` for one call; what stood there is back before that call begins."""
-    one_call = _OneCall(run, p.sample)
+def _wrap_sample(p: Any, run: Sampling, take_back: Callable[[], None] = lambda: None) -> None:
+    """Replaces ``p.sample`` for one call; what stood there is back before that call begins.
+
+    :param take_back: undoes what was attached besides, if the batch never comes to sampling
+    """
+    one_call = _OneCall(run, p.sample, take_back)
     one_call.attribute = InstanceAttribute(p, "sample", one_call)
 
 
@@ -97,6 +103,7 @@ def _unwrap_sample(p: Any) -> None:
     previous = vars(p).get("sample")
     if isinstance(previous, _OneCall):
         previous.attribute.restore()
+        previous.take_back()
 
 
 class _OneCall:
@@ -104,8 +111,8 @@ class _OneCall:
 
     attribute: InstanceAttribute
 
-    def __init__(self, run: Sampling, sample: Callable[..., Any]) -> None:
-        self._run, self._sample = run, sample
+    def __init__(self, run: Sampling, sample: Callable[..., Any], take_back: Callable[[], None]) -> None:
+        self._run, self._sample, self.take_back = run, sample, take_back
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self.attribute.restore()

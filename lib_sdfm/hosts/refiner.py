@@ -1,0 +1,152 @@
+"""Prompts that change with the model where a refiner takes over, on either host.
+
+Both hosts make their conds anew at the switch, by ``p.setup_conds()``, and those of the hires pass by
+``p.calculate_hr_conds()``. Just before either, the prompts that belong to the model that is loaded by then are put in
+place: so model and prompt change in the same call, whatever sampler runs. Conds are the host's cache and stay untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..prompts.edits import When, find_edits, replaced
+from ..prompts.numbers import ALWAYS, NEVER
+from ..sampling.stages import Technique
+from .attributes import InstanceAttribute
+from .stored_prompts import BASE, HIRES, KINDS, PassChange, passes_of, store_plain_numbers
+
+
+def has_refiner(p: Any) -> bool:
+    """Whether a job has a refiner."""
+    return getattr(p, "refiner_checkpoint_info", None) is not None
+
+
+class RefinerPrompts:
+    """Attached to the processing object from when it is made, before the host makes a batch's conds, until :meth:`detach`.
+
+    :param techniques: what decides where the switch is and which edits follow it
+    :param p: the host's processing object, with a refiner
+    :param old_timelines: whether the host's option for old prompt editing timelines is on
+    """
+
+    def __init__(self, techniques: Sequence[Technique], p: Any, old_timelines: bool) -> None:
+        self._techniques, self._p, self._old_timelines = tuple(techniques), p, old_timelines
+        self._asked = p.refiner_switch_at
+        self._changes = {prefix: PassChange() for prefix in passes_of(p)}
+        self._lists: dict[str, InstanceAttribute] = {}
+        self._attributes: list[InstanceAttribute] = []
+        self._hires_made: object = None
+        self._sampling = False
+        self.stored = False
+
+    def has_work(self) -> bool:
+        """Whether any prompt of the batch follows the refiner, or the switch moves."""
+        return self.moves_switch() or any(
+            self._follows(edit)
+            for prefix in passes_of(self._p)
+            for kind, negative in KINDS.items()
+            for text in self._texts(prefix + kind)
+            for edit in find_edits(text, negative)
+        )
+
+    def moves_switch(self) -> bool:
+        """Whether the refiner takes over elsewhere than the host was told."""
+        return self._switch_at() != self._asked
+
+    def attach(self) -> None:
+        """Puts the first prompts in place, and listens to what the host does."""
+        p = self._p
+        self._replace("refiner_switch_at", self._switch_at())
+        self._replace("setup_conds", self._with_prompts(p.setup_conds))
+        if hasattr(p, "calculate_hr_conds"):
+            self._replace("calculate_hr_conds", self._with_hires_prompts(p.calculate_hr_conds))
+        for prefix in passes_of(p):
+            self._put(prefix, self._starts_on_refiner(prefix))
+
+    def detach(self) -> None:
+        """Puts everything back; harmless when called again."""
+        for attribute in (*self._attributes, *self._lists.values()):
+            attribute.restore()
+        self._attributes.clear()
+        self._lists.clear()
+
+    def sample(self, sample: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Calls the host's ``p.sample``, or what stands for it. Then ``stored`` tells whether the prompts that are written
+        down have got plain numbers, with which the host alone makes the same picture."""
+        self._sampling = True
+        try:
+            result = sample(*args, **kwargs)
+        finally:
+            self.detach()
+        self.stored = store_plain_numbers(self._p, self._changes, self._follows, self._old_timelines)
+        return result
+
+    def _switch_at(self) -> float | None:
+        switch_at = self._asked
+        for technique in self._techniques:
+            switch_at = technique.switch_at(switch_at)
+        return switch_at
+
+    def _follows(self, edit: When) -> bool:
+        ours = edit.text in (NEVER, ALWAYS)
+        return ours or any(technique.follows_refiner(edit.text, self._asked) for technique in self._techniques)
+
+    def _is_refiner_loaded(self) -> bool:
+        return self._p.sd_model.sd_checkpoint_info == self._p.refiner_checkpoint_info
+
+    def _starts_on_refiner(self, prefix: str) -> bool:
+        own = getattr(self._p, "hr_checkpoint_info", None) if prefix == HIRES else None
+        return self._is_refiner_loaded() if own is None else own == self._p.refiner_checkpoint_info
+
+    def _texts(self, name: str) -> list[str]:
+        return list(getattr(self._p, name, None) or ())
+
+    def _replace(self, name: str, value: Any) -> None:
+        self._attributes.append(InstanceAttribute(self._p, name, value))
+
+    def _put(self, prefix: str, second: bool) -> None:
+        """Puts the prompts of a pass in place, made from what stands there by now: other scripts may have changed it."""
+
+        def number(edit: When) -> str | None:
+            return (ALWAYS if second else NEVER) if self._follows(edit) else None
+
+        for kind, negative in KINDS.items():
+            name = prefix + kind
+            texts = [replaced(text, find_edits(text, negative), number) for text in self._texts(name)]
+            if name in self._lists and texts == getattr(self._p, name):
+                continue
+            before = self._lists.pop(name, None)
+            if before is not None:
+                before.restore()
+            self._lists[name] = InstanceAttribute(self._p, name, texts)
+
+    def _follow_model(self, prefix: str) -> None:
+        second = self._is_refiner_loaded()
+        self._put(prefix, second)
+        self._changes[prefix].note(self._p, prefix, second, self._sampling)
+
+    def _with_prompts(self, setup_conds: Callable[[], Any]) -> Callable[[], Any]:
+        def setup() -> Any:
+            self._follow_model(HIRES if getattr(self._p, "is_hr_pass", False) else BASE)
+            return setup_conds()
+
+        return setup
+
+    def _with_hires_prompts(self, calculate_hr_conds: Callable[[], Any]) -> Callable[[], Any]:
+        """The host may have made the conds of the hires pass early, for the prompts and model of another time."""
+
+        def calculate() -> Any:
+            p = self._p
+            if getattr(p, "is_hr_pass", False):
+                self._follow_model(HIRES)
+                if self._hires_made != self._hires_wanted():
+                    p.hr_c = p.hr_uc = None
+            self._hires_made = self._hires_wanted()
+            return calculate_hr_conds()
+
+        return calculate
+
+    def _hires_wanted(self) -> object:
+        """What conds of the hires pass are made from."""
+        return self._p.sd_model.sd_checkpoint_info, [self._texts(HIRES + kind) for kind in KINDS]

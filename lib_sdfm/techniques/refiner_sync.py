@@ -1,0 +1,71 @@
+"""Refiner sync: the prompt changes with the model, in the same call of the denoiser."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..prompts.edits import MARK, find_edits
+from ..prompts.numbers import is_number
+from ..sampling.stages import Technique
+from ..sampling.step import Step
+from ..schema.params import boolean
+
+SWITCH_AT = "Refiner switch at"
+PROMPTS = {"Prompt": False, "Hires prompt": False, "Negative prompt": True, "Hires negative prompt": True}
+"""The host's keys of prompts, and whether they are negative ones."""
+
+
+@dataclass(frozen=True)
+class RefinerSyncSettings:
+    """Settings of :class:`RefinerSync`."""
+
+    numbers: bool = boolean(
+        True, label="Numbers equal to “Switch at” follow the refiner", key="Refiner Sync Numbers", own=True,
+        help="With “Switch at” 0.5, [from:to:0.5] means [from:to:refiner]. Off: such numbers count steps, as without SDFM.",
+    )  # fmt: skip
+    from_start: bool = boolean(
+        False, label="Switch at 0: second model and prompt from the start", key="Refiner Sync Start", own=True,
+        help="The refiner's slider ends at 0.01; this is 0. To see what the second model makes of its prompt alone.",
+    )  # fmt: skip
+
+
+class RefinerSync(Technique):
+    """``[from:to:refiner]``: what stands before the switch and after it."""
+
+    name, label = "refiner_sync", "Refiner sync"
+    title = "Refiner: prompts switch with the model"
+    summary = (
+        "Where a refiner takes over, the prompt changes in the same model call: write [from:to:refiner] in either prompt. "
+        "Without a refiner this does nothing."
+    )
+    Settings = RefinerSyncSettings
+    active_key = "Refiner Sync"
+    rank = 90
+    positions = (97, 98, 99)
+    standing = True
+
+    @classmethod
+    def unmentioned(cls, pairs: Mapping[str, Any]) -> dict[str, Any]:
+        """A text that doesn't mention us has numbers that count steps, also where they equal "Switch at"."""
+        switch_at = _as_number(pairs.get(SWITCH_AT))
+        texts = [(str(pairs.get(key, "")), negative) for key, negative in PROMPTS.items()]
+        equal = any(is_number(edit.text, switch_at) for text, negative in texts for edit in find_edits(text, negative))
+        return {"numbers": not equal}
+
+    def active(self, step: Step) -> bool:
+        return False
+
+    def switch_at(self, asked: float | None) -> float | None:
+        return 0 if self.settings.from_start else asked
+
+    def follows_refiner(self, when: str, switch_at: float | None) -> bool:
+        return when == MARK or (self.settings.numbers and is_number(when, switch_at))
+
+
+def _as_number(text: Any) -> float | None:
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,65 @@
+"""Refiner sync in a job: what it does to the prompts, and what the generation parameters say about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from lib_sdfm.hosts.refiner import RefinerPrompts, has_refiner
+from lib_sdfm.schema.infotext import our_keys, write_infotext
+from lib_sdfm.schema.settings import Schema, Settings
+
+Sampling = Callable[..., Any]
+
+
+def forget_keys(schema: Schema, p: Any) -> None:
+    """Takes our keys out of the generation parameters: cells of an X/Y/Z plot share the dictionary."""
+    for key in our_keys(schema):
+        p.extra_generation_params.pop(key, None)
+
+
+class RefinerSync:
+    """Refiner sync of one batch.
+
+    :param old_timelines: whether the host's option for old prompt editing timelines is on
+    """
+
+    def __init__(self, schema: Schema, settings: Settings, p: Any, old_timelines: bool) -> None:
+        self._schema, self._p = schema, p
+        techniques = schema.plan(settings).standing
+        self.prompts = RefinerPrompts(techniques, p, old_timelines) if has_refiner(p) else None
+        self.acts = self.prompts is not None and self.prompts.has_work()
+        self._names = [technique.name for technique in techniques] if self.acts else []
+        self.settings = settings if self.acts or self._is_missed(settings, old_timelines) else replace(settings, standing={})
+
+    def _is_missed(self, settings: Settings, old_timelines: bool) -> bool:
+        """Whether it is off and would act at its defaults: a text must say so, as it is on where nothing is said."""
+        off = [t for t in self._schema.techniques if settings.standing.get(t.name, t) is None]
+        usual = [technique(technique.Settings(), settings.recipe) for technique in off]
+        return has_refiner(self._p) and RefinerPrompts(usual, self._p, old_timelines).has_work()
+
+    def write(self, settings: Settings) -> None:
+        """Writes our generation parameters.
+
+        :param settings: ``self.settings``, with what depends on the model filled in
+        """
+        self.settings = settings
+        self._p.extra_generation_params.update(write_infotext(self._schema, settings, self._names))
+
+    def around(self, sampling: Sampling | None) -> Sampling:
+        """What samples a batch whose prompts follow the refiner.
+
+        :param sampling: what would have stood for ``p.sample``, if anything
+        """
+
+        def run(sample: Sampling, *args: Any, **kwargs: Any) -> Any:
+            inner = sample if sampling is None else (lambda *a, **k: sampling(sample, *a, **k))
+            result = self.prompts.sample(inner, *args, **kwargs)
+            if self.prompts.stored and not self.prompts.moves_switch():
+                forget_keys(self._schema, self._p)
+                plain = replace(self.settings, standing={})
+                self._p.extra_generation_params.update(write_infotext(self._schema, plain))
+            return result
+
+        return run
