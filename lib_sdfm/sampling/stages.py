@@ -114,6 +114,9 @@ class Technique:
     def inert(self, hires: bool) -> str | None:
         """Why the technique changes nothing in a pass with its settings, or ``None`` if it does something."""
 
+    def condition(self) -> str | None:
+        """What must hold, besides its settings, for it to change anything; ``None`` if nothing must."""
+
     def active(self, step: Step) -> bool:
         """Whether it takes part in this call."""
         raise NotImplementedError

@@ -57,7 +57,7 @@ def _unknown(pairs: Mapping[str, Any], reading: Reading) -> list[str]:
 
 
 def explain_values(schema: Schema, values: Values) -> dict[str, Any]:
-    """Recipe, techniques with their values, what is inert and why, and the cost.
+    """Recipe, techniques with their values, what is inert and why, what else must hold, and the cost.
 
     :raises SettingError: if a value isn't allowed
     """
@@ -68,8 +68,16 @@ def explain_values(schema: Schema, values: Values) -> dict[str, Any]:
         "techniques": {name: dataclasses.asdict(chosen) for name, chosen in settings.techniques.items()},
         "standing": {technique.name: dataclasses.asdict(technique.settings) for technique in plan.standing},
         "inert": [{"technique": technique.name, "why": why} for technique, why in plan.inert()],
+        "conditions": _conditions(plan),
         "passes": unet_passes(plan),
     }
+
+
+def _conditions(plan: Plan) -> list[dict[str, str]]:
+    """What the model and the host's settings must be like for the techniques that are not inert anyway."""
+    working = {technique.name: technique for hires in (False, True) for technique in plan.working(hires)}
+    wanted = {name: technique.condition() for name, technique in working.items()}
+    return [{"technique": name, "needs": what} for name, what in wanted.items() if what is not None]
 
 
 def unet_passes(plan: Plan) -> dict[str, int]:
@@ -82,7 +90,7 @@ def summary(plan: Plan) -> str:
     """One line: what is active, what of it does nothing, and what it costs; empty if nothing is on."""
     if not plan.techniques:
         return ""
-    idle = {technique.name for technique, _ in plan.inert()}
-    names = [t.label + (" (no effect)" if t.name in idle else "") for t in plan.techniques]
+    idle = {technique.name: why for technique, why in plan.inert()}
+    names = [t.label + (f" (no effect: {idle[t.name]})" if t.name in idle else "") for t in plan.techniques]
     passes = unet_passes(plan)["total"]
     return f"{', '.join(names)} · recipe {plan.recipe} · {passes} UNet passes per step instead of {BASE_PASSES}"

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -204,6 +205,7 @@ def _field(kind: str, default: Any, **more: Any) -> Any:
     return dataclasses.field(default=default, metadata={PARAM: declaration})
 
 
+@functools.cache
 def params_of(settings: type) -> tuple[Param, ...]:
     """The declared settings of a dataclass, in the order of declaration."""
     return tuple(Param(name=f.name, **f.metadata[PARAM]) for f in dataclasses.fields(settings))

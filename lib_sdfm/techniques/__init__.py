@@ -1,10 +1,11 @@
 """The techniques that there are; their order here is their order in the panel."""
 
 from ..sampling.stages import Technique
+from .cfg_rescale import CfgRescale
 from .cfg_schedule import CfgSchedule
 from .dynamic_thresholding import DynamicThresholding
 from .freeu import FreeU
 from .pag import Pag
 from .seg import Seg
 
-TECHNIQUES: tuple[type[Technique], ...] = (Pag, Seg, CfgSchedule, DynamicThresholding, FreeU)
+TECHNIQUES: tuple[type[Technique], ...] = (Pag, Seg, CfgSchedule, DynamicThresholding, CfgRescale, FreeU)

@@ -58,7 +58,13 @@ class CfgRescale(Technique):
     def inert(self, hires: bool) -> str | None:
         return "with phi 0 nothing is rescaled" if self.settings.phi == 0 else None
 
+    def condition(self) -> str | None:
+        return "a CFG scale other than 1, or PAG or SEG"
+
     def active(self, step: Step) -> bool:
+        return True
+
+    def needs_level(self) -> bool:
         return True
 
     def correct(self, denoised: Tensor, prediction: Prediction, step: Step) -> Tensor:

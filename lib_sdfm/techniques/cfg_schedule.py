@@ -6,13 +6,15 @@ import math
 from dataclasses import dataclass
 
 from ..ops.schedules import CONSTANT, INTERVAL, SCHEDULES, edm_noise_level, nearest_edm_noise_level
-from ..sampling.stages import ORIGINAL, Technique
+from ..sampling.stages import ORIGINAL, SDFM, Technique
 from ..sampling.step import Step
 from ..schema.params import choice, number
 
 NO_UPPER_END = 100.0
+EVERYWHERE = (0.0, math.inf)
 PAPER_INTERVAL = (0.28, 5.42)
 ORIGINAL_STEP_INTERVAL = (0.25, 5.42)
+OURS = {"own": True, "recipes": (SDFM,)}
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,18 @@ class CfgScheduleSettings:
         100.0, 0, 100, step=0.01, label="CFG noise interval high", key="CFG Interval High",
         axis="[PAG] CFG Noise Interval High", help="Above this noise level (sigma) CFG is 1. 100: no upper end.",
     )  # fmt: skip
+    hires_schedule: str | None = choice(
+        None, tuple(SCHEDULES), label="CFG schedule type, hires pass", key="CFG Interval Hires Schedule", follows="schedule",
+        help="How the CFG scale changes over the hires pass.", **OURS,
+    )  # fmt: skip
+    hires_low: float | None = number(
+        None, 0, 100, step=0.01, label="CFG noise interval low, hires pass", key="CFG Interval Hires Low", follows="low",
+        help="Below this noise level CFG is 1 in the hires pass.", **OURS,
+    )  # fmt: skip
+    hires_high: float | None = number(
+        None, 0, 100, step=0.01, label="CFG noise interval high, hires pass", key="CFG Interval Hires High", follows="high",
+        help="Above this noise level CFG is 1 in the hires pass. 100: no upper end.", **OURS,
+    )  # fmt: skip
 
 
 class CfgSchedule(Technique):
@@ -46,31 +60,36 @@ class CfgSchedule(Technique):
     active_key = "CFG Interval Enable"
     active_axis = "[PAG] Enable CFG Scheduler"
     rank = 50
-    positions = tuple(range(28, 32))
+    positions = (*range(28, 32), *range(74, 78))
     replaces_cfg = True
 
     def inert(self, hires: bool) -> str | None:
-        if self.recipe == ORIGINAL or self.settings.schedule != CONSTANT:
+        if self.recipe == ORIGINAL or self.value("schedule", hires) != CONSTANT:
             return None
-        everything = self.settings.low == 0 and self.settings.high == NO_UPPER_END
+        everything = self.value("low", hires) == 0 and self.value("high", hires) == NO_UPPER_END
         return "a constant schedule without an interval is plain CFG" if everything else None
 
     def active(self, step: Step) -> bool:
         return True
 
+    def needs_level(self) -> bool:
+        ends = [self._interval(self.value("schedule", hires), hires) for hires in (False, True)]
+        return self.recipe != ORIGINAL and any(interval != EVERYWHERE for interval in ends)
+
     def guidance_scale(self, scale: float, step: Step) -> float:
         if self.recipe == ORIGINAL:
             return self._original_scale(step)
-        low, high = self._interval()
-        if not low <= step.sigma <= high:
+        schedule = self.value("schedule", step.hires)
+        low, high = self._interval(schedule, step.hires)
+        if (low, high) != EVERYWHERE and not low <= step.sigma <= high:
             return step.scale_multiplier
         plain = scale / step.scale_multiplier  # schedules clamp to CFG scales, not to what a sampler makes of them
-        return SCHEDULES[self.settings.schedule](plain, min(step.index / step.steps, 1.0)) * step.scale_multiplier
+        return SCHEDULES[schedule](plain, min(step.index / step.steps, 1.0)) * step.scale_multiplier
 
-    def _interval(self) -> tuple[float, float]:
-        low, high = sorted((self.settings.low, self.settings.high))
+    def _interval(self, schedule: str, hires: bool) -> tuple[float, float]:
+        low, high = sorted((self.value("low", hires), self.value("high", hires)))
         high = math.inf if high == NO_UPPER_END else high
-        if self.settings.schedule == INTERVAL:
+        if schedule == INTERVAL:
             low, high = max(low, PAPER_INTERVAL[0]), min(high, PAPER_INTERVAL[1])
         return low, high
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..ops.thresholding import AD, CONSTANT, CURVES, CURVES_WITH_VALUE, MEAN, STD, ZERO, mimic, scheduled_scale
 from ..sampling.prediction import Prediction
-from ..sampling.stages import ORIGINAL, Technique
+from ..sampling.stages import ORIGINAL, SDFM, Technique
 from ..sampling.step import Step
 from ..schema.params import boolean, choice, number
 
@@ -17,19 +17,21 @@ SCHEDULES = "Schedules"
 
 
 def _mimic_varies(settings: DynamicThresholdingSettings) -> bool:
-    return settings.mimic_mode != CONSTANT
+    return not {settings.mimic_mode, settings.hires_mimic_mode} <= {CONSTANT, None}
 
 
 def _cfg_varies(settings: DynamicThresholdingSettings) -> bool:
-    return settings.cfg_mode != CONSTANT
+    return not {settings.cfg_mode, settings.hires_cfg_mode} <= {CONSTANT, None}
 
 
 def _value_counts(settings: DynamicThresholdingSettings) -> bool:
-    return settings.mimic_mode in CURVES_WITH_VALUE or settings.cfg_mode in CURVES_WITH_VALUE
+    modes = (settings.mimic_mode, settings.cfg_mode, settings.hires_mimic_mode, settings.hires_cfg_mode)
+    return any(mode in CURVES_WITH_VALUE for mode in modes)
 
 
 MIMIC_SCHEDULE = {"group": SCHEDULES, "written_if": _mimic_varies}
 CFG_SCHEDULE = {"group": SCHEDULES, "written_if": _cfg_varies}
+OURS = {"own": True, "recipes": (SDFM,)}
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,26 @@ class DynamicThresholdingSettings:
         axis="[DynThres] Scheduler value", aliases=("Power scheduler value",), group=SCHEDULES, written_if=_value_counts,
         help="Exponent of the Power modes, number of repetitions of Repeating and Sawtooth.",
     )  # fmt: skip
+    hires_mimic_scale: float | None = number(
+        None, 0, 100, slider_maximum=30, step=0.5, label="Mimic scale, hires pass", key="DynThres Hires Mimic Scale",
+        follows="mimic_scale", help="Mimic scale of the hires pass.", **OURS,
+    )  # fmt: skip
+    hires_phi: float | None = number(
+        None, 0, 1, step=0.01, label="Interpolate phi, hires pass", key="DynThres Hires Phi", follows="phi",
+        help="Share of the thresholded result in the hires pass.", **OURS,
+    )  # fmt: skip
+    hires_percentile: float | None = number(
+        None, 0, 100, step=0.05, label="Threshold percentile, hires pass", key="DynThres Hires Percentile",
+        follows="percentile", help="Percentile of the hires pass.", **OURS,
+    )  # fmt: skip
+    hires_mimic_mode: str | None = choice(
+        None, MODES, label="Mimic mode, hires pass", key="DynThres Hires Mimic Mode", follows="mimic_mode",
+        help="How the mimic scale changes over the hires pass, down to the same minimum.", **OURS,
+    )  # fmt: skip
+    hires_cfg_mode: str | None = choice(
+        None, MODES, label="CFG mode, hires pass", key="DynThres Hires CFG Mode", follows="cfg_mode",
+        help="How the CFG scale changes over the hires pass, down to the same minimum.", **OURS,
+    )  # fmt: skip
 
 
 class DynamicThresholding(Technique):
@@ -97,10 +119,16 @@ class DynamicThresholding(Technique):
     Settings = DynamicThresholdingSettings
     active_key = "Dynamic thresholding enabled"
     rank = 20
-    positions = tuple(range(32, 44))
+    positions = (*range(32, 44), *range(78, 84))
 
     def inert(self, hires: bool) -> str | None:
-        return "with phi 0 the result is plain CFG" if self.settings.phi == 0 and not _cfg_varies(self.settings) else None
+        plain = self.value("phi", hires) == 0 and self.value("cfg_mode", hires) == CONSTANT
+        return "with phi 0 the result is plain CFG" if plain else None
+
+    def condition(self) -> str | None:
+        sharpens = self.settings.startpoint == ZERO and self.settings.measure == AD and self.settings.percentile < 100
+        varies = _mimic_varies(self.settings) or _cfg_varies(self.settings)
+        return None if sharpens or varies else "a CFG scale other than the mimic scale"
 
     def active(self, step: Step) -> bool:
         """The original replaced the sampler of the first pass alone, where one was chosen for the hires pass."""
@@ -110,16 +138,21 @@ class DynamicThresholding(Technique):
         return True
 
     def combine(self, prediction: Prediction, step: Step) -> Tensor:
-        chosen, time = self.settings, self._time(step)
-        # the mimic scale is a CFG scale: what the sampler multiplies that with counts for both
-        mimic_scale = scheduled_scale(chosen.mimic_scale, chosen.mimic_minimum, chosen.mimic_mode, chosen.value, time)
-        cfg_scale = scheduled_scale(prediction.cfg_scale, chosen.cfg_minimum, chosen.cfg_mode, chosen.value, time)
+        chosen = self.settings
+        mimic_scale = self._scheduled("mimic", self.value("mimic_scale", step.hires), step)
+        cfg_scale = self._scheduled("cfg", prediction.cfg_scale, step)
         relative = prediction.sum_per_image(prediction.weighted(prediction.cond - prediction.uncond[prediction.images]))
+        # the mimic scale is a CFG scale: what the sampler multiplies that with counts for both
         result = mimic(
             prediction.uncond, relative, cfg_scale, mimic_scale * step.scale_multiplier, startpoint=chosen.startpoint,
-            measure=chosen.measure, quantile=chosen.percentile / 100, dims=self._dims(),
+            measure=chosen.measure, quantile=self.value("percentile", step.hires) / 100, dims=self._dims(),
         )  # fmt: skip
-        return blend(prediction.uncond + relative * cfg_scale, result, chosen.phi)
+        return blend(prediction.uncond + relative * cfg_scale, result, self.value("phi", step.hires))
+
+    def _scheduled(self, which: str, scale: float, step: Step) -> float:
+        """The mimic or the CFG scale at a step."""
+        minimum, mode = getattr(self.settings, f"{which}_minimum"), self.value(f"{which}_mode", step.hires)
+        return scheduled_scale(scale, minimum, mode, self.settings.value, self._time(step))
 
     def _time(self, step: Step) -> float:
         """Recipe original counts denoiser calls, of which samplers of second order make two per step."""

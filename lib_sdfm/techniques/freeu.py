@@ -3,39 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
 from ..errors import SettingError
 from ..ops.freeu import channel_window, filter_skip, scale_backbone, schedule_share
-from ..sampling.stages import ORIGINAL, ModelFacts, Technique
+from ..sampling.stages import ORIGINAL, SDFM, ModelFacts, Technique
 from ..sampling.step import Step
-from ..schema.params import Composite, boolean, choice, number, plain
+from ..schema.params import Composite, boolean, choice, number
+from .freeu_texts import (
+    CUSTOM,
+    HIRES_FIELDS,
+    HIRES_SCHEDULE,
+    HIRES_STAGES,
+    STAGE_FIELDS,
+    STAGES,
+    decode_hires_schedule,
+    decode_hires_stages,
+    decode_schedule,
+    decode_stages,
+    encode_hires_schedule,
+    encode_hires_stages,
+    encode_schedule,
+    encode_stages,
+)
 
-STAGES = (1, 2, 3)
 WIDTHS = (4, 2, 1)
 """Channels of the stages, in multiples of the UNet's ``model_channels``."""
 ORIGINAL_CHANNELS = (1280, 640, 320)
-AUTO, CUSTOM = "Auto", "Custom"
+AUTO = "Auto"
 PRESETS = {
     "SD1.4": ((1.2, 0.9), (1.4, 0.2)),
     "SD2.1": ((1.1, 0.9), (1.2, 0.2)),
     "SDXL": ((1.1, 0.6), (1.2, 0.4)),
 }
 """Backbone and skip factors of the first two stages."""
-
-# name, name in generation parameters, default, smallest, largest, label, label of the original's axis, help
-STAGE_FIELDS = (
-    ("backbone", "backbone_factor", 1.0, -1, 3, "backbone", "Backbone Scale", "Strengthens backbone features. 1: unchanged."),
-    ("skip", "skip_factor", 1.0, -1, 3, "skip", "Skip Scale", "Weakens low frequencies of skip features. 1: unchanged."),
-    ("offset", "backbone_offset", 0.0, 0, 1, "backbone offset", "Backbone Offset", "Where the window of channels begins."),
-    ("width", "backbone_width", 0.5, 0, 1, "backbone width", "Backbone Width", "Share of the channels that is scaled."),
-    ("cutoff", "skip_cutoff", 0.0, 0, 1, "skip cutoff", "Skip Cutoff", "Share of the frequencies that counts as low."),
-    ("high", "skip_high_end_factor", 1.0, -1, 3, "skip high end", "Skip High End Scale", "Scales the other frequencies."),
-)
-OLD_STAGE_NAMES = {"skip_threshold": "skip_cutoff"}
 
 
 def _stage_fields(stage: int) -> list[tuple[str, type, Any]]:
@@ -47,6 +51,39 @@ def _stage_fields(stage: int) -> list[tuple[str, type, Any]]:
             group=f"Stage {stage}", help=help,
         )  # fmt: skip
         fields.append((f"stage{stage}_{name}", float, declared))
+    return fields
+
+
+def _hires(declare: Callable[..., Any], name: str, label: str, about: str, *bounds: Any, **more: Any) -> Any:
+    """Declares a value of the hires pass that follows the one of the first."""
+    label = f"FreeU {label}, hires pass"
+    return declare(None, *bounds, label=label, key=label, follows=name, composite=True, recipes=(SDFM,), help=about, **more)
+
+
+def _hires_schedule_fields() -> list[tuple[str, Any, Any]]:
+    share = {"slider_maximum": 1, "step": 0.01}
+    return [
+        ("hires_start", float | None, _hires(number, "start", "start", "Where FreeU begins.", 0, 10000, **share)),
+        ("hires_stop", float | None, _hires(number, "stop", "stop", "Where FreeU ends.", 0, 10000, **share)),
+        ("hires_smoothness", float | None, _hires(
+            number, "smoothness", "transition smoothness", "As in the first pass.", 0, 1, step=0.01,
+        )),
+        ("hires_start_in_steps", bool | None, _hires(
+            boolean, "start_in_steps", "start is a step number", "Counts it in steps.",
+        )),
+        ("hires_stop_in_steps", bool | None, _hires(
+            boolean, "stop_in_steps", "stop is a step number", "Counts it in steps.",
+        )),
+    ]  # fmt: skip
+
+
+def _hires_stage_fields(stage: int) -> list[tuple[str, Any, Any]]:
+    fields = []
+    for name, _, _, low, high, label, _, about in STAGE_FIELDS:
+        if name in HIRES_FIELDS:
+            where, implied = f"stage{stage}_{name}", (("hires_preset", CUSTOM),)
+            declared = _hires(number, where, f"stage {stage} {label}", about, low, high, step=0.01, implies=implied)
+            fields.append((f"hires_{where}", float | None, declared))
     return fields
 
 
@@ -84,71 +121,16 @@ FreeuSettings = dataclasses.make_dataclass(
             help="Counts the stop in steps instead of as a share of them.",
         )),
         *(field for stage in STAGES for field in _stage_fields(stage)),
+        ("hires_preset", str | None, _hires(
+            choice, "preset", "preset", "Values of the hires pass. Custom: the stages below.", (AUTO, *PRESETS, CUSTOM),
+        )),
+        *_hires_schedule_fields(),
+        *(field for stage in STAGES for field in _hires_stage_fields(stage)),
     ],
     frozen=True,
 )  # fmt: skip
 FreeuSettings.__doc__ = """Settings of :class:`FreeU`."""
 FreeuSettings.__module__ = __name__
-
-
-def encode_stages(settings: Any) -> str:
-    """The JSON list of the stages: fields that differ from their defaults, without empty stages at the end."""
-    stages = [_stage_difference(settings, stage) for stage in STAGES]
-    while stages and not stages[-1]:
-        stages.pop()
-    return json.dumps(stages)
-
-
-def _stage_difference(settings: Any, stage: int) -> dict[str, Any]:
-    values = {known: (getattr(settings, f"stage{stage}_{name}"), default) for name, known, default, *_ in STAGE_FIELDS}
-    return {known: plain(value) for known, (value, default) in values.items() if value != default}
-
-
-def decode_stages(text: str) -> dict[str, Any]:
-    """Values of the stages from the JSON list; fields that it leaves out have their defaults.
-
-    :raises SettingError: if it isn't such a list
-    """
-    allowed = "a list of up to 3 stages, each with any of " + ", ".join(known for _, known, *_ in STAGE_FIELDS)
-    try:
-        stages = json.loads(text)
-    except (ValueError, RecursionError):
-        raise SettingError("FreeU Stages", text, allowed) from None
-    if not isinstance(stages, list) or len(stages) > len(STAGES) or not all(isinstance(s, dict) for s in stages):
-        raise SettingError("FreeU Stages", text, allowed)
-    names = {known: name for name, known, *_ in STAGE_FIELDS}
-    values: dict[str, Any] = {"preset": CUSTOM}
-    for number_, stage in enumerate(stages, start=1):
-        for said, value in stage.items():
-            name = names.get(OLD_STAGE_NAMES.get(said, said))
-            if name is None:
-                raise SettingError("FreeU Stages", said, allowed)
-            values[f"stage{number_}_{name}"] = value
-    return values
-
-
-def encode_schedule(settings: Any) -> str:
-    """``start, stop, smoothness``; whole numbers are steps, others shares."""
-    start = int(settings.start) if settings.start_in_steps else float(settings.start)
-    stop = int(settings.stop) if settings.stop_in_steps else float(settings.stop)
-    return f"{start}, {stop}, {float(settings.smoothness)}"
-
-
-def decode_schedule(text: str) -> dict[str, Any]:
-    """Start, stop and smoothness from the text.
-
-    :raises SettingError: if it isn't three numbers
-    """
-    allowed = "start, stop and smoothness, three numbers; start and stop are shares (0.0, 1.0) or steps (0, 20)"
-    try:
-        parts = [json.loads(part) for part in text.split(",")]
-        start, stop, smoothness = (None if isinstance(part, bool) else float(part) for part in parts)
-    except (ValueError, TypeError, OverflowError, RecursionError):
-        raise SettingError("FreeU Schedule", text, allowed) from None
-    if None in (start, stop, smoothness):
-        raise SettingError("FreeU Schedule", text, allowed)
-    steps = {"start_in_steps": isinstance(parts[0], int), "stop_in_steps": isinstance(parts[1], int)}
-    return {"start": start, "stop": stop, "smoothness": smoothness, **steps}
 
 
 class FreeU(Technique):
@@ -161,34 +143,56 @@ class FreeU(Technique):
     active_key = "FreeU Stages"
     active_axis = "[FreeU] Enabled"
     rank = 10
-    positions = tuple(range(44, 70))
+    positions = (*range(44, 70), *range(84, 97))
     composites = (
         Composite("FreeU Stages", encode_stages, decode_stages),
         Composite("FreeU Schedule", encode_schedule, decode_schedule),
+        Composite(HIRES_STAGES, encode_hires_stages, decode_hires_stages, own=True),
+        Composite(HIRES_SCHEDULE, encode_hires_schedule, decode_hires_schedule, own=True),
     )
 
     @classmethod
     def check(cls, settings: Any, recipe: str) -> None:
-        for name in ("start", "stop"):
-            value, in_steps = getattr(settings, name), getattr(settings, f"{name}_in_steps")
-            if in_steps and value != int(value):
-                raise SettingError(f"FreeU {name}", value, f"a whole number of steps, or a share with {name}_in_steps off")
-            if not in_steps and value > 1:
-                raise SettingError(f"FreeU {name}", value, f"a share from 0 to 1, or a step with {name}_in_steps on")
+        technique = cls(settings, recipe)
+        for hires in (False, True):
+            for name in ("start", "stop"):
+                value, in_steps = technique.value(name, hires), technique.value(f"{name}_in_steps", hires)
+                label = f"FreeU {name}" + (", hires pass" if hires else "")
+                if in_steps and value != int(value):
+                    raise SettingError(label, value, f"a whole number of steps, or a share with {name}_in_steps off")
+                if not in_steps and value > 1:
+                    raise SettingError(label, value, f"a share from 0 to 1, or a step with {name}_in_steps on")
 
     @classmethod
     def resolved(cls, settings: Any, model: ModelFacts) -> Any:
-        if settings.preset == CUSTOM:
-            return settings
-        preset = settings.preset if settings.preset != AUTO else ("SDXL" if model.sdxl else "SD1.4")
-        values: dict[str, Any] = {"preset": CUSTOM}
-        for stage, (backbone, skip) in enumerate(PRESETS[preset], start=1):
-            values.update({f"stage{stage}_backbone": backbone, f"stage{stage}_skip": skip})
+        values: dict[str, Any] = {}
+        for prefix in ("", "hires_"):
+            preset = getattr(settings, f"{prefix}preset")
+            if preset in (CUSTOM, None):
+                continue
+            preset = preset if preset != AUTO else ("SDXL" if model.sdxl else "SD1.4")
+            values[f"{prefix}preset"] = CUSTOM
+            for stage, (backbone, skip) in enumerate((*PRESETS[preset], (1.0, 1.0)), start=1):
+                values.update({f"{prefix}stage{stage}_backbone": backbone, f"{prefix}stage{stage}_skip": skip})
         return dataclasses.replace(settings, **values)
 
     def inert(self, hires: bool) -> str | None:
-        neutral = self.settings.preset == CUSTOM and encode_stages(self.settings) == "[]"
+        if self.settings.preset != CUSTOM or (hires and self.settings.hires_preset not in (CUSTOM, None)):
+            return None
+        neutral = all(self._factors(stage, hires)[name] == 1 for stage in STAGES for name in ("backbone", "skip", "high"))
         return "all its stages leave features as they are" if neutral else None
+
+    def condition(self) -> str | None:
+        if self.recipe != ORIGINAL:
+            return None
+        widths = ", ".join(map(str, ORIGINAL_CHANNELS))
+        return (
+            f"the old extension acts on decoders {widths} channels wide (SD1.5, SD2, SDXL; not the SDXL refiner), and counts "
+            "the model calls of the hires pass on from those of the first"
+        )
+
+    def _factors(self, stage: int, hires: bool) -> dict[str, float]:
+        return {name: self.value(f"stage{stage}_{name}", hires) for name, *_ in STAGE_FIELDS}
 
     def active(self, step: Step) -> bool:
         return self._share(step) != 0
@@ -198,7 +202,7 @@ class FreeU(Technique):
         if h.shape[1] not in widths:
             return h, skip
         stage = widths.index(h.shape[1]) + 1
-        factors = {name: getattr(self.settings, f"stage{stage}_{name}") for name, *_ in STAGE_FIELDS}
+        factors = self._factors(stage, step.hires)
         share = self._share(step)
         window = channel_window(factors["offset"], factors["width"], h.shape[1], inclusive=self.recipe == ORIGINAL)
         h = scale_backbone(h, window, _towards(factors["backbone"], share), self.settings.version)
@@ -206,14 +210,16 @@ class FreeU(Technique):
 
     def _share(self, step: Step) -> float:
         """Recipe original counts the batch's model calls, which go on in the hires pass, against one pass' steps."""
-        chosen = self.settings
         if self.recipe == ORIGINAL:
             place, steps = step.host.run_call, step.host.pass_steps
         else:  # a sampler that makes more steps than were asked for (DPM adaptive) stays at the last one's share
             place, steps = min(step.index, step.steps - 1), step.steps
-        start = int(chosen.start if chosen.start_in_steps else chosen.start * steps)
-        stop = int(chosen.stop if chosen.stop_in_steps else chosen.stop * steps)
-        return schedule_share(place, start, stop, chosen.smoothness)
+        start, stop = (self._end(name, steps, step.hires) for name in ("start", "stop"))
+        return schedule_share(place, start, stop, self.value("smoothness", step.hires))
+
+    def _end(self, name: str, steps: int, hires: bool) -> int:
+        value = self.value(name, hires)
+        return int(value if self.value(f"{name}_in_steps", hires) else value * steps)
 
 
 def _towards(factor: float, share: float) -> float:

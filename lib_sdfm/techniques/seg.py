@@ -80,6 +80,9 @@ class Seg(Technique):
             return "a blur of 0 switched it off in the old extension" if self.value("blur", hires) == 0 else None
         return "its scale is 0" if self.value("scale", hires) == 0 else None
 
+    def condition(self) -> str | None:
+        return "a CFG scale other than 1, which is its strength" if self.recipe == ORIGINAL else None
+
     def active(self, step: Step) -> bool:
         return self.in_window(step)
 

@@ -30,12 +30,30 @@ def test_a_text_is_explained():
 def test_what_does_nothing_is_named_with_the_reason():
     report = explain_infotext(SCHEMA, HOST + "PAG Active: True, PAG Scale: 0, SDFM: 1")
     assert report["inert"] == [{"technique": "pag", "why": "its scale is 0"}]
+    assert report["conditions"] == []
     assert report["passes"]["total"] == 2
 
 
 def test_what_works_in_the_hires_pass_only_is_not_inert():
     report = explain_infotext(SCHEMA, HOST + "PAG Active: True, PAG Scale: 0, PAG Hires Scale: 2, SDFM: 1")
     assert report["inert"] == []
+
+
+def test_what_else_must_hold_is_named_for_what_is_not_inert():
+    old = 'FreeU Stages: "[{\\"skip_factor\\": 0.5}]", SEG Active: True, SEG Blur Sigma: 11'
+    report = explain_infotext(SCHEMA, HOST + old)
+    needs = {said["technique"]: said["needs"] for said in report["conditions"]}
+    assert set(needs) == {"freeu", "seg"} and "1280, 640, 320" in needs["freeu"] and "CFG scale other than 1" in needs["seg"]
+    assert explain_infotext(SCHEMA, HOST + old + ", SDFM: 1")["conditions"] == []
+    neutral = explain_infotext(SCHEMA, HOST + "FreeU Stages: []")
+    assert neutral["conditions"] == [] and neutral["inert"][0]["technique"] == "freeu"
+
+
+def test_thresholding_needs_another_cfg_scale_unless_it_varies():
+    keys = "Dynamic thresholding enabled: True, Mimic scale: 7, SDFM: 1, "
+    assert "mimic scale" in explain_infotext(SCHEMA, HOST + keys)["conditions"][0]["needs"]
+    for more in ("Mimic mode: Linear Down", "CFG mode: Sawtooth", "Scaling Startpoint: ZERO, Threshold percentile: 99"):
+        assert explain_infotext(SCHEMA, HOST + keys + more)["conditions"] == []
 
 
 def test_keys_that_nobody_understands_are_listed():

@@ -64,6 +64,12 @@ STAGES = {
             },
         ),
         (texts.REFORGE_LIMITER, {"cfg_schedule.enabled": True, "cfg_schedule.low": 0.28, "cfg_schedule.high": 5.42}),
+        (texts.REFORGE_RESCALE, {"cfg_rescale.enabled": True}),
+        (
+            "latent_modifier_enabled: True, latent_modifier_tonemap_multiplier: 0.0, latent_modifier_rescale_cfg_phi: 0.5",
+            {"cfg_rescale.enabled": True, "cfg_rescale.phi": 0.5},
+        ),
+        ("latent_modifier_noise_enabled: True, latent_modifier_rescale_cfg_phi: 0.0", {}),
         (
             "guidance_limiter_enabled: True, guidance_sigma_start: -1, guidance_sigma_end: -1",
             {"cfg_schedule.enabled": True},
@@ -217,6 +223,14 @@ class TestForge:
         assert schedule == [6.0, True, 12.0, True]
         assert write_infotext(SCHEMA, SCHEMA.settings(values))["FreeU Schedule"] == "6, 12, 0.0"
 
+    def test_freeu_in_steps_of_the_hires_pass(self):
+        keys = texts.FORGE_FREEU.replace("start: 0.0", "start: 0.5").replace("end: 1.0", "end: 0.8")
+        values = read(f"Hires upscale: 2, Hires steps: 10, {keys}", steps=21).values
+        assert [values[f"freeu.{name}"] for name in ("start", "stop", "hires_start", "hires_stop")] == [11, 18, 6, 9]
+        assert values["freeu.hires"] and values["freeu.hires_stop_in_steps"]
+        never = read(f"Hires upscale: 2, Hires steps: 3, {keys}".replace("0.5", "0.6"), steps=21).values
+        assert never["freeu.hires_stage1_backbone"] == never["freeu.hires_stage2_skip"] == 1.0
+
     @pytest.mark.parametrize(
         ("keys", "part"),
         [
@@ -227,7 +241,7 @@ class TestForge:
             ("kohya_hrfix_enabled: True, kohya_hrfix_downscale_factor: 2", "kohya_hrfix_downscale_factor: 2"),
             ("stylealign_enabled: True, stylealign_strength: 1", "stylealign_strength: 1"),
             ("multidiffusion_enabled: True, multidiffusion_method: MultiDiffusion", "MultiDiffusion"),
-            ("latent_modifier_enabled: True, latent_modifier_tonemap_multiplier: 3", "latent_modifier_enabled: True"),
+            ("latent_modifier_enabled: True, latent_modifier_tonemap_multiplier: 3", "latent_modifier_tonemap_multiplier: 3"),
             ("mahiro_cfg_enabled: True", "Mahiro"),
             ("apgisyourcfg_enabled: True, apgisyourcfg_momentum: 0.5", "APG"),
             ("HyperTile_enabled: True, HyperTile_tile_size: 256", "HyperTile_tile_size: 256"),
@@ -237,6 +251,10 @@ class TestForge:
     def test_what_it_has_and_we_do_not_is_named(self, keys: str, part: str):
         reading = read(keys)
         assert len(reading.warnings) == 1 and part in reading.warnings[0] and reading.errors == []
+
+    def test_rescale_came_before_pag(self):
+        reading = read(f"{texts.REFORGE_RESCALE}, {texts.FORGE_PAG}")
+        assert reading.values["cfg_rescale.enabled"] and "before PAG" in reading.warnings[0]
 
     def test_half_steps_of_second_order_are_named(self):
         keys = "pagi_enabled: True, pagi_start_step: 0.2, pagi_end_step: 0.8"
@@ -259,6 +277,7 @@ class TestForge:
             "dynthres_enabled: True, dynthres_separate_feature_channels: maybe",
             "dynthres_enabled: True, dynthres_threshold_percentile: 1.5",
             "pag_enabled: True, pag_rescale_mode: half",
+            "latent_modifier_enabled: True, latent_modifier_rescale_cfg_phi: -2",
         ],
     )
     def test_nonsense_is_an_error_that_names_the_foreign_key(self, keys: str):

@@ -61,12 +61,20 @@ def _freeu(text: ForeignText) -> Said | None:
     if base is None:
         text.name((start_key, end_key), "covers no step of the first pass; FreeU was left out")
         return None
-    said |= {"start": (float(base.first), start_key), "start_in_steps": (True, start_key)}
-    if base.last < base.total - 1:
-        said |= {"stop": (base.last + 1.0, end_key), "stop_in_steps": (True, end_key)}
-    if hires_steps(text.pairs) is not None and hires != base:
-        text.name((start_key, end_key), "means other steps in the hires pass; here it is the first pass' steps in both")
-    return said
+    said |= _schedule("", base)
+    if hires_steps(text.pairs) is None or hires == base:
+        return said
+    if hires is None:
+        return said | {f"hires_stage{stage}_{name}": (1.0, end_key) for stage in (1, 2) for name in ("backbone", "skip")}
+    return said | _schedule("hires_", hires)
+
+
+def _schedule(prefix: str, window: Window) -> Said:
+    """FreeU's schedule in steps, of which it ends before its stop."""
+    start: Said = {f"{prefix}start": (float(window.first), "freeu_start"), f"{prefix}start_in_steps": (True, "freeu_start")}
+    to_the_end = window.last == window.total - 1
+    stop = 1.0 if to_the_end else window.last + 1.0
+    return {**start, f"{prefix}stop": (stop, "freeu_end"), f"{prefix}stop_in_steps": (not to_the_end, "freeu_end")}
 
 
 def _percentile(share: float) -> float:
