@@ -47,7 +47,11 @@ else:
         built_ins=built_ins_on,
         old_timelines=lambda: bool(shared.opts.use_old_scheduling),
     )
-    TARGETS = PasteTargets(SCHEMA, lambda: labels_of(infotext_utils.paste_fields))
+
+    def claimed():
+        return labels_of(infotext_utils.paste_fields)
+
+    TARGETS = PasteTargets(SCHEMA, claimed)
     PRESETS = PresetStore(SCHEMA, SHIPPED_PRESETS, Path(scripts.basedir()) / "user_presets.json")
 
     class SdfmScript(scripts.Script):
@@ -86,7 +90,7 @@ else:
 
     def on_app_started(demo, app):
         register_axes(SCHEMA, scripts)
-        add_routes(SCHEMA, app, **authentication(shared.cmd_opts))
+        add_routes(SCHEMA, app, claimed, **authentication(shared.cmd_opts))
 
     script_callbacks.on_cfg_denoiser(on_cfg_denoiser)
     script_callbacks.on_infotext_pasted(mend_sampler)

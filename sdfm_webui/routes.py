@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable, Collection
 from typing import Any
 
 from fastapi import Body, Depends, FastAPI, HTTPException
@@ -19,9 +20,10 @@ from .errors import SdfmError
 PREFIX = "/sdfm/v1"
 
 
-def add_routes(schema: Schema, app: FastAPI, **options: Any) -> None:
+def add_routes(schema: Schema, app: FastAPI, claimed: Callable[[], Collection[str]] = frozenset, **options: Any) -> None:
     """Adds our routes to the host's server.
 
+    :param claimed: tells which keys the host pastes itself
     :param options: passed on to each route (``dependencies`` for the host's authentication)
     """
 
@@ -30,9 +32,9 @@ def add_routes(schema: Schema, app: FastAPI, **options: Any) -> None:
 
     def explain(body: dict[str, Any] = Body(...)) -> dict[str, Any]:
         if isinstance(body.get("infotext"), str) and "alwayson_scripts" not in body:
-            return explain_infotext(schema, body["infotext"])
+            return explain_infotext(schema, body["infotext"], claimed())
         if isinstance(body.get("alwayson_scripts"), dict):
-            return explain_payload(schema, body)
+            return explain_payload(schema, body, claimed())
         raise SdfmError("explain: the body needs `infotext`, a text, or `alwayson_scripts` as in /sdapi/v1/txt2img")
 
     app.add_api_route(f"{PREFIX}/schema", describe, methods=["GET"], **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..errors import UserError
@@ -20,23 +20,27 @@ BASE_PASSES = 2
 """UNet rows per image and step without SDFM: cond and uncond."""
 
 
-def explain_infotext(schema: Schema, text: str) -> dict[str, Any]:
-    """What pasting a text would run, and every key that nobody here understands."""
+def explain_infotext(schema: Schema, text: str, claimed: Collection[str] = ()) -> dict[str, Any]:
+    """What pasting a text would run, the keys that say it, and every key that nobody here understands.
+
+    :param claimed: keys that the host pastes itself
+    """
     pairs = parse_infotext(text)
-    reading = read_infotext(schema, pairs)
+    reading = read_infotext(schema, pairs, claimed)
     report = explain_values(schema, reading.values) if not reading.errors else {"recipe": reading.values["recipe"]}
-    return {**report, "errors": reading.errors, "warnings": reading.warnings, "unknown": _unknown(pairs, reading)}
+    return {**report, "errors": reading.errors, "warnings": reading.warnings, **_keys(pairs, reading, claimed)}
 
 
-def explain_payload(schema: Schema, body: Mapping[str, Any]) -> dict[str, Any]:
+def explain_payload(schema: Schema, body: Mapping[str, Any], claimed: Collection[str] = ()) -> dict[str, Any]:
     """What the body of a txt2img or img2img request would run: its ``alwayson_scripts``, and its ``infotext`` if any."""
     scripts = {title.lower(): _args_of(said) for title, said in body["alwayson_scripts"].items()}
     old = [(entry, scripts.pop(entry.title.lower())) for entry in OLD_ENTRIES if entry.title.lower() in scripts]
     text = body.get("infotext")
     pairs = parse_infotext(text) if isinstance(text, str) else {}
-    reading = read_infotext(schema, pairs)
+    reading = read_infotext(schema, pairs, claimed)
     args = scripts.pop(TITLE.lower(), [])
-    said = {"warnings": reading.warnings, "unknown": [*_unknown(pairs, reading), *scripts]}
+    keys = _keys(pairs, reading, claimed)
+    said = {"warnings": reading.warnings, **keys, "unknown": [*keys["unknown"], *scripts]}
     try:
         if reading.errors:
             raise UserError("; ".join(reading.errors))
@@ -51,9 +55,11 @@ def _args_of(said: Any) -> list[Any]:
     return args if isinstance(args, list) else []
 
 
-def _unknown(pairs: Mapping[str, Any], reading: Reading) -> list[str]:
-    """The keys that nobody here understands."""
-    return [key for key in pairs if key not in reading.used and not is_host_key(key)]
+def _keys(pairs: Mapping[str, Any], reading: Reading, claimed: Collection[str]) -> dict[str, list[str]]:
+    """The keys of a text that were understood, and those that nobody here understands."""
+    others = [key for key in pairs if key not in reading.used]
+    unknown = [key for key in others if not is_host_key(key) and key not in claimed]
+    return {"understood": [key for key in pairs if key in reading.used], "unknown": unknown}
 
 
 def explain_values(schema: Schema, values: Values) -> dict[str, Any]:
@@ -66,7 +72,6 @@ def explain_values(schema: Schema, values: Values) -> dict[str, Any]:
     return {
         "recipe": settings.recipe,
         "techniques": {name: dataclasses.asdict(chosen) for name, chosen in settings.techniques.items()},
-        "standing": {technique.name: dataclasses.asdict(technique.settings) for technique in plan.standing},
         "inert": [{"technique": technique.name, "why": why} for technique, why in plan.inert()],
         "conditions": _conditions(plan),
         "passes": unet_passes(plan),

@@ -25,6 +25,7 @@ def test_a_text_is_explained():
     assert report["techniques"]["pag"]["scale"] == 2 and report["techniques"]["pag"]["layers"] == "middle.0"
     assert report["passes"] == {"base": 2, "pag": 1, "total": 3}
     assert report["errors"] == report["warnings"] == report["unknown"] == report["inert"] == []
+    assert report["understood"] == ["PAG Active", "PAG Scale", "PAG Layers", "SDFM"]
 
 
 def test_what_does_nothing_is_named_with_the_reason():
