@@ -131,9 +131,13 @@ class TestPamparamm:
         reading = read("pag_enabled: True, pag_block: middle, pag_block_id: 1")
         assert not reading.values["pag.enabled"] and "pag_block: middle, pag_block_id: 1" in reading.warnings[0]
 
-    @pytest.mark.parametrize("blocks", ["pag_block: side", "pag_block: input, pag_block_id: -1", "pag_block_list: z9"])
+    @pytest.mark.parametrize(
+        "blocks",
+        ["pag_block: side", "pag_block: input, pag_block_id: -1", "pag_block: input, pag_block_id: 0.5", "pag_block_list: z9"],
+    )
     def test_blocks_that_mean_nothing_are_errors(self, blocks: str):
-        assert len(read(f"pag_enabled: True, {blocks}").errors) == 1
+        (error,) = read(f"pag_enabled: True, {blocks}").errors
+        assert error.startswith(blocks.split(", ")[-1].split(":")[0])
 
     @pytest.mark.parametrize(("sigma", "blur"), [("-1", 11.0), ("1", 0.0), ("2", 1.0), ("1024", 10.0), ("8.0", 3.0)])
     def test_the_blur_is_in_tokens(self, sigma: str, blur: float):

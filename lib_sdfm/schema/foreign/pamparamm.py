@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 
-from ...sampling.layers import parse_layers
 from .source import Key, Said, Source
 from .text import ForeignText, number_of
 
 FUSION, FULL, PARTIAL = "snf", "full", "partial"
-MODES = (FULL, PARTIAL, FUSION)
+MODES, BLOCKS = (FULL, PARTIAL, FUSION), ("input", "middle", "output")
 INFINITE_BLUR, LARGEST_BLUR = 11.0, 2.0**10.5
 
 
@@ -19,17 +18,17 @@ def _layers(text: ForeignText, name: str) -> Said | None:
     listed = text.value(list_key, "")
     if listed:
         return {"layers": (listed, list_key)}
-    block, number = text.value(block_key, "middle"), int(text.value(id_key, 0.0))
+    block, number = text.value(block_key, "middle"), text.value(id_key, 0.0)
     if block == "middle" and number:
         text.name((block_key, id_key), f"is no block: {name.upper()} had no effect there and was left out")
         return None
-    layers = block if block == "middle" else f"{block}.{number}"
-    try:
-        parse_layers(layers)
-    except ValueError:
-        text.refuse(block_key, "input, middle or output, with a number of at least 0")
-        return {}
-    return {"layers": (layers, block_key)}
+    if block not in BLOCKS:
+        text.refuse(block_key, "one of " + ", ".join(BLOCKS))
+    elif number < 0 or not number.is_integer():
+        text.refuse(id_key, "a whole number of at least 0")
+    else:
+        return {"layers": (block if block == "middle" else f"{block}.{int(number)}", block_key)}
+    return {}
 
 
 def _mode(text: ForeignText, key: str) -> str:
