@@ -21,10 +21,12 @@ from ..sampling.step import Step
 from .attention import PerturbedAttention
 from .attributes import InstanceAttribute
 from .calls import CallRecorder
+from .cond_only import CondOnly
 from .decoder import EditedSkips
 from .shared_pass import SharedPass, shared_pass
 from .space import Space, alpha_bar_of
-from .steps import SamplerSteps
+from .steps import SamplerSteps, asked_scale
+from .unet_layers import UnetLayers
 
 
 class A1111Pass:
@@ -43,6 +45,8 @@ class A1111Pass:
         self._combine = self.denoiser.combine_denoised
         self._recorder = CallRecorder()
         self._call: _DenoiserCall | None = None
+        self._layers: UnetLayers | None = None
+        self._rows: tuple[tuple[list, int], tuple[Tensor, Tensor]] | None = None
         self._combination = InstanceAttribute(self.denoiser, "combine_denoised", self._combine_denoised)
         self._steps = SamplerSteps(sampler, self._drop_call)
 
@@ -68,24 +72,43 @@ class A1111Pass:
             self._recorder.follow(self.denoiser.inner_model)
             step = self._step(params, run_call)
             self._call = _DenoiserCall(params, step, self._plan.active(step))
-            self._call.attach(self._unet(), self._recorder)
+            self._call.attach(self._unet_layers(), self._recorder)
+            if self._can_leave_out_uncond(self._call):
+                self._call.cond_only = CondOnly(self.denoiser.inner_model, len(params.x) - len(params.text_uncond))
         except Exception as problem:  # raised when the call's result is combined
             self.problem = self.problem or problem
+
+    def _can_leave_out_uncond(self, call: _DenoiserCall) -> bool:
+        """Whether nobody looks at uncond in this call: CFG scale 1, one prompt of weight 1 per image."""
+        if not call.active or self.denoiser.need_last_noise_uncond:
+            return False
+        scale = guidance_scale(call.active, asked_scale(self._p) * call.step.scale_multiplier, call.step)
+        needed = scale != 1 or any(technique.needs_uncond(call.step) for technique in call.active)
+        return not needed and has_single_prompts(self.denoiser.sampler.sampler_extra_args["cond"])
 
     def _drop_call(self) -> None:
         call, self._call = self._call, None
         if call is not None:
             call.detach()
 
+    def _unet_layers(self) -> UnetLayers:
+        unet = self._unet()
+        if self._layers is None or self._layers.unet is not unet:
+            self._layers = UnetLayers(unet)
+        return self._layers
+
     def _step(self, params: Any, run_call: int) -> Step:
-        level = params.sigma[-1:]  # sigma, or the timestep of samplers that count in timesteps
+        multiplier = self.denoiser.cond_scale_miltiplier
+        sigma, timestep = self._level(params.sigma[-1:]) if self._plan.needs_level else (None, None)
+        return self._steps.next(self._p, params, run_call, sigma=sigma, timestep=timestep, scale_multiplier=multiplier)
+
+    def _level(self, level: Tensor) -> tuple[float, float]:
+        """Noise level and the model's time of a sigma, or of the timestep of samplers that count in those: ``(1,)``."""
         alpha_bar = alpha_bar_of(self.denoiser, level)
         if alpha_bar is None:
-            sigma, timestep = float(level), float(self.denoiser.inner_model.sigma_to_t(level, quantize=False))
-        else:
-            sigma, timestep = ((1 - alpha_bar) / alpha_bar) ** 0.5, float(level)
-        multiplier = self.denoiser.cond_scale_miltiplier
-        return self._steps.next(self._p, params, run_call, sigma=sigma, timestep=timestep, scale_multiplier=multiplier)
+            return float(level), float(self.denoiser.inner_model.sigma_to_t(level, quantize=False))
+        alpha = float(alpha_bar)
+        return ((1 - alpha) / alpha) ** 0.5, float(level)
 
     def _combine_denoised(self, x_out: Tensor, conds_list: list, uncond: Any, cond_scale: float) -> Tensor:
         """Stands in for the denoiser's method of this name."""
@@ -106,7 +129,7 @@ class A1111Pass:
         scale = guidance_scale(call.active, cond_scale, call.step)
         space = Space(self.denoiser, call.params, uncond.shape[0], convert=not self._plan.in_host_space(call.active))
         rows = x_out.shape[0] - uncond.shape[0]
-        weights, images = rows_of(conds_list, rows, x_out.device)
+        weights, images = self._rows_of(conds_list, rows, x_out.device)
         prediction = Prediction(
             cond=space.enter(x_out[:rows], images),
             uncond=space.enter(x_out[rows:]),
@@ -122,17 +145,24 @@ class A1111Pass:
 
         return space.leave(compose(call.active, prediction, call.step, plain_cfg), x_out.dtype)
 
+    def _rows_of(self, conds_list: list, rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """:func:`rows_of`, looked up where the prompts are joined as in the call before."""
+        if self._rows is None or self._rows[0] != (conds_list, rows):
+            self._rows = ((conds_list, rows), rows_of(conds_list, rows, device))
+        return self._rows[1]
+
     def _extra_predictions(self, call: _DenoiserCall, space: Space, images: Tensor) -> dict[str, Tensor]:
         """The cond rows predicted once more for each technique that perturbs attention."""
         rows = len(images)
-        if call.shared is not None and call.shared.possible(self._recorder):
+        computed = self._recorder.rows_of_calls(call.cond_only.rows if call.cond_only else None)
+        if call.shared is not None and call.shared.possible(computed):
             predictions = call.shared.predictions(self._recorder, rows)
         else:
             predictions = {name: self._whole_prediction(change, rows) for name, change in call.changes.items()}
         return {name: space.enter(predicted, images) for name, predicted in predictions.items()}
 
     def _whole_prediction(self, change: Perturbation, rows: int) -> Tensor:
-        with PerturbedAttention(self._unet(), change):
+        with PerturbedAttention(self._unet_layers(), change):
             return self._recorder.replay(rows)
 
 
@@ -143,10 +173,11 @@ class _DenoiserCall:
         self.params, self.step, self.active = params, step, active
         self.changes = perturbations(active, step)
         self.shared: SharedPass | None = None
+        self.cond_only: CondOnly | None = None
         self._attention: list[PerturbedAttention] = []
         self._skips: list[EditedSkips] = []
 
-    def attach(self, unet: nn.Module, recorder: CallRecorder) -> None:
+    def attach(self, unet: UnetLayers, recorder: CallRecorder) -> None:
         """Attaches what changes the main prediction."""
         conds = self.params.x.shape[0] - self.params.text_uncond.shape[0]
         for perturbation in main_perturbations(self.active, self.step):
@@ -154,7 +185,7 @@ class _DenoiserCall:
             self._attention.append(hooks)
             hooks.attach()
         for technique in skip_editors(self.active):
-            skips = EditedSkips(unet, functools.partial(technique.skip, step=self.step))
+            skips = EditedSkips(unet.unet, functools.partial(technique.skip, step=self.step))
             self._skips.append(skips)
             skips.attach()
         self.shared = shared_pass(unet, self.changes, bool(self._skips))
@@ -166,13 +197,23 @@ class _DenoiserCall:
         for hooks in self._attention:
             hooks.detach()
             hooks.require_ran()
-        if self.shared is not None:
-            self.shared.detach()
+        for attached in (self.shared, self.cond_only):
+            if attached is not None:
+                attached.detach()
 
     def detach(self) -> None:
         """Detaches everything."""
-        for hooks in (*self._attention, *self._skips, *([self.shared] if self.shared else [])):
-            hooks.detach()
+        for attached in (*self._attention, *self._skips, self.shared, self.cond_only):
+            if attached is not None:
+                attached.detach()
+
+
+def has_single_prompts(cond: Any) -> bool:
+    """Whether each image has one prompt of weight 1, so that CFG at scale 1 is cond.
+
+    :param cond: A1111's conditioning, with the prompts that AND joins per image
+    """
+    return all(len(prompts) == 1 and prompts[0].weight == 1.0 for prompts in cond.batch)
 
 
 def rows_of(conds_list: list, rows: int, device: torch.device) -> tuple[Tensor, Tensor]:

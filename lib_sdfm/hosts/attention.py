@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ..errors import UnsupportedError
-from ..sampling.layers import TransformerLayer, select_layers
+from ..sampling.layers import TransformerLayer
 from ..sampling.stages import Perturbation
+from .unet_layers import UnetLayers
 
 Rows = Callable[[int], slice]
 """From the rows of a call to those that are meant; ``slice`` means all."""
@@ -29,11 +30,8 @@ class PerturbedAttention:
     :raises UnsupportedError: if the model has no such layers
     """
 
-    def __init__(self, unet: nn.Module, perturbation: Perturbation, rows: Rows = slice) -> None:
-        if not hasattr(unet, "middle_block"):
-            raise UnsupportedError(f"{type(unet).__name__} is no Stable Diffusion UNet: perturbed attention has no place in it")
-        layers = select_layers(unet, perturbation.layers)
-        self._hooks = [_LayerHooks(layer, perturbation, rows) for layer in layers]
+    def __init__(self, unet: UnetLayers, perturbation: Perturbation, rows: Rows = slice) -> None:
+        self._hooks = [_LayerHooks(layer, perturbation, rows) for layer in unet.select(perturbation.layers)]
 
     def attach(self) -> None:
         """Sets the hooks."""

@@ -52,9 +52,13 @@ class CallRecorder:
         """Rows of the calls that came before the present one."""
         return sum(call.rows for call in self._calls[:-1])
 
-    def rows_of_calls(self) -> list[int]:
-        """Rows of each call."""
-        return [call.rows for call in self._calls]
+    def rows_of_calls(self, limit: int | None = None) -> list[int]:
+        """Rows of each call, as far as they are among the first ``limit`` of all."""
+        rows: list[int] = []
+        for call in self._calls:
+            left = call.rows if limit is None else min(call.rows, limit - sum(rows))
+            rows += [left] if left else []
+        return rows
 
     def detach(self) -> None:
         """Removes the hook; harmless when there is none."""

@@ -26,8 +26,9 @@ from ..sampling.step import Step
 from .forge_space import ForgeSpace
 from .forge_tail import ForgeTail, forge_tail, is_shareable
 from .patched_unet import PatchedUnet
-from .patches import AttentionPatches, require_unet, uncond_rows
+from .patches import AttentionPatches, uncond_rows
 from .steps import SamplerSteps, asked_scale
+from .unet_layers import UnetLayers
 
 Predict = Callable[..., tuple[Tensor, Tensor]]
 """Forge's ``calc_cond_uncond_batch``: model, cond, uncond, x, sigma and options to the denoised images of both."""
@@ -47,6 +48,7 @@ class ForgePass:
         self.denoiser = p.sampler.model_wrap_cfg
         self._plan, self._p, self._objects, self._predict = plan, p, objects, predict
         self._call: _DenoiserCall | None = None
+        self._layers: UnetLayers | None = None
         self._patched = PatchedUnet(objects(), self._functions())
         self._steps = SamplerSteps(p.sampler, self._drop_call)
 
@@ -65,7 +67,7 @@ class ForgePass:
             self._follow_model()
             step = self._step(params, run_call)
             call = _DenoiserCall(step, self._plan.active(step), params.text_uncond is None)
-            call.prepare(self._patched.diffusion_model)
+            call.prepare(self._unet_layers())
             self._call = call
         except Exception as problem:  # raised when the host looks at the conditioning
             self.problem = self.problem or problem
@@ -89,10 +91,18 @@ class ForgePass:
             self._patched.detach()
             self._patched = PatchedUnet(objects, self._functions())
 
+    def _unet_layers(self) -> UnetLayers:
+        unet = self._patched.diffusion_model
+        if self._layers is None or self._layers.unet is not unet:
+            self._layers = UnetLayers(unet)
+        return self._layers
+
     def _step(self, params: Any, run_call: int) -> Step:
-        sigma = params.sigma[-1:]
-        timestep = timestep_of(self._patched.model.predictor, sigma)
-        return self._steps.next(self._p, params, run_call, sigma=float(sigma), timestep=timestep)
+        sigma = timestep = None
+        if self._plan.needs_level:
+            sigma = float(params.sigma[-1])
+            timestep = timestep_of(self._patched.model.predictor, sigma)
+        return self._steps.next(self._p, params, run_call, sigma=sigma, timestep=timestep)
 
     def _functions(self) -> dict[str, Callable[..., Any]]:
         """What is added to Forge's options: plain functions, as Forge copies the options deeply."""
@@ -183,7 +193,7 @@ class ForgePass:
         return {name: space.enter(denoised) for name, denoised in predictions.items()}
 
     def _whole_prediction(self, args: dict[str, Any], change: Perturbation) -> Tensor:
-        patches, options = AttentionPatches(args["model"].diffusion_model, change), args["model_options"]
+        patches, options = AttentionPatches(self._unet_layers(), change), args["model_options"]
         transformer = patches.added_to(options.get("transformer_options", {}))
         denoised = self._predict_cond(args, {**options, "transformer_options": transformer})
         patches.require_ran()
@@ -211,27 +221,26 @@ class _DenoiserCall:
         self.scale = 1.0
         self.combined = False
 
-    def prepare(self, unet: Any) -> None:
+    def prepare(self, unet: UnetLayers) -> None:
         """Looks up in the UNet what acts in the main prediction.
 
         :raises UnsupportedError: if the UNet has no place for it
         """
         if self.skip_editors:
-            require_unet(unet, ", ".join(technique.label for technique in self.skip_editors))
-            self.base_width = unet.model_channels
+            unet.require_unet(", ".join(technique.label for technique in self.skip_editors))
+            self.base_width = unet.unet.model_channels
         changes = main_perturbations(self.active, self.step)
         self.query_patches = [AttentionPatches(unet, change, uncond_rows).functions()["attn1_patch"] for change in changes]
         self.tail = forge_tail(unet, self.changes, bool(self.skip_editors))
 
 
-def timestep_of(predictor: Any, sigma: Tensor) -> float:
+def timestep_of(predictor: Any, sigma: float) -> float:
     """The model's time for a noise level, between the table's entries as A1111 tells it (Forge rounds to the nearest).
 
     :param predictor: Forge's predictor; its ``sigmas`` ascend
-    :param sigma: ``(1,)``
     """
     table = predictor.sigmas.log().cpu().numpy()
-    return float(numpy.interp(math.log(max(float(sigma), 1e-10)), table, numpy.arange(len(table))))
+    return float(numpy.interp(math.log(max(sigma, 1e-10)), table, numpy.arange(len(table))))
 
 
 def is_one(scale: float) -> bool:

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..sampling.stages import Perturbation
 from .attributes import InstanceAttribute
 from .patches import UNCOND, AttentionPatches, Chosen
 from .prefix import Features, PrefixRecorder, is_plain, joined, parts_of, tail_start
+from .unet_layers import UnetLayers
 
 OTHER_WAYS = ("block_modifiers", "block_inner_modifiers", "group_norm_wrapper")
 """Transformer options by which somebody changes what runs between the blocks."""
@@ -31,13 +32,13 @@ class ForgeTail:
     :param start: where the tail begins
     """
 
-    def __init__(self, unet: nn.Module, changes: dict[str, Perturbation], start: int) -> None:
-        self._unet, self._start = unet, start
+    def __init__(self, unet: UnetLayers, changes: dict[str, Perturbation], start: int) -> None:
+        self._unet, self._start = unet.unet, start
         self._patches = {
             name: AttentionPatches(unet, change, _part(place, len(changes)))
             for place, (name, change) in enumerate(changes.items())
         }
-        self._prefix = PrefixRecorder(unet, start)
+        self._prefix = PrefixRecorder(self._unet, start)
         self._cond: list[Features] = []
         self._outputs: list[tuple[Tensor, ...]] = []
         self._part = self._next = self._used = 0
@@ -116,12 +117,12 @@ class ForgeTail:
         return h
 
 
-def forge_tail(unet: nn.Module, changes: dict[str, Perturbation], edits_skips: bool) -> ForgeTail | None:
+def forge_tail(unet: UnetLayers, changes: dict[str, Perturbation], edits_skips: bool) -> ForgeTail | None:
     """A tail where it can be used; else the cond rows go through the whole UNet again.
 
     :param edits_skips: a technique edits decoder features
     """
-    start = tail_start(unet, list(changes.values()), edits_skips) if changes and is_plain(unet) else None
+    start = tail_start(unet, list(changes.values()), edits_skips) if changes and is_plain(unet.unet) else None
     return None if start is None else ForgeTail(unet, changes, start)
 
 

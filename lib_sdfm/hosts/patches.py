@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import UnsupportedError
-from ..sampling.layers import TransformerLayer, select_layers
+from ..sampling.layers import TransformerLayer
 from ..sampling.stages import Perturbation
 from .attention import require_layers_ran, values_like, with_rows
+from .unet_layers import UnetLayers
 
 Place = tuple[str, int, int]
 """Section, block and transformer block, as Forge numbers them (the middle block is 0)."""
@@ -34,12 +35,6 @@ def uncond_rows(rows: int, kinds: list[int]) -> list[slice]:
     return [slice(i * size, (i + 1) * size) for i, kind in enumerate(kinds) if kind == UNCOND]
 
 
-def require_unet(unet: nn.Module, what: str) -> None:
-    """Raises :class:`UnsupportedError` if a model is not of the kind whose blocks can be reached (Flux, SD3)."""
-    if not hasattr(unet, "middle_block"):
-        raise UnsupportedError(f"{type(unet).__name__} is no Stable Diffusion UNet: {what} has no place in it")
-
-
 class AttentionPatches:
     """The chosen self-attention layers of a UNet, perturbed in the predictions that are made with the patches.
 
@@ -49,9 +44,8 @@ class AttentionPatches:
     :raises UnsupportedError: if the model has no such layers
     """
 
-    def __init__(self, unet: nn.Module, perturbation: Perturbation, chosen: Chosen = every_row) -> None:
-        require_unet(unet, "perturbed attention")
-        layers = select_layers(unet, perturbation.layers)
+    def __init__(self, unet: UnetLayers, perturbation: Perturbation, chosen: Chosen = every_row) -> None:
+        layers = unet.select(perturbation.layers)
         self._layers: dict[Place, TransformerLayer] = {(layer.section, layer.block, layer.index): layer for layer in layers}
         self._perturbation, self._chosen = perturbation, chosen
         self._ran: set[Place] = set()

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ..sampling.layers import select_layers
 from ..sampling.stages import Perturbation
+from .unet_layers import UnetLayers
 
 Tail = Callable[["Features"], Tensor]
 """Runs the UNet from where features end, to its output."""
@@ -133,12 +133,12 @@ class PrefixRecorder:
             self.calls[-1].h, self.calls[-1].rest = output, args[1:]
 
 
-def tail_start(unet: nn.Module, perturbations: list[Perturbation], edits_skips: bool) -> int | None:
+def tail_start(unet: UnetLayers, perturbations: list[Perturbation], edits_skips: bool) -> int | None:
     """Where the tail of perturbed predictions begins (see :class:`PrefixRecorder`); ``None`` if an input block is perturbed.
 
     :param edits_skips: decoder features are edited: then the whole decoder runs again, as an edit may look at the block before
     """
-    places = [_place(layer.section, layer.block) for p in perturbations for layer in select_layers(unet, p.layers)]
+    places = [_place(layer.section, layer.block) for p in perturbations for layer in unet.select(p.layers)]
     if None in places or not places:
         return None
     return 0 if edits_skips else min(places)

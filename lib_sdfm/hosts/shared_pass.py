@@ -19,6 +19,7 @@ from .attention import PerturbedAttention
 from .attributes import InstanceAttribute
 from .calls import CallRecorder
 from .prefix import Features, PrefixRecorder, is_plain, parts_of, tail_start
+from .unet_layers import UnetLayers
 
 HOST_FORWARD = ("modules.sd_unet",)
 """A1111's own replacement of the UNet classes' forward."""
@@ -37,9 +38,10 @@ class SharedPass:
     :param cat: what the UNet joins features and skips with
     """
 
-    def __init__(self, unet: nn.Module, changes: dict[str, Perturbation], start: int, cat: Cat) -> None:
-        self._unet, self._changes, self._start, self._cat = unet, changes, start, cat
-        self._prefix = PrefixRecorder(unet, start)
+    def __init__(self, unet: UnetLayers, changes: dict[str, Perturbation], start: int, cat: Cat) -> None:
+        self._layers, self._unet = unet, unet.unet
+        self._changes, self._start, self._cat = changes, start, cat
+        self._prefix = PrefixRecorder(self._unet, start)
         self._outputs: list[tuple[Tensor, ...]] = []
         self._part = self._next = 0
 
@@ -51,12 +53,12 @@ class SharedPass:
         """Removes everything, harmless when called again."""
         self._prefix.detach()
 
-    def possible(self, model: CallRecorder) -> bool:
+    def possible(self, rows: list[int]) -> bool:
         """Whether the main prediction went through the UNet as expected: call by call, block by block.
 
-        :param model: the model calls of the main prediction
+        :param rows: rows of each model call of the main prediction
         """
-        return is_plain(self._unet, HOST_FORWARD) and self._prefix.complete(model.rows_of_calls())
+        return is_plain(self._unet, HOST_FORWARD) and self._prefix.complete(rows)
 
     def predictions(self, model: CallRecorder, rows: int) -> dict[str, Tensor]:
         """The model's answers for the first ``rows`` rows of the main prediction, by the technique's name."""
@@ -65,7 +67,7 @@ class SharedPass:
         with ExitStack() as attached:
             for place, change in enumerate(self._changes.values()):
                 part = _part_function(place, count)
-                attached.enter_context(PerturbedAttention(self._unet, change, part))
+                attached.enter_context(PerturbedAttention(self._layers, change, part))
             forward = InstanceAttribute(self._unet, "forward", self._forward)
             attached.callback(forward.restore)
             for place, name in enumerate(self._changes):
@@ -97,14 +99,14 @@ def _part_function(place: int, count: int) -> Callable[[int], slice]:
     return lambda rows: list(parts_of(rows, count))[place]
 
 
-def shared_pass(unet: nn.Module, changes: dict[str, Perturbation], edits_skips: bool) -> SharedPass | None:
+def shared_pass(unet: UnetLayers, changes: dict[str, Perturbation], edits_skips: bool) -> SharedPass | None:
     """A shared pass where it can be used; else the cond rows go through the whole UNet again.
 
     :param edits_skips: a technique edits decoder features
     """
     start = tail_start(unet, list(changes.values()), edits_skips) if changes else None
-    cat = _cat_of(unet)
-    if start is None or cat is None or not is_plain(unet, HOST_FORWARD):
+    cat = _cat_of(unet.unet)
+    if start is None or cat is None or not is_plain(unet.unet, HOST_FORWARD):
         return None
     return SharedPass(unet, changes, start, cat)
 

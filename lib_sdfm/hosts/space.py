@@ -10,15 +10,15 @@ from torch import Tensor
 from ..ops.spaces import denoised_to_eps, eps_to_denoised
 
 
-def alpha_bar_of(denoiser: Any, level: Tensor) -> float | None:
-    """alpha_bar of a timestep, or ``None`` where the denoiser counts in sigmas (k-diffusion samplers).
+def alpha_bar_of(denoiser: Any, level: Tensor) -> Tensor | None:
+    """alpha_bar of a timestep, ``()``, or ``None`` where the denoiser counts in sigmas (k-diffusion samplers).
 
     :param denoiser: A1111's CFG denoiser; only models of k-diffusion samplers have ``sigmas``
     :param level: the denoiser call's sigma or timestep
     """
     if hasattr(denoiser.inner_model, "sigmas"):
         return None
-    return float(denoiser.alphas[int(level)])
+    return denoiser.alphas[level.long()].float()
 
 
 class Space:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-def channel_window(offset: float, width: float, channels: int, inclusive: bool) -> Tensor:
+def channel_window(offset: float, width: float, channels: int, inclusive: bool, device: torch.device | None = None) -> Tensor:
     """Which channels count as backbone: ``(channels,)`` bool.
 
     :param offset: where the window begins, as a share of the channels, 0 to 1
@@ -19,7 +19,7 @@ def channel_window(offset: float, width: float, channels: int, inclusive: bool) 
     wraps = width + offset > 1
     start, end = ((width + offset - 1), offset) if wraps else (offset, width + offset)
     first, last = round(start * channels), round(end * channels)
-    place = torch.arange(channels)
+    place = torch.arange(channels, device=device)
     inside = (first <= place) & (place <= last if inclusive else place < last)
     return ~inside if wraps else inside
 

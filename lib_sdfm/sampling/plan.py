@@ -53,6 +53,11 @@ class Plan:
         """The techniques that take part in this call."""
         return tuple(t for t in self.working(step.hires) if t.active(step))
 
+    @property
+    def needs_level(self) -> bool:
+        """Whether a technique asks for the noise level of a call."""
+        return any(technique.needs_level() for technique in self.techniques)
+
     def inert(self) -> list[tuple[Technique, str]]:
         """The techniques that are on and do nothing in either pass, with the reason."""
         reasons = [(t, self.why_inert(t, hires=False)) for t in self.techniques if self.why_inert(t, hires=True)]

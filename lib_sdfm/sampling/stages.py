@@ -132,6 +132,10 @@ class Technique:
         """
         return False
 
+    def needs_level(self) -> bool:
+        """Whether it asks for the noise level or the time of a call; to know them a GPU has to be waited for."""
+        return False
+
     def needs_uncond(self, step: Step) -> bool:
         """Whether it takes more from the prediction for the negative prompt than its part in CFG."""
         return False

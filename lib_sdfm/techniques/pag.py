@@ -87,6 +87,9 @@ class Pag(Technique):
     def active(self, step: Step) -> bool:
         return self.in_window(step) and self._scale(step) > 0
 
+    def needs_level(self) -> bool:
+        return any(self.value("adaptive", hires) for hires in (False, True))
+
     def needs_uncond(self, step: Step) -> bool:
         return self.settings.sanf
 
@@ -116,4 +119,5 @@ class Pag(Technique):
         scale = self.value("scale", step.hires)
         if self.recipe == ORIGINAL:  # neither faded nor divided by DDIM CFG++
             return scale
-        return adaptive_scale(scale, self.value("adaptive", step.hires), step.timestep) * step.scale_multiplier
+        adaptive = self.value("adaptive", step.hires)
+        return (adaptive_scale(scale, adaptive, step.timestep) if adaptive else scale) * step.scale_multiplier

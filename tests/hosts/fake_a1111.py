@@ -25,6 +25,14 @@ Conds = list[list[tuple[Tensor, float]]]
 """Per image its prompts: conditioning ``(tokens, channels)`` and weight; several where AND joins them."""
 
 
+class Prompts(list):
+    """Conds as the host hands them to its samplers."""
+
+    @property
+    def batch(self) -> list[list[SimpleNamespace]]:
+        return [[SimpleNamespace(weight=weight) for _, weight in prompts] for prompts in self]
+
+
 class Interrupted(BaseException):
     """The user's interrupt; no ``Exception``, as in A1111."""
 
@@ -337,7 +345,7 @@ class Processing:
 
     def setup_conds(self) -> None:
         """One prompt per image, of the length of the negative one, unless the job brings other conds."""
-        self.c = self.conds or [[(prompt(seed), 1.0)] for seed in self.seeds()]
+        self.c = Prompts(self.conds or [[(prompt(seed), 1.0)] for seed in self.seeds()])
         self.uc = torch.stack([prompt(0)] * self.batch_size) if self.unconds is None else self.unconds
 
     def sample(self, conditioning: Any = None, unconditional_conditioning: Any = None, seeds: Any = None) -> Tensor:

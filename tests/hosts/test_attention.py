@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lib_sdfm.errors import UnsupportedError
 from lib_sdfm.hosts.attention import PerturbedAttention
+from lib_sdfm.hosts.unet_layers import UnetLayers
 from lib_sdfm.sampling.layers import parse_layers, select_layers
 from lib_sdfm.sampling.stages import Perturbation
 from tests.hosts.reference import without_self_attention
@@ -36,7 +37,7 @@ def test_the_identity_map_gives_the_values(unet: nn.Module, layers: str, project
         for layer in select_layers(unet, ranges):
             stack.enter_context(without_self_attention(layer.module.attn1, project))
         wanted = output(unet)
-    with PerturbedAttention(unet, Perturbation(ranges, identity=True, project=project)):
+    with PerturbedAttention(UnetLayers(unet), Perturbation(ranges, identity=True, project=project)):
         got = output(unet)
     torch.testing.assert_close(got, wanted)
     assert not torch.allclose(got, output(unet), rtol=1e-2, atol=1e-2)
@@ -45,7 +46,7 @@ def test_the_identity_map_gives_the_values(unet: nn.Module, layers: str, project
 def test_rows_do_not_mix(unet: nn.Module):
     """A batch of two equals two of one."""
     x, times, text = noise_of(1, 2, 4, 8, 8), torch.tensor([300.0, 700.0]), noise_of(2, 2, 5, 16)
-    with PerturbedAttention(unet, Perturbation(parse_layers("middle"), identity=True)), torch.no_grad():
+    with PerturbedAttention(UnetLayers(unet), Perturbation(parse_layers("middle"), identity=True)), torch.no_grad():
         both = predict(unet, x, times, text)
         alone = [predict(unet, x[i : i + 1], times[i : i + 1], text[i : i + 1]) for i in (0, 1)]
     torch.testing.assert_close(both, torch.cat(alone))
@@ -54,7 +55,7 @@ def test_rows_do_not_mix(unet: nn.Module):
 @pytest.mark.parametrize("failing", [False, True])
 def test_it_leaves_nothing_behind(unet: nn.Module, failing: bool):
     before, known = fingerprint(unet), output(unet)
-    perturbed = PerturbedAttention(unet, Perturbation(parse_layers("middle, input.1"), identity=True))
+    perturbed = PerturbedAttention(UnetLayers(unet), Perturbation(parse_layers("middle, input.1"), identity=True))
     with pytest.raises(ZeroDivisionError) if failing else ExitStack(), perturbed:
         output(unet)
         assert fingerprint(unet) != before
@@ -65,7 +66,7 @@ def test_it_leaves_nothing_behind(unet: nn.Module, failing: bool):
 
 def test_attention_that_did_not_run_is_an_error(unet: nn.Module):
     before = fingerprint(unet)
-    perturbed = PerturbedAttention(unet, Perturbation(parse_layers("middle"), identity=True))
+    perturbed = PerturbedAttention(UnetLayers(unet), Perturbation(parse_layers("middle"), identity=True))
     with pytest.raises(UnsupportedError, match="middle.0, middle.1 did not run"), perturbed:
         pass
     assert fingerprint(unet) == before

@@ -11,6 +11,7 @@ from diffusers.pipelines.pag.pag_utils import PAGMixin
 from torch import Tensor, nn
 
 from lib_sdfm.hosts.attention import PerturbedAttention
+from lib_sdfm.hosts.unet_layers import UnetLayers
 from lib_sdfm.sampling.layers import parse_layers
 from lib_sdfm.sampling.stages import Perturbation
 from tests.hosts.fake_a1111 import Host, Sampler
@@ -63,7 +64,7 @@ def test_perturbed_attention_is_theirs(unet: nn.Module, block: str, their_block:
     theirs = their_unet(unet)
     perturb(theirs, their_block, PAGIdentitySelfAttnProcessor2_0())  # perturbs the second half of a batch
     plain, wanted = theirs(X.repeat(2, 1, 1, 1), TIMES.repeat(2), TEXT.repeat(2, 1, 1)).sample.chunk(2)
-    with PerturbedAttention(unet, Perturbation(parse_layers(block), identity=True)):
+    with PerturbedAttention(UnetLayers(unet), Perturbation(parse_layers(block), identity=True)):
         got = predict(unet, X, TIMES, TEXT)
     torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
     assert (wanted - plain).std() > 0.01

@@ -31,6 +31,9 @@ class Watcher(Technique):
         super().__init__(NoSettings(), "sdfm")
         self.steps: list[Step] = []
 
+    def needs_level(self) -> bool:
+        return True
+
     def active(self, step: Step) -> bool:
         if not self.steps or self.steps[-1] is not step:
             self.steps.append(step)

@@ -1,0 +1,89 @@
+"""Floating-point operations of a denoiser step, batch 1, counted from the calls of real modules on torch's meta device.
+
+``python -m bench.unet_cost [--json]``. ``cfg`` is plain CFG (a cond and an uncond row); ``cfg_pag`` with PAG in the middle
+block as SDFM computes it, ``cfg_pag_full`` with a whole extra row (Forge, ComfyUI), ``cfg_pag_doubled`` with two
+(incantations), ``cfg_pag_seg`` with PAG and SEG.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.unets import SHAPES, Denoiser, Shape, inputs, make_unet
+from lib_sdfm.hosts.attention import PerturbedAttention
+from lib_sdfm.hosts.calls import CallRecorder
+from lib_sdfm.hosts.shared_pass import shared_pass
+from lib_sdfm.hosts.unet_layers import UnetLayers
+from lib_sdfm.ops.blur import mean_tokens
+from lib_sdfm.sampling.layers import parse_layers
+from lib_sdfm.sampling.stages import Perturbation
+
+DEVICE = "meta"
+COND_ROWS, ROWS = 1, 2
+PAG = Perturbation(parse_layers("middle"), identity=True)
+SEG = Perturbation(parse_layers("middle"), query=lambda queries, grid: mean_tokens(queries))
+DECODER = Perturbation(parse_layers("u0"), identity=True)
+
+
+@torch.no_grad()
+def step_flops(shape: Shape, changes: dict[str, Perturbation], share: bool = True) -> int:
+    """Operations of one step with extra predictions.
+
+    :param changes: what changes in each
+    :param share: they begin where the main prediction reaches the first perturbed attention
+    """
+    unet = make_unet(shape, DEVICE)
+    model, recorder = Denoiser(unet, max(shape.depths.values())), CallRecorder()
+    recorder.follow(model)
+    shared = shared_pass(UnetLayers(unet), changes, edits_skips=False) if share else None
+    with FlopCounterMode(display=False) as counter:
+        if shared is not None:
+            shared.attach()
+        given = inputs(shape, ROWS, DEVICE)
+        model(given.pop("x"), given.pop("time"), **given)
+        if shared is not None:
+            shared.detach()
+            assert shared.possible(recorder.rows_of_calls())
+            shared.predictions(recorder, COND_ROWS)
+        else:
+            for change in changes.values():
+                with PerturbedAttention(UnetLayers(unet), change):
+                    recorder.replay(COND_ROWS)
+    return counter.get_total_flops()
+
+
+def costs(shape: Shape) -> dict[str, int]:
+    """Operations of one step by what is computed."""
+    cfg = step_flops(shape, {})
+    full = step_flops(shape, {"pag": PAG}, share=False)
+    return {
+        "cfg": cfg,
+        "cfg_pag": step_flops(shape, {"pag": PAG}),
+        "cfg_pag_decoder": step_flops(shape, {"pag": DECODER}),
+        "cfg_pag_full": full,
+        "cfg_pag_seg": step_flops(shape, {"pag": PAG, "seg": SEG}),
+        "cfg_pag_doubled": full + (full - cfg),
+    }
+
+
+def main() -> None:
+    """Prints operations, or a table of them in units of a cond row."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one object, operations by shape and step")
+    found = {name: costs(shape) for name, shape in SHAPES.items()}
+    if parser.parse_args().json:
+        print(json.dumps(found))
+        return
+    for name, of in found.items():
+        row = of["cfg"] / ROWS
+        print(f"{name}: a cond row takes {row / 1e12:.2f} TFLOP; passes per step")
+        for what, flops in of.items():
+            print(f"  {what:16} {flops / row:.2f}")
+
+
+if __name__ == "__main__":
+    main()

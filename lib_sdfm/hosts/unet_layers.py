@@ -1,0 +1,34 @@
+"""A UNet with its transformer blocks, looked up once."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ..errors import UnsupportedError
+from ..sampling.layers import LayerRange, TransformerLayer, select_layers
+
+
+class UnetLayers:
+    """What techniques find in a diffusion model.
+
+    :param unet: the diffusion model
+    """
+
+    def __init__(self, unet: nn.Module) -> None:
+        self.unet = unet
+        self._known: dict[tuple[LayerRange, ...], list[TransformerLayer]] = {}
+
+    def select(self, ranges: tuple[LayerRange, ...]) -> list[TransformerLayer]:
+        """The transformer blocks that the ranges name.
+
+        :raises UnsupportedError: if the model has no such blocks
+        """
+        if ranges not in self._known:
+            self.require_unet("perturbed attention")
+            self._known[ranges] = select_layers(self.unet, ranges)
+        return self._known[ranges]
+
+    def require_unet(self, what: str) -> None:
+        """Raises :class:`UnsupportedError` if a model is not of the kind whose blocks can be reached (Flux, SD3)."""
+        if not hasattr(self.unet, "output_blocks"):
+            raise UnsupportedError(f"{type(self.unet).__name__} is no Stable Diffusion UNet: {what} has no place in it")
