@@ -17,7 +17,9 @@ from lib_sdfm.schema.infotext import read_infotext, write_infotext
 from lib_sdfm.schema.request import apply_request
 from lib_sdfm.schema.settings import Settings
 from lib_sdfm.techniques.freeu import FreeU
+from tests.hosts.jobs import samples
 from tests.support import noise_of
+from tests.techniques.reference import fresh_host
 
 PREDICTION = Prediction(noise_of(1, 1, 4, 8, 8), noise_of(2, 1, 4, 8, 8), torch.ones(1), torch.zeros(1, dtype=torch.long), 9.0)
 
@@ -134,3 +136,20 @@ class TestFreeU:
     def test_bad_texts_are_named(self, text: str):
         pairs = {"FreeU Stages": "[]", "FreeU Hires Stages": text, "SDFM": "1"}
         assert read_infotext(SCHEMA, pairs).errors[0].startswith("FreeU Hires Stages: ")
+
+
+JOBS = [
+    ("cfg_schedule", {"low": 0.1}, {"hires_low": 0.1}, {"hires_low": 3.0}),
+    ("dynamic_thresholding", {"mimic_scale": 3.0}, {"hires_mimic_scale": 3.0}, {"hires_mimic_scale": 5.0}),
+    ("freeu", {"stage2_backbone": 1.4}, {"hires_stop": 1.0}, {"hires_stage2_backbone": 1.1}),
+]
+
+
+@pytest.mark.parametrize(("name", "base", "same", "other"), JOBS, ids=[name for name, *_ in JOBS])
+def test_in_a_job_with_a_hires_pass(name: str, base: dict, same: dict, other: dict):
+    """Equal values are bit-equal to none of its own; others change the second pass, and a job without one not at all."""
+    host = fresh_host()
+    picture = samples(host, {name: base}, enable_hr=True)
+    assert torch.equal(samples(host, {name: {**base, **same}}, enable_hr=True), picture)
+    assert (samples(host, {name: {**base, **other}}, enable_hr=True) - picture).std() > 1e-4
+    assert torch.equal(samples(host, {name: {**base, **other}}), samples(host, {name: base}))
