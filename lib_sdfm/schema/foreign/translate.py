@@ -51,10 +51,7 @@ def translate(
     text = ForeignText(pairs)
     present = [s for s in SOURCES if any(k in pairs for k in s.all_keys) and not any(k in claimed for k in s.all_keys)]
     active = [source for source in present if any(text.is_on(switch) for switch in source.switches)]
-    for source in present:
-        text.used.update(key for key in source.all_keys if key in pairs)
-        if not any(switch in pairs for switch in source.switches):
-            text.name([next(k for k in source.all_keys if k in pairs)], f"stands without {source.switch} and was left out")
+    _note_keys(present, text)
     values: Values = {}
     sources: dict[str, Source] = {}
     for source in active:
@@ -67,6 +64,15 @@ def translate(
     if HIRES_CFG not in claimed:
         _name_hires_cfg(text)
     return Translation(values, text.errors, text.warnings, text.used)
+
+
+def _note_keys(present: list[Source], text: ForeignText) -> None:
+    """Counts the keys of what a text has as understood, and names what stands without its switch."""
+    for source in present:
+        keys = [key for key in source.all_keys if key in text.pairs]
+        text.used.update(keys)
+        if not any(switch in keys for switch in source.switches):
+            text.name(keys[:1], f"stands without {source.switch} and was left out")
 
 
 def _name_hires_cfg(text: ForeignText) -> None:
