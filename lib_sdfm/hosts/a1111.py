@@ -48,7 +48,7 @@ class A1111Pass:
         self._layers: UnetLayers | None = None
         self._rows: tuple[tuple[list, int], tuple[Tensor, Tensor]] | None = None
         self._combination = InstanceAttribute(self.denoiser, "combine_denoised", self._combine_denoised)
-        self._steps = SamplerSteps(sampler, self._drop_call)
+        self._steps = SamplerSteps(sampler, self._drop_call, plan.needs_ratio)
 
     def detach(self) -> None:
         """Puts everything back; harmless when called again."""

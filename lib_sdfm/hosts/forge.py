@@ -50,7 +50,7 @@ class ForgePass:
         self._call: _DenoiserCall | None = None
         self._layers: UnetLayers | None = None
         self._patched = PatchedUnet(objects(), self._functions())
-        self._steps = SamplerSteps(p.sampler, self._drop_call)
+        self._steps = SamplerSteps(p.sampler, self._drop_call, plan.needs_ratio)
 
     def detach(self) -> None:
         """Puts everything back; harmless when called again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..sampling.clock import (
     second_order_calls,
     single_calls,
 )
+from ..sampling.renoising import StepWays, require_renoising
 from ..sampling.step import HostCounters, Step
 from .attributes import InstanceAttribute
 
@@ -28,11 +30,13 @@ class SamplerSteps:
 
     :param sampler: the host's sampler object
     :param on_break: called when the sampler's function ends by an exception, an interrupt too
+    :param needs_ratio: whether somebody must know how far each step goes
     """
 
-    def __init__(self, sampler: Any, on_break: Callable[[], None]) -> None:
+    def __init__(self, sampler: Any, on_break: Callable[[], None], needs_ratio: bool = False) -> None:
         self._name, self._options = sampler.config.name, sampler.config.options
-        self._on_break = on_break
+        self._on_break, self._needs_ratio = on_break, needs_ratio
+        self._ways: StepWays | None = None
         self._clock, self._total = StepClock(single_calls), None
         self._attribute = InstanceAttribute(sampler, "func", self._wrap(sampler.func))
 
@@ -40,18 +44,22 @@ class SamplerSteps:
         """Puts the sampler's function back; harmless when called again."""
         self._attribute.restore()
 
-    def next(self, p: Any, params: Any, run_call: int, **level: Any) -> Step:
+    def next(self, p: Any, params: Any, run_call: int, sigma: float | None, **level: Any) -> Step:
         """The step of a denoiser call that begins.
 
         :param p: the host's processing object
         :param params: what the host tells about the call
         :param run_call: denoiser calls of this run so far
-        :param level: noise level and what else only the host's adapter knows of a :class:`Step`
+        :param sigma: noise level of the call, if it was asked for
+        :param level: what else only the host's adapter knows of a :class:`Step`
         """
         hires = bool(getattr(p, "is_hr_pass", False))
+        index = self._clock.call()
         return Step(
-            index=self._clock.call(),
+            index=index,
             total=self._total,
+            sigma=sigma,
+            ratio=None if self._ways is None else self._ways.ratio(index, sigma),
             hires=hires,
             host=HostCounters(
                 lagging=params.sampling_step,
@@ -73,6 +81,8 @@ class SamplerSteps:
         def sample(*args: Any, **kwargs: Any) -> Any:
             callback = kwargs.get("callback")
             self._start(kwargs)
+            if self._needs_ratio:
+                self._ways = self._ways_of(func, args, kwargs)
 
             def heard(info: dict[str, Any]) -> None:
                 self._clock.callback()
@@ -91,6 +101,16 @@ class SamplerSteps:
         """Learns from the sampler's arguments how its steps are made."""
         self._clock = CallClock() if self._name == "UniPC" else StepClock(self._calls_of(arguments))
         self._total = self._steps_of(arguments)
+
+    def _ways_of(self, func: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> StepWays:
+        renoising = require_renoising(func.__name__, self._name)
+        given = inspect.signature(func).bind(*args, **kwargs)
+        given.apply_defaults()
+        arguments = given.arguments
+        if "timesteps" in arguments:
+            model = arguments["model"].inner_model.inner_model
+            arguments["alpha_bars"] = model.alphas_cumprod.tolist()
+        return StepWays(renoising.ways(arguments), self._name)
 
     def _steps_of(self, arguments: dict[str, Any]) -> int | None:
         if self._name == "DPM fast":

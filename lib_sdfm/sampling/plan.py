@@ -5,6 +5,7 @@
 3. ``guidance_scale``: each technique may change the CFG scale of the call.
 4. ``combine``: the first technique that has one replaces plain CFG.
 5. ``correct``: each technique adds to the result, in the order of registration.
+6. ``renoise``: the whole result is changed for what the sampler does with it.
 
 In recipe original a technique that computes CFG itself (PAG, the CFG schedule) leaves no room for step 4.
 """
@@ -12,7 +13,7 @@ In recipe original a technique that computes CFG itself (PAG, the CFG schedule) 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -58,6 +59,11 @@ class Plan:
         """Whether a technique asks for the noise level of a call."""
         return any(technique.needs_level() for technique in self.techniques)
 
+    @property
+    def needs_ratio(self) -> bool:
+        """Whether a technique must know how far each step of the sampler goes."""
+        return any(technique.needs_ratio for technique in self.techniques)
+
     def inert(self) -> list[tuple[Technique, str]]:
         """The techniques that are on and do nothing in either pass, with the reason."""
         reasons = [(t, self.why_inert(t, hires=False)) for t in self.techniques if self.why_inert(t, hires=True)]
@@ -88,6 +94,8 @@ def guidance_scale(active: tuple[Technique, ...], scale: float, step: Step) -> f
     """The CFG scale of this call."""
     for technique in active:
         scale = technique.guidance_scale(scale, step)
+        if technique.cfg_unit is not None:
+            step = replace(step, scale_multiplier=technique.cfg_unit)
     return scale
 
 
@@ -102,4 +110,6 @@ def compose(active: tuple[Technique, ...], prediction: Prediction, step: Step, p
         denoised = plain_cfg()
     for technique in active:
         denoised = technique.correct(denoised, prediction, step)
+    for technique in active:
+        denoised = technique.renoise(denoised, prediction, step)
     return denoised

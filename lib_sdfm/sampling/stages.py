@@ -61,6 +61,9 @@ class Technique:
     :param composites: keys that hold several settings; one of them may be ``active_key``
     :param replaces_cfg: in recipe original it computes CFG itself, whatever else would have combined it
     :param standing: on unless it is switched off; guides nothing, and has an effect only in jobs that call for it
+    :param needs_ratio: it must know how far each step of the sampler goes (``Step.ratio``)
+    :param cfg_unit: what 1 of the CFG scale is in the scale that it puts in its place, for techniques that change that
+        one afterwards
     """
 
     name: ClassVar[str]
@@ -75,6 +78,8 @@ class Technique:
     composites: ClassVar[tuple[Composite, ...]] = ()
     replaces_cfg: ClassVar[bool] = False
     standing: ClassVar[bool] = False
+    needs_ratio: ClassVar[bool] = False
+    cfg_unit: ClassVar[float | None] = None
 
     def __init__(self, settings: object, recipe: str) -> None:
         self.settings, self.recipe = settings, recipe
@@ -162,4 +167,8 @@ class Technique:
 
     def correct(self, denoised: Tensor, prediction: Prediction, step: Step) -> Tensor:
         """Adds to the guided result ``(B, C, H, W)``."""
+        return denoised
+
+    def renoise(self, denoised: Tensor, prediction: Prediction, step: Step) -> Tensor:
+        """Changes what the sampler renoises with: last of all, given the whole guided result ``(B, C, H, W)``."""
         return denoised

@@ -3,9 +3,10 @@
 from ..sampling.stages import Technique
 from .cfg_rescale import CfgRescale
 from .cfg_schedule import CfgSchedule
+from .cfgpp import CfgPlusPlus
 from .dynamic_thresholding import DynamicThresholding
 from .freeu import FreeU
 from .pag import Pag
 from .seg import Seg
 
-TECHNIQUES: tuple[type[Technique], ...] = (Pag, Seg, CfgSchedule, DynamicThresholding, CfgRescale, FreeU)
+TECHNIQUES: tuple[type[Technique], ...] = (Pag, Seg, CfgPlusPlus, CfgSchedule, DynamicThresholding, CfgRescale, FreeU)

@@ -226,7 +226,7 @@ def _ddim_step(x: Tensor, eps: Tensor, renoise: Tensor, alpha: Tensor, alpha_nex
     return alpha_next**0.5 * denoised + (1 - alpha_next) ** 0.5 * renoise
 
 
-def sample_ddim(model: Any, x: Tensor, timesteps: Tensor, extra_args: dict, callback: Callable, disable: bool) -> Tensor:
+def ddim(model: Any, x: Tensor, timesteps: Tensor, extra_args: dict, callback: Callable, disable: bool) -> Tensor:
     alphas = model.inner_model.inner_model.alphas_cumprod
     ones = x.new_ones(len(x))
     for i, index in enumerate(range(len(timesteps) - 1, 0, -1)):
@@ -237,12 +237,12 @@ def sample_ddim(model: Any, x: Tensor, timesteps: Tensor, extra_args: dict, call
     return x
 
 
-def sample_ddim_cfgpp(model: Any, x: Tensor, timesteps: Tensor, extra_args: dict, callback: Callable, disable: bool) -> Tensor:
+def ddim_cfgpp(model: Any, x: Tensor, timesteps: Tensor, extra_args: dict, callback: Callable, disable: bool) -> Tensor:
     model.cond_scale_miltiplier, model.need_last_noise_uncond = 1 / 12.5, True
-    return sample_ddim(model, x, timesteps, extra_args, callback, disable)
+    return ddim(model, x, timesteps, extra_args, callback, disable)
 
 
-def sample_plms(model: Any, x: Tensor, timesteps: Tensor, extra_args: dict, callback: Callable, disable: bool) -> Tensor:
+def plms(model: Any, x: Tensor, timesteps: Tensor, extra_args: dict, callback: Callable, disable: bool) -> Tensor:
     """Two calls in the first step, then one; the callback ends each step."""
     alphas = model.inner_model.inner_model.alphas_cumprod
     ones, before = x.new_ones(len(x)), None
@@ -259,11 +259,11 @@ def sample_plms(model: Any, x: Tensor, timesteps: Tensor, extra_args: dict, call
     return x
 
 
-def sample_unipc(model: Any, x: Tensor, timesteps: Tensor, extra_args: dict, callback: Callable, disable: bool) -> Tensor:
+def unipc(model: Any, x: Tensor, timesteps: Tensor, extra_args: dict, callback: Callable, disable: bool) -> Tensor:
     """As many calls as timesteps: one before the first step, one in each step but the last; the callback ends each step."""
     alphas = model.inner_model.inner_model.alphas_cumprod
     ones = x.new_ones(len(x))
-    grid = [*timesteps.flip(0).tolist(), 0]
+    grid = torch.linspace(999, 0, len(timesteps) + 1).round().int().tolist()
     eps = model(x, grid[0] * ones, **extra_args)
     for i, (now, later) in enumerate(zip(grid, grid[1:])):
         x = _ddim_step(x, eps, eps, alphas[now], alphas[later])
@@ -284,10 +284,10 @@ SAMPLERS: dict[str, tuple[Callable[..., Tensor], dict[str, bool]]] = {
     "LMS": (k.sample_lms, {}),
     "DPM fast": (k.sample_dpm_fast, {}),
     "DPM adaptive": (k.sample_dpm_adaptive, {}),
-    "DDIM": (sample_ddim, {}),
-    "DDIM CFG++": (sample_ddim_cfgpp, {}),
-    "PLMS": (sample_plms, {}),
-    "UniPC": (sample_unipc, {}),
+    "DDIM": (ddim, {}),
+    "DDIM CFG++": (ddim_cfgpp, {}),
+    "PLMS": (plms, {}),
+    "UniPC": (unipc, {}),
 }
 
 

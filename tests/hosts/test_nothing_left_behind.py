@@ -20,11 +20,12 @@ from tests.hosts.reference import Reference
 from tests.support import fingerprint
 
 EVERYTHING = {technique.name: True for technique in SCHEMA.techniques}
+SDFM_ONLY = {"cfgpp": False, "cfg_rescale": False}
 REQUESTS = [
     pytest.param({"pag": {}}, id="PAG"),
     pytest.param({"recipe": "original", "pag": {"scale": 1, "sanf": True}}, id="PAG of recipe original"),
     pytest.param(EVERYTHING, id="everything"),
-    pytest.param({"recipe": "original", **EVERYTHING}, id="everything of recipe original"),
+    pytest.param({"recipe": "original", **EVERYTHING, **SDFM_ONLY}, id="everything of recipe original"),
 ]
 MODEL_CALLS = 6
 """Of a picture with PAG, Euler and three steps: main and extra prediction in turn."""
