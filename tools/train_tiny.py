@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,20 +20,18 @@ from torch.nn import functional
 from tools import drawing, shapes
 from tools.tiny_model import DEMO, EPS, FLOW, MODELS, TinyModel, load, new_model
 from tools.tiny_sampling import TIMESTEPS, noise_table, sample, shifted
+from tools.training import fit, step_random
 
 CODING = {"steps": 4000, "batch": 32, "crop": 64, "rate": 2e-3, "pictures": 16000}
 TEXT = {"steps": 1000, "batch": 128, "rate": 2e-3, "captions": 20000}
 STAGES = {
-    "shapes-eps": {"objective": EPS, "style": drawing.PLAIN, "steps": 3000, "rate": 1e-3, "pictures": 30000},
-    "shapes-ink": {"objective": EPS, "style": drawing.INK, "steps": 1200, "rate": 5e-4, "pictures": 16000},
-    "shapes-flow": {"objective": FLOW, "style": drawing.PLAIN, "steps": 3500, "rate": 1e-3, "pictures": 30000},
+    "shapes-eps": {"objective": EPS, "style": drawing.PLAIN, "steps": 2500, "rate": 1e-3, "pictures": 30000},
+    "shapes-ink": {"objective": EPS, "style": drawing.INK, "steps": 900, "rate": 5e-4, "pictures": 16000},
+    "shapes-flow": {"objective": FLOW, "style": drawing.PLAIN, "steps": 2800, "rate": 1e-3, "pictures": 30000},
 }
 BEGINS = {"shapes-ink": "shapes-eps"}
 """A stage that begins with another's weights."""
 BATCH = 32
-DECAY = 0.3
-"""Share of the steps in which the rate falls, at the end."""
-WARM_UP = 150
 NO_CAPTION = 0.12
 UNKNOWN_WORD = 0.015
 LAYER_LEFT_OUT = 0.1
@@ -43,9 +40,6 @@ LARGEST_WEIGHT = 64.0
 """Of an epsilon model's noise levels: where there is much noise, its small errors decide what is in the picture."""
 LATENT_NOISE = 0.1
 """Put on latents when the decoder learns: it must bear what a sampler leaves of errors."""
-AVERAGE = 0.998
-LOG_EVERY, SAVE_EVERY = 100, 250
-Loss = Callable[[int], Tensor]
 
 
 def draw_many(count: int, style: str | None, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, str]]:
@@ -60,54 +54,6 @@ def draw_many(count: int, style: str | None, rng: np.random.Generator) -> Iterat
 def as_input(pictures: np.ndarray) -> Tensor:
     """``(B, H, W, 3)`` bytes to ``(B, 3, H, W)`` in [-1, 1]."""
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def fit(network: nn.Module, loss: Loss, settings: dict[str, Any], state: Path) -> nn.Module:
-    """Minimises; returns the running mean of the weights. Goes on from ``state`` if that exists."""
-    weights = [p for p in network.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(weights, settings["rate"], (0.9, 0.99), weight_decay=0.01, foreach=True)
-    total = settings["steps"]
-    rate = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda i: min((i + 1) / WARM_UP, 1.0, max((total - i) / (DECAY * total), 0.02))
-    )
-    mean = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=_average)
-    parts = {"network": network, "optimizer": optimizer, "rate": rate, "mean": mean}
-    begin, recent, started = _resume(parts, state), [], time.perf_counter()
-    for i in range(begin, total):
-        value = loss(i)
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        rate.step()
-        mean.update_parameters(network)
-        recent.append(value.item())
-        if (i + 1) % LOG_EVERY == 0:
-            print(f"{state.stem} {i + 1}/{total} loss {np.mean(recent):.4f} {time.perf_counter() - started:.0f} s", flush=True)
-            recent.clear()
-        if (i + 1) % SAVE_EVERY == 0:
-            torch.save({"step": i + 1} | {name: part.state_dict() for name, part in parts.items()}, state)
-    return mean.module
-
-
-@torch.no_grad()
-def _average(old: Sequence[Tensor], new: Sequence[Tensor], updates: Tensor) -> None:
-    """A running mean that begins short."""
-    torch._foreach_lerp_(old, new, max(1 - AVERAGE, 1 / (1 + float(updates) / 5)))
-
-
-def _resume(parts: dict[str, Any], state: Path) -> int:
-    if not state.exists():
-        return 0
-    saved = torch.load(state, weights_only=False)
-    for name, part in parts.items():
-        part.load_state_dict(saved[name])
-    return saved["step"]
-
-
-def _generator(seed: int, step: int) -> torch.Generator:
-    """Each step has its own random numbers: an interrupted run goes on as if it had not been."""
-    return torch.Generator().manual_seed(seed * 1_000_003 + step)
 
 
 def _crops(scenes: int, rng: np.random.Generator) -> np.ndarray:
@@ -136,7 +82,7 @@ def train_coding(options: argparse.Namespace) -> None:
     coding = model.coding.requires_grad_(True).to(memory_format=torch.channels_last)
 
     def loss(step: int) -> Tensor:
-        random = _generator(options.seed, step)
+        random = step_random(options.seed, step)
         rows = torch.randint(len(crops), (CODING["batch"],), generator=random)
         x = as_input(crops[rows.numpy()])
         latents = coding.encode(x)
@@ -191,7 +137,7 @@ def train_text(model: TinyModel, seed: int, work: Path) -> None:
     networks.train().requires_grad_(True)
 
     def loss(step: int) -> Tensor:
-        rows = torch.randint(len(scenes), (TEXT["batch"],), generator=_generator(seed + 9, step))
+        rows = torch.randint(len(scenes), (TEXT["batch"],), generator=step_random(seed + 9, step))
         return functional.binary_cross_entropy_with_logits(networks["reader"](model.text(numbers[rows])[:, -1]), facts[rows])
 
     networks.load_state_dict(fit(networks, loss, TEXT, work / "text.state").state_dict())
@@ -221,7 +167,7 @@ def train_stage(model: TinyModel, name: str, seed: int, work: Path) -> None:
             module.checkpoint = False  # saves memory that is not needed, for time that is
 
     def loss(step: int) -> Tensor:
-        random = _generator(seed + 1 + list(STAGES).index(name), step)
+        random = step_random(seed + 1 + list(STAGES).index(name), step)
         rows = torch.randint(len(latents), (BATCH,), generator=random)
         x0 = latents[rows].float()
         x, timesteps, wanted, weight = noised(x0, torch.randn(x0.shape, generator=random), random)
