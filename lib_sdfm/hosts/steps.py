@@ -44,6 +44,10 @@ class SamplerSteps:
         """Puts the sampler's function back; harmless when called again."""
         self._attribute.restore()
 
+    def call(self) -> int:
+        """The index of the step of a model call that begins."""
+        return self._clock.call()
+
     def next(self, p: Any, params: Any, run_call: int, sigma: float | None, **level: Any) -> Step:
         """The step of a denoiser call that begins.
 
@@ -54,7 +58,7 @@ class SamplerSteps:
         :param level: what else only the host's adapter knows of a :class:`Step`
         """
         hires = bool(getattr(p, "is_hr_pass", False))
-        index = self._clock.call()
+        index = self.call()
         return Step(
             index=index,
             total=self._total,

@@ -7,6 +7,7 @@ from .cfgpp import CfgPlusPlus
 from .dynamic_thresholding import DynamicThresholding
 from .freeu import FreeU
 from .pag import Pag
+from .refiner_sync import RefinerSync
 from .seg import Seg
 
-TECHNIQUES: tuple[type[Technique], ...] = (Pag, Seg, CfgPlusPlus, CfgSchedule, DynamicThresholding, CfgRescale, FreeU)
+TECHNIQUES: tuple[type[Technique], ...] = (Pag, Seg, CfgPlusPlus, CfgSchedule, DynamicThresholding, CfgRescale, FreeU, RefinerSync)
