@@ -204,7 +204,7 @@ class FreeU(Technique):
         stage = widths.index(h.shape[1]) + 1
         factors = self._factors(stage, step.hires)
         share = self._share(step)
-        window = channel_window(factors["offset"], factors["width"], h.shape[1], inclusive=self.recipe == ORIGINAL)
+        window = channel_window(factors["offset"], factors["width"], h.shape[1], self.recipe == ORIGINAL, h.device)
         h = scale_backbone(h, window, _towards(factors["backbone"], share), self.settings.version)
         return h, filter_skip(skip, factors["cutoff"], _towards(factors["skip"], share), _towards(factors["high"], share))
 
