@@ -38,7 +38,7 @@ class AnalyticFlow:
         return cls(means, spreads[0] * (spreads[1] / spreads[0]) ** share)
 
     def denoised(self, x: Tensor, t: Tensor | float) -> Tensor:
-        """``E[x0 | x_t]``, for ``x_t`` of shape ``(B, C, H, W)``."""
+        """``E[x0 | x_t]``, for ``x_t`` of shape ``(B, C, H, W)`` and a time, or times ``(B, 1, 1, 1, 1)``."""
         self.calls += 1
         means, own = self._per_mode(x), self._width(x) ** 2
         keep, noise = 1 - t, t * t

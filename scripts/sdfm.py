@@ -16,15 +16,20 @@ else:
 
     from lib_sdfm.catalog import SCHEMA, SHIPPED_PRESETS
     from lib_sdfm.hosts.a1111 import A1111Pass
+    from lib_sdfm.hosts.flow_edge import A1111Edge
+    from lib_sdfm.hosts.flow_forge import ForgeEdge
     from lib_sdfm.hosts.forge import ForgePass
     from lib_sdfm.hosts.run import run_of
+    from lib_sdfm.ops.flow_schedules import Shape
     from lib_sdfm.sampling.stages import ModelFacts
     from lib_sdfm.schema.explain import TITLE
     from lib_sdfm.schema.presets import PresetStore
     from sdfm_webui.axes import register_axes
     from sdfm_webui.built_ins import built_ins_on
     from sdfm_webui.controls import build_panel
-    from sdfm_webui.job import HostObjects, begin_batch, forget_keys
+    from sdfm_webui.flow import FlowHost
+    from sdfm_webui.flow_memory import FlowMemory
+    from sdfm_webui.job import HostObjects, begin_batch, begin_job, forget_keys
     from sdfm_webui.old_entries import entry_classes, installed_originals, old_payloads, originals_notice, rivals
     from sdfm_webui.paste import PasteTargets, labels_of, mend_sampler
     from sdfm_webui.routes import add_routes, authentication
@@ -34,11 +39,28 @@ else:
 
         def new_pass(plan, p):
             return ForgePass(plan, p, lambda: shared.sd_model.forge_objects, calc_cond_uncond_batch)
+
+        def flow_target(model):
+            return model.forge_objects.unet.model
     else:
 
         def new_pass(plan, p):
             return A1111Pass(plan, p, lambda: shared.sd_model.model.diffusion_model)
 
+        def flow_target(model):
+            return model
+
+    def flow_shape():
+        opts = shared.opts
+        return Shape(rho=float(opts.rho) or None, alpha=float(opts.beta_dist_alpha), beta=float(opts.beta_dist_beta))
+
+    FLOW = FlowHost(
+        new_edge=ForgeEdge if is_forge() else A1111Edge,
+        loaded=lambda: shared.sd_model,
+        target=flow_target,
+        memory=FlowMemory(Path(scripts.basedir()) / "flow_models.json"),
+        shape=flow_shape,
+    )
     HOST = HostObjects(
         new_pass=new_pass,
         model=lambda: ModelFacts(sdxl=bool(shared.sd_model.is_sdxl)),
@@ -46,6 +68,7 @@ else:
         rivals=rivals,
         built_ins=built_ins_on,
         old_timelines=lambda: bool(shared.opts.use_old_scheduling),
+        flow=FLOW,
     )
 
     def claimed():
@@ -73,6 +96,9 @@ else:
         def before_process(self, p, *args):
             forget_keys(SCHEMA, p)
 
+        def process(self, p, *args):
+            begin_job(SCHEMA, p, args, HOST)
+
         def process_batch(self, p, *args, **kwargs):
             begin_batch(SCHEMA, p, args, HOST)
 
@@ -93,6 +119,7 @@ else:
         add_routes(SCHEMA, app, claimed, **authentication(shared.cmd_opts))
 
     script_callbacks.on_cfg_denoiser(on_cfg_denoiser)
+    script_callbacks.on_model_loaded(FLOW.model_loaded)
     script_callbacks.on_infotext_pasted(mend_sampler)
     script_callbacks.on_before_ui(lambda: register_axes(SCHEMA, scripts))
     script_callbacks.on_app_started(on_app_started)

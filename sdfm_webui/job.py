@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from lib_sdfm.errors import UserError
 from lib_sdfm.hosts.attributes import InstanceAttribute
 from lib_sdfm.hosts.run import NewPass, Run
+from lib_sdfm.sampling.plan import Plan
 from lib_sdfm.sampling.stages import ModelFacts
 from lib_sdfm.schema.originals import OldEntry
 from lib_sdfm.schema.payload import require_no_rival, resolve_job
 from lib_sdfm.schema.settings import Schema, Settings
+from lib_sdfm.techniques.flow import Flow
 
 from .axes import axes_of_job
 from .errors import shown_to_user
+from .flow import FlowHost
 from .refiner import RefinerSync, forget_keys
 
 __all__ = ["HostObjects", "begin_batch", "forget_keys"]
@@ -32,6 +36,7 @@ class HostObjects:
     :param rivals: the arguments of originals that are installed themselves
     :param built_ins: titles of other scripts that a processing object has on, and the technique that does the same
     :param old_timelines: whether the option for old prompt editing timelines is on
+    :param flow: flow matching
     """
 
     new_pass: NewPass
@@ -40,6 +45,7 @@ class HostObjects:
     rivals: Callable[[Any], Payloads]
     built_ins: Callable[[Any], Sequence[tuple[str, str]]] = lambda p: ()
     old_timelines: Callable[[], bool] = lambda: False
+    flow: FlowHost | None = None
 
 
 def begin_batch(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> None:
@@ -62,14 +68,42 @@ def _prepare(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> 
     for warning in (*job.warnings, *_doubled(job.settings, host.built_ins(p))):
         p.comment(f"SDFM: {warning}")
     sync = RefinerSync(schema, job.settings, p, host.old_timelines())
-    settings = schema.resolved(sync.settings, host.model()) if job.settings.techniques else sync.settings
+    settings = schema.resolved(sync.settings, _facts(p, host))
     sync.write(settings)
-    sampling = Run(schema.plan(settings), p, host.new_pass).sample if settings.techniques else None
+    sampling = _sampling(schema.plan(settings), p, host)
     if sync.acts:
         _wrap_sample(p, sync.around(sampling), sync.prompts.detach)
         sync.prompts.attach()
     elif sampling is not None:
         _wrap_sample(p, sampling)
+
+
+def _facts(p: Any, host: HostObjects) -> ModelFacts:
+    """What defaults may depend on in a job."""
+    hires_sampler = (getattr(p, "hr_sampler_name", None) or p.sampler_name) if getattr(p, "enable_hr", False) else None
+    shift = None if host.flow is None else host.flow.remembered_shift()
+    return replace(host.model(), flow_shift=shift, sampler=str(p.sampler_name), hires_sampler=hires_sampler)
+
+
+def _sampling(plan: Plan, p: Any, host: HostObjects) -> Sampling | None:
+    """What samples a batch in place of the host, ``None`` if nothing has to."""
+    use = None if host.flow is None else host.flow.use_of(plan)
+    if use is None and not any(type(technique) is not Flow for technique in plan.techniques):
+        return None if host.flow is None else host.flow.plain_sampling(p)
+    if host.flow is None:
+        return Run(plan, p, host.new_pass).sample
+    return host.flow.sampling(lambda new_pass: Run(plan, p, new_pass), p, host.new_pass, use)
+
+
+def begin_job(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> None:
+    """Makes the loaded model what the job says it is, before the host makes samplers. What is wrong is said by its batches."""
+    if host.flow is None:
+        return
+    try:
+        job = resolve_job(schema, args, host.old_payloads(p), axes_of_job(p), bool(getattr(p, "is_api", False)))
+        host.flow.apply(host.flow.use_of(schema.plan(schema.resolved(job.settings, _facts(p, host)))))
+    except UserError:
+        return
 
 
 def _doubled(settings: Settings, built_ins: Sequence[tuple[str, str]]) -> list[str]:

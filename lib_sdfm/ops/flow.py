@@ -19,6 +19,8 @@ Number = TypeVar("Number", float, Tensor)
 LATEST_TIME = 0.9999
 """Times are capped here: at 1 the noise level is infinite."""
 TABLE_SIZE = 1000
+SMALLEST_STEP = 1e-8
+"""Between two entries of a table."""
 
 
 def shift_time(t: Number, shift: float) -> Number:
@@ -103,9 +105,24 @@ def alpha_bar_to_time(alpha_bar: Number) -> Number:
 def time_table(shift: float) -> Tensor:
     """The times that a noise table of 1000 entries stands for: ``(1000,)`` float64, ascending, up to :data:`LATEST_TIME`.
 
+    No two are equal, whatever the shift: the WebUIs interpolate between them.
+
     :raises ValueError: if ``shift`` isn't above 0
     """
     if not shift > 0:
         raise ValueError(f"a shift above 0, not {shift}")
-    steps = torch.arange(1, TABLE_SIZE + 1, dtype=torch.float64) / TABLE_SIZE
-    return shift_time(steps, shift).clamp(max=LATEST_TIME)
+    places = torch.arange(1, TABLE_SIZE + 1, dtype=torch.float64)
+    return torch.minimum(shift_time(places / TABLE_SIZE, shift), LATEST_TIME - SMALLEST_STEP * (TABLE_SIZE - places))
+
+
+def table_to_time(index: Tensor, table: Tensor) -> Tensor:
+    """The time that a place in a table stands for, between its entries by the logarithm of the noise level.
+
+    :param index: from 0, may be fractional
+    :param table: see :func:`time_table`
+    """
+    index = index.to(table.dtype).clamp(0, len(table) - 1)
+    low = index.floor().long()
+    logs = time_to_sigma(table).log()
+    high = (low + 1).clamp(max=len(table) - 1)
+    return sigma_to_time(torch.lerp(logs[low], logs[high], index - low).exp())

@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .flow import exploding_to_flow, flow_to_exploding, sigma_to_time, time_to_sigma
@@ -58,20 +59,32 @@ def from_level(func: Callable[..., Tensor], highest: float, lowest: float) -> Ca
 
     One step of Euler's method goes down to ``highest``, as what it divides by the logarithm would spend most calls above.
 
-    :param func: takes ``model``, ``x``, ``sigma_min``, ``sigma_max`` and others by name; if ``n``, its model calls
+    :param func: takes ``model``, ``x`` and by name ``sigma_min``, ``sigma_max``, perhaps ``n`` (model calls); or ``sigmas``
     :param highest: noise level from which it divides
-    :param lowest: noise level to which it divides, at least
+    :param lowest: noise level to which it divides, at least, where it takes ``sigma_min``
     """
 
     @functools.wraps(func)
-    def sample(model: Any, x: Tensor, *, sigma_min: float, sigma_max: float, **others: Any) -> Tensor:
-        start, end = float(sigma_max), max(float(sigma_min), lowest)
-        if start > highest > end:
+    def sample(model: Any, x: Tensor, **others: Any) -> Tensor:
+        ends = _level_arguments(others, highest, lowest)
+        start = float(others["sigmas"][0] if "sigmas" in others else others["sigma_max"])
+        first = float(ends["sigmas"][0]) if "sigmas" in ends else ends.get("sigma_max", start)
+        if first < start:
             denoised = model(x, x.new_full((len(x),), start), **(others.get("extra_args") or {}))
-            x = denoised + (x - denoised) * (highest / start)
-            start = highest
-            if "n" in others:
-                others["n"] = max(others["n"] - 1, 1)
-        return func(model, x, sigma_min=min(end, start), sigma_max=start, **others)
+            x = denoised + (x - denoised) * (first / start)
+        return func(model, x, **{**others, **ends})
 
     return sample
+
+
+def _level_arguments(given: dict[str, Any], highest: float, lowest: float) -> dict[str, Any]:
+    """What changes of a sampler's arguments where it starts at a lower level."""
+    if "sigmas" in given:
+        sigmas = given["sigmas"]
+        below = sigmas[sigmas < highest]
+        return {"sigmas": torch.cat([sigmas.new_tensor([highest]), below])} if float(sigmas[0]) > highest else {}
+    start, end = float(given["sigma_max"]), max(float(given["sigma_min"]), lowest)
+    if not start > highest > end:
+        return {"sigma_min": min(end, start), "sigma_max": start}
+    calls = {"n": max(given["n"] - 1, 1)} if "n" in given else {}
+    return {"sigma_min": end, "sigma_max": highest, **calls}

@@ -37,18 +37,23 @@ class FlowSampler:
 
 _FIRST_ORDER = FlowSampler("Normal", softened=False)
 _IN_TIME = FlowSampler(in_time=True, softened=False)
+_OWN_PLACES = FlowSampler(softened=False)
 _STOCHASTIC = FlowSampler("Exponential")
 SAMPLERS: dict[str, FlowSampler] = {
     "Euler": _FIRST_ORDER,
     "Euler CFG++": _FIRST_ORDER,
     "DDIM": _FIRST_ORDER,
     "DDIM CFG++": _FIRST_ORDER,
+    "PLMS": _OWN_PLACES,
+    "UniPC": _OWN_PLACES,
+    "LCM": _OWN_PLACES,
     "Heun": _IN_TIME,
     "DPM2": _IN_TIME,
     "LMS": _IN_TIME,
     "DPM++ 2M SDE": _STOCHASTIC,
     "DPM++ 2M SDE Heun": _STOCHASTIC,
     "DPM++ 3M SDE": _STOCHASTIC,
+    "Restart": FlowSampler(divides=True),
     "DPM fast": FlowSampler(divides=True),
     "DPM adaptive": FlowSampler(divides=True),
 }

@@ -38,9 +38,15 @@ class ModelFacts:
     """What defaults may depend on.
 
     :param sdxl: whether the checkpoint is SDXL
+    :param flow_shift: shift with which the checkpoint is remembered as a flow model, ``None`` if it isn't
+    :param sampler: name of the job's sampler
+    :param hires_sampler: name of the hires pass' sampler, ``None`` without such a pass
     """
 
     sdxl: bool = False
+    flow_shift: float | None = None
+    sampler: str = ""
+    hires_sampler: str | None = None
 
 
 class Technique:
@@ -92,6 +98,10 @@ class Technique:
     def unmentioned(cls, pairs: Mapping[str, Any]) -> dict[str, Any]:
         """Settings of a standing technique that generation parameters without its key mean, where not the defaults."""
         return {}
+
+    @classmethod
+    def implied(cls, model: ModelFacts) -> Any:
+        """Settings with which it takes part in a job that doesn't mention it, ``None`` if it takes none."""
 
     @classmethod
     def resolved(cls, settings: Any, model: ModelFacts) -> Any:

@@ -123,9 +123,10 @@ class Schema:
         return Settings(recipe, chosen, standing)
 
     def resolved(self, settings: Settings, model: ModelFacts) -> Settings:
-        """Settings with what depends on the model filled in."""
-        chosen = {t.name: t for t in self.techniques if t.name in settings.techniques}
-        return replace(settings, techniques={n: t.resolved(settings.techniques[n], model) for n, t in chosen.items()})
+        """Settings with what depends on the model filled in, and what the model calls for."""
+        asked = settings.techniques
+        chosen = {t.name: t.resolved(asked[t.name], model) if t.name in asked else t.implied(model) for t in self.techniques}
+        return replace(settings, techniques={name: own for name, own in chosen.items() if own is not None})
 
     def plan(self, settings: Settings) -> Plan:
         """The plan that these settings mean."""

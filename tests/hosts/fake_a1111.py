@@ -45,7 +45,9 @@ class SdModel(nn.Module):
         self.model = nn.Module()
         self.model.diffusion_model = unet
         self.is_sdxl = False
-        self.alphas_cumprod = stable_diffusion_alphas()
+        self.alphas_cumprod = self.alphas_cumprod_original = stable_diffusion_alphas()
+        self.parameterization = "eps"
+        self.sd_checkpoint_info = SimpleNamespace(sha256=None, name="first")
         self.calls: list[int] = []  # rows of each call
         self.before_call: Callable[[int], None] = lambda number: None
 
@@ -181,17 +183,17 @@ class Sampler:
 
     def sample(self, p: Processing, x: Tensor) -> Tensor:
         if self.in_timesteps:
-            return self._launch(p, x, timesteps=self.get_timesteps(p.steps))
-        sigmas = self.get_sigmas(p.steps)
+            return self._launch(p, x, timesteps=asked(self.get_timesteps, p))
+        sigmas = asked(self.get_sigmas, p)
         return self._launch(p, x * sigmas[0], sigmas=sigmas)
 
     def sample_img2img(self, p: Processing, x: Tensor, noise: Tensor) -> Tensor:
         kept = max(int(p.steps * p.denoising_strength), 1)
         if self.in_timesteps:
-            timesteps = self.get_timesteps(p.steps)[: kept + 1]
+            timesteps = asked(self.get_timesteps, p)[: kept + 1]
             alpha = self.model_wrap_cfg.alphas[timesteps[-1]]
             return self._launch(p, x * alpha**0.5 + noise * (1 - alpha) ** 0.5, timesteps=timesteps)
-        sigmas = self.get_sigmas(p.steps)[-kept - 1 :]
+        sigmas = asked(self.get_sigmas, p)[-kept - 1 :]
         return self._launch(p, x + noise * sigmas[0], sigmas=sigmas)
 
     def _launch(self, p: Processing, x: Tensor, **schedule: Tensor) -> Tensor:
@@ -224,6 +226,11 @@ class Sampler:
 def _ddim_step(x: Tensor, eps: Tensor, renoise: Tensor, alpha: Tensor, alpha_next: Tensor) -> Tensor:
     denoised = (x - (1 - alpha) ** 0.5 * eps) / alpha**0.5
     return alpha_next**0.5 * denoised + (1 - alpha_next) ** 0.5 * renoise
+
+
+def asked(schedule: Callable[..., Tensor], p: Processing) -> Tensor:
+    """A schedule for a job's steps; where it isn't one of this file it is the host's kind, which also gets the job."""
+    return schedule(*(p, p.steps)[-len(inspect.signature(schedule).parameters) :])
 
 
 def ddim(model: Any, x: Tensor, timesteps: Tensor, extra_args: dict, callback: Callable, disable: bool) -> Tensor:
@@ -299,6 +306,8 @@ class Processing:
     scripts: Any = None
     script_args: Sequence[Any] = ()
     sampler_name: str = "Euler"
+    scheduler: str = "Automatic"
+    hr_scheduler: str | None = None
     steps: int = 3
     cfg_scale: float = 7.0
     width: int = 64
@@ -402,6 +411,10 @@ class Host:
         """SDFM's adapter for this host."""
         return A1111Pass(plan, p, lambda: self.sd_model.model.diffusion_model)
 
+    def reset_tables(self) -> None:
+        """What the host does to the noise table before each picture."""
+        self.sd_model.alphas_cumprod = self.sd_model.alphas_cumprod_original
+
     def call(self, functions: Sequence[Callable[..., None]], *args: Any) -> None:
         """Calls extensions as A1111 does: what they raise goes to the console."""
         for function in functions:
@@ -422,11 +435,13 @@ class Host:
         """All samples of a job, ``(images, 4, H, W)``."""
         self.sampling_step = 0
         self.script_call(p, "before_process")
+        self.call([script.process for script in p.scripts or () if hasattr(script, "process")], p, *p.script_args)
         p.init()
         batches = []
         for iteration in range(p.n_iter):
             p.iteration = iteration
             self.script_call(p, "process_batch")
             p.setup_conds()
+            self.reset_tables()
             batches.append(p.sample(conditioning=p.c, unconditional_conditioning=p.uc, seeds=p.seeds()))
         return torch.cat(batches)

@@ -56,6 +56,10 @@ class KModel(nn.Module):
     def apply_model(self, x: Tensor, sigma: Tensor, c_crossattn: Tensor, transformer_options: dict) -> Tensor:
         self.before_call(len(self.calls))
         self.calls.append(len(x))
+        if not isinstance(self.predictor, Predictor):
+            xc, timestep = self.predictor.calculate_input(sigma, x), self.predictor.timestep(sigma)
+            output = self.diffusion_model(xc, timestep, context=c_crossattn, transformer_options=transformer_options)
+            return self.predictor.calculate_denoised(sigma, output, x)
         level = sigma.view(-1, 1, 1, 1)
         timestep = self.timestep(sigma)
         eps = self.diffusion_model(x / (level**2 + 1) ** 0.5, timestep, context=c_crossattn, transformer_options=transformer_options)
@@ -77,8 +81,14 @@ class Engine(nn.Module):
         self.is_sdxl = False
         self.kmodel = KModel(unet)
         self.first_unet = UnetPatcher(self.kmodel)
-        self.alphas_cumprod = stable_diffusion_alphas()
+        self.sd_checkpoint_info = SimpleNamespace(sha256=None, name="first")
         self.reset()
+
+    @property
+    def alphas_cumprod(self) -> Tensor:
+        """The noise table, as timestep samplers have it."""
+        predictor = self.kmodel.predictor
+        return stable_diffusion_alphas() if isinstance(predictor, Predictor) else predictor.alphas_cumprod
 
     def reset(self) -> None:
         """Forge's objects as loaded, without anybody's patches: before each sampling."""
@@ -208,6 +218,9 @@ class ForgeHost(Host):
 
     def new_pass(self, plan: Plan, p: Processing) -> ForgePass:
         return ForgePass(plan, p, lambda: self.sd_model.forge_objects, calc_cond_uncond_batch)
+
+    def reset_tables(self) -> None:
+        """Forge leaves them alone."""
 
     def before_pass(self, p: Processing) -> None:
         """Before a hires pass Forge tells the scripts twice, and throws away what they patched the first time."""

@@ -10,7 +10,8 @@ from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.hosts.run import run_of
 from lib_sdfm.sampling.stages import ModelFacts
 from lib_sdfm.schema.settings import Schema
-from sdfm_webui.job import HostObjects, begin_batch, forget_keys
+from sdfm_webui.flow import FlowHost
+from sdfm_webui.job import HostObjects, begin_batch, begin_job, forget_keys
 from tests.hosts.fake_a1111 import Host, Processing, SdModel
 from tests.hosts.fake_forge import Engine, ForgeHost
 from tests.support import tiny_unet
@@ -21,19 +22,28 @@ class SdfmScript:
 
     def __init__(self, host: Host, schema: Schema = SCHEMA) -> None:
         self.host, self.schema = host, schema
+        self.flow: FlowHost | None = None
         host.on_cfg_denoiser.append(self.on_cfg_denoiser)
 
     def before_process(self, p: Processing, *args: Any) -> None:
         forget_keys(self.schema, p)
 
-    def process_batch(self, p: Processing, *args: Any) -> None:
-        objects = HostObjects(
+    @property
+    def objects(self) -> HostObjects:
+        """What a job needs of the host."""
+        return HostObjects(
             new_pass=self.host.new_pass,
             model=lambda: ModelFacts(sdxl=self.host.sd_model.is_sdxl),
             old_payloads=lambda p: [],
             rivals=lambda p: [],
+            flow=self.flow,
         )
-        begin_batch(self.schema, p, args, objects)
+
+    def process(self, p: Processing, *args: Any) -> None:
+        begin_job(self.schema, p, args, self.objects)
+
+    def process_batch(self, p: Processing, *args: Any) -> None:
+        begin_batch(self.schema, p, args, self.objects)
 
     def process_before_every_sampling(self, p: Processing, *args: Any) -> None:
         run = run_of(p)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from k_diffusion.external import DiscreteSchedule
 from scipy import stats
 
 from lib_sdfm.ops import flow, flow_schedules
@@ -72,7 +73,19 @@ def test_a_table_ascends_to_the_cap(shift: float):
     table = flow.time_table(shift)
     assert table.dtype == torch.float64 and len(table) == 1000
     assert float(table[0]) == pytest.approx(flow.shift_time(0.001, shift))
-    assert (table.diff() >= 0).all() and float(table[-1]) == flow.LATEST_TIME
+    assert (table.diff() > 0).all() and float(table[-1]) == flow.LATEST_TIME
+    alpha_bars = flow.time_to_alpha_bar(table)
+    assert (((1 - alpha_bars) / alpha_bars).log().diff() > 0).all()
+
+
+@given(SHIFTS, st.floats(0, 999))
+def test_places_between_entries_are_what_k_diffusion_makes_of_them(shift: float, place: float):
+    table = flow.time_table(shift)
+    alpha_bars = flow.time_to_alpha_bar(table)
+    theirs = DiscreteSchedule(((1 - alpha_bars) / alpha_bars) ** 0.5, quantize=False)
+    sigma = theirs.t_to_sigma(torch.tensor([place]))
+    time = float(flow.table_to_time(theirs.sigma_to_t(sigma), table))
+    assert flow.time_to_sigma(time) == pytest.approx(float(sigma), rel=1e-5)
 
 
 @pytest.mark.parametrize("shift", [0.0, -1.0, math.nan])

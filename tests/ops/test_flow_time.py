@@ -86,3 +86,18 @@ def test_what_a_model_has_shows_through():
         return x
 
     in_time(reads)(Model(), START, SIGMAS[:2])
+
+
+def test_a_sampler_that_makes_a_new_grid_of_the_given_one_starts_below_too():
+    model, given = Model(), []
+
+    def restarts(model, x, sigmas, disable):
+        given.extend(sigmas.tolist())
+        return k.sample_euler(model, x, sigmas, disable=disable)
+
+    result = from_level(restarts, 20.0, 0.02)(model, START, sigmas=SIGMAS, disable=True)
+    assert model.levels[0] == pytest.approx(9999) and given[0] == 20.0 and given[1:] == [s for s in SIGMAS.tolist() if s < 20]
+    assert float((result - FLOW.exact(START / SIGMAS[0])).abs().mean()) < 0.3
+    assert torch.equal(
+        from_level(restarts, 1e6, 0.02)(Model(), START, sigmas=SIGMAS, disable=True), restarts(Model(), START, SIGMAS, True)
+    )

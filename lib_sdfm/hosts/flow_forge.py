@@ -1,0 +1,122 @@
+"""The edge of Forge's model: its predictor, which converts between k-diffusion's latents and the UNet's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UnsupportedError
+from ..ops.flow import exploding_to_flow, shift_time, sigma_to_time, time_table, time_to_sigma, velocity_to_denoised
+from .flow_edge import UNET_TIMES
+
+NOISE_PREDICTING = ("epsilon", "v_prediction")
+LOWEST_TIMESTEP = 1.0
+INPAINTING_CHANNELS = 9
+
+
+class FlowPredictor(nn.Module):
+    """What Forge asks of a predictor, for a flow model.
+
+    :param shift: above 0
+    :param device: where its table lies
+    """
+
+    prediction_type = "epsilon"
+    sigma_data = 1.0
+
+    def __init__(self, shift: float, device: torch.device) -> None:
+        super().__init__()
+        sigmas = time_to_sigma(time_table(shift))
+        self.shift = shift
+        self.register_buffer("sigmas", sigmas.float().to(device))
+        self.register_buffer("log_sigmas", sigmas.log().float().to(device))
+        self.register_buffer("alphas_cumprod", (1 / (sigmas**2 + 1)).float().to(device))
+
+    @property
+    def sigma_min(self) -> Tensor:
+        """The table's lowest noise level."""
+        return self.sigmas[0]
+
+    @property
+    def sigma_max(self) -> Tensor:
+        """The table's highest noise level."""
+        return self.sigmas[-1]
+
+    def set_sigmas(self, sigmas: Tensor) -> None:
+        """Forge's option for zero terminal SNR: a flow model ends at pure noise as it is."""
+
+    def calculate_input(self, sigma: Tensor, x: Tensor) -> Tensor:
+        """What the UNet is given for a latent of k-diffusion, ``x_t``."""
+        return exploding_to_flow(x, sigma_to_time(_per_image(sigma)))
+
+    def calculate_denoised(self, sigma: Tensor, model_output: Tensor, model_input: Tensor) -> Tensor:
+        """The denoised image that the UNet's velocity means.
+
+        :param model_input: k-diffusion's latent
+        """
+        t = sigma_to_time(_per_image(sigma))
+        return velocity_to_denoised(model_output, exploding_to_flow(model_input, t), t)
+
+    def noise_scaling(self, sigma: Tensor, noise: Tensor, latent_image: Tensor, max_denoise: bool = False) -> Tensor:
+        """A picture with noise."""
+        return latent_image + noise * ((1 + sigma**2) ** 0.5 if max_denoise else sigma)
+
+    def inverse_noise_scaling(self, sigma: Tensor, latent: Tensor) -> Tensor:
+        """The latent as it is."""
+        return latent
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        """What the UNet is given as time."""
+        return sigma_to_time(sigma) * UNET_TIMES
+
+    def sigma(self, timestep: Tensor) -> Tensor:
+        """The noise level of an unshifted time in thousandths: Forge's schedules space these evenly, as ComfyUI's do."""
+        shifted = shift_time(timestep.float().clamp(min=LOWEST_TIMESTEP) / UNET_TIMES, self.shift)
+        return time_to_sigma(torch.minimum(shifted, sigma_to_time(self.sigma_max).to(shifted)))
+
+    def percent_to_sigma(self, percent: float) -> float:
+        """The noise level at a share of the way, from 0 at the start."""
+        return float(self.sigma(torch.tensor((1 - min(max(percent, 0.0), 1.0)) * UNET_TIMES))) if percent < 1 else 0.0
+
+
+def _per_image(sigma: Tensor) -> Tensor:
+    return sigma.view(-1, 1, 1, 1)
+
+
+class ForgeEdge:
+    """The edge of a model of Forge: ``predictor`` of what its ``forge_objects.unet`` has as ``model``."""
+
+    def __init__(self, model: Any, checkpoint: str, shift: float) -> None:
+        require_flow_possible(model)
+        self.checkpoint, self.shift = checkpoint, shift
+        self._own = model.predictor
+        self._model, self._flow = model, FlowPredictor(shift, self._own.sigmas.device)
+        self.assert_in_place()
+
+    def assert_in_place(self) -> None:
+        """Sets the predictor."""
+        if self._own is not None:
+            self._model.predictor = self._flow
+
+    def detach(self) -> None:
+        """Puts the predictor back, unless somebody has set another one."""
+        if self._own is not None and self._model.predictor is self._flow:
+            self._model.predictor = self._own
+        self._own = None
+
+
+def require_flow_possible(model: Any) -> None:
+    """Raises :class:`UnsupportedError` if Forge's model can't be a flow model behind the edge."""
+    predictor, unet = model.predictor, model.diffusion_model
+    if getattr(predictor, "prediction_type", "epsilon") not in NOISE_PREDICTING:
+        raise UnsupportedError("Flow matching: this is a flow model that Forge knows by itself. Set the mode to Off")
+    if len(getattr(predictor, "sigmas", ())) != len(time_table(1.0)) or not hasattr(unet, "input_blocks"):
+        raise UnsupportedError("Flow matching: this is no Stable Diffusion UNet with a noise table. Set the mode to Off")
+    config = getattr(unet, "config", None) or {}
+    if config.get("in_channels") == INPAINTING_CHANNELS:
+        raise UnsupportedError(
+            "Flow matching: this is an inpainting checkpoint, whose UNet also gets mask and picture. Choose another "
+            "checkpoint, or set the mode to Off"
+        )

@@ -1,0 +1,96 @@
+"""Flow matching: a checkpoint of rectified flow is sampled as what it is."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from ..errors import SettingError
+from ..sampling.flow import default_end
+from ..sampling.stages import ModelFacts, Technique
+from ..sampling.step import Step
+from ..schema.params import Composite, choice, number
+
+ON, OFF, AUTO = MODES = ("On", "Off", "Auto")
+KEY = "Flow Matching"
+ANY_END = 0.0
+
+
+@dataclass(frozen=True)
+class FlowSettings:
+    """Settings of :class:`Flow`."""
+
+    mode: str = choice(
+        ON, MODES, label="Flow matching mode", key=KEY, composite=True,
+        help="Auto: what is remembered for this checkpoint. It is also what counts while this part is closed.",
+    )  # fmt: skip
+    shift: float = number(
+        3.0, 0.1, 100, slider_maximum=12, step=0.1, label="Flow shift", key="Flow Shift",
+        help="Above 1 more steps go to the noisy part: better structure, softer details. bigASP v2.5: 3 to 12, or 1 with Beta.",
+    )  # fmt: skip
+    end: float = number(
+        0.0, 0, 0.5, step=0.01, label="Flow end", key="Flow End",
+        help="Last time before 0, at least; times go from 1, noise, to 0. 0: what suits the sampler.",
+    )  # fmt: skip
+    hires_end: float | None = number(
+        None, 0, 0.5, step=0.01, label="Flow end, hires pass", key="Flow Hires End", own=True, follows="end",
+        help="The same in the hires pass.",
+    )  # fmt: skip
+
+
+def _encode(settings: FlowSettings) -> str:
+    return settings.mode
+
+
+def _decode(text: str) -> dict[str, str]:
+    said = {"True": ON, "False": OFF}.get(text, text)
+    if said not in (ON, OFF):
+        raise SettingError(KEY, text, f"{ON} or {OFF}")
+    return {"mode": said}
+
+
+class Flow(Technique):
+    """Guides nothing: it says what the model is. What it does stands in ``hosts/flow_edge.py`` and ``hosts/flow_pass.py``."""
+
+    name, label = "flow", "Flow matching"
+    title = "Flow matching (rectified-flow checkpoints)"
+    summary = (
+        "For SDXL checkpoints that were trained with flow matching (bigASP v2.5 and its kind), which give noise without it. "
+        "Works with every sampler. Closed: as remembered for the checkpoint."
+    )
+    Settings = FlowSettings
+    active_key = KEY
+    rank = 80
+    positions = tuple(range(100, 106))
+    composites = (Composite(KEY, _encode, _decode),)
+
+    @classmethod
+    def implied(cls, model: ModelFacts) -> FlowSettings | None:
+        return cls.resolved(FlowSettings(mode=AUTO), model) if model.flow_shift is not None else None
+
+    @classmethod
+    def resolved(cls, settings: FlowSettings, model: ModelFacts) -> FlowSettings:
+        """Auto decided, and the ends as they are used: they are written, so that the text gives the same picture anywhere."""
+        is_on = settings.mode == ON or (settings.mode == AUTO and model.flow_shift is not None)
+        if not is_on:  # worth a word only where it would be on by itself
+            return dataclasses.replace(settings, mode=AUTO if model.flow_shift is None else OFF)
+        shift = settings.shift if settings.mode == ON else model.flow_shift
+        end = settings.end or default_end(model.sampler, shift)
+        hires_end = settings.hires_end
+        if hires_end is None and model.hires_sampler is not None and end != settings.end:
+            hires_end = ANY_END
+        return FlowSettings(ON, shift, round(end, 6), hires_end)
+
+    @property
+    def in_use(self) -> bool:
+        """Whether the model is sampled as a flow model; known of resolved settings."""
+        return self.settings.mode == ON
+
+    def recorded(self) -> bool:
+        return self.settings.mode != AUTO
+
+    def inert(self, hires: bool) -> str | None:
+        return "the mode is Off" if self.settings.mode == OFF else None
+
+    def active(self, step: Step) -> bool:
+        return False

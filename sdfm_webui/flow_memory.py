@@ -1,0 +1,73 @@
+"""Which checkpoints are flow models, remembered in a file of the extension."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+ON, OFF = "On", "Off"
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """What is remembered about a checkpoint.
+
+    :param mode: On or Off
+    :param shift: its shift
+    :param name: what the user knows it by; for readers of the file
+    """
+
+    mode: str = OFF
+    shift: float = 3.0
+    name: str = ""
+
+
+class FlowMemory:
+    """A JSON file: by the checkpoint's hash what is remembered. It need not exist, and may be damaged."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def get(self, checkpoint: str) -> Remembered | None:
+        """What is remembered of a checkpoint, ``None`` if nothing is."""
+        return _entry(self._read().get(checkpoint))
+
+    def shift(self, checkpoint: str) -> float | None:
+        """The shift of a checkpoint that is remembered as a flow model."""
+        known = self.get(checkpoint)
+        return known.shift if known is not None and known.mode == ON else None
+
+    def put(self, checkpoint: str, remembered: Remembered) -> None:
+        """Remembers, whole or not at all; a damaged file is kept beside the new one."""
+        known = self._read(keep_damaged=True)
+        with tempfile.NamedTemporaryFile("w", encoding="utf8", dir=self._path.parent, delete=False) as file:
+            json.dump({**known, checkpoint: asdict(remembered)}, file, indent=2, ensure_ascii=False)
+        os.replace(file.name, self._path)
+
+    def _read(self, keep_damaged: bool = False) -> dict[str, Any]:
+        try:
+            known = json.loads(self._path.read_text(encoding="utf8"))
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except (ValueError, OSError, RecursionError) as error:
+            known = error
+        if isinstance(known, dict):
+            return known
+        print(f"SDFM: {self._path.name} is damaged, no checkpoint is remembered as a flow model")
+        if keep_damaged:
+            os.replace(self._path, self._path.with_suffix(".damaged"))
+        return {}
+
+
+def _entry(said: Any) -> Remembered | None:
+    """An entry of the file, ``None`` if it makes no sense."""
+    if not isinstance(said, dict) or said.get("mode") not in (ON, OFF):
+        return None
+    shift = said.get("shift", 3.0)
+    if isinstance(shift, bool) or not isinstance(shift, int | float) or not 0.1 <= shift <= 100:
+        return None
+    return Remembered(said["mode"], float(shift), str(said.get("name", "")))

@@ -1,0 +1,77 @@
+"""Hosts with a flow model whose predictions are known exactly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from torch import Tensor, nn
+
+from bench.analytic_flow import AnalyticFlow
+from lib_sdfm.hosts.flow_edge import A1111Edge
+from lib_sdfm.hosts.flow_forge import ForgeEdge
+from lib_sdfm.ops.flow import denoised_to_velocity
+from lib_sdfm.schema.settings import Schema
+from lib_sdfm.techniques import TECHNIQUES
+from lib_sdfm.techniques.flow import Flow
+from sdfm_webui.flow import FlowHost
+from sdfm_webui.flow_memory import FlowMemory
+from tests.hosts.fake_a1111 import Host
+from tests.hosts.fake_forge import ForgeHost
+from tests.hosts.jobs import new_forge, new_host
+
+SCHEMA = Schema((*(technique for technique in TECHNIQUES if technique is not Flow), Flow))
+FLOW = AnalyticFlow.drawn(1, 3, (0.15, 0.5))
+
+
+class FlowUnet(nn.Module):
+    """A UNet of a flow model: ``x_t`` and 1000 t to the velocity, whatever the prompt."""
+
+    input_blocks = ()
+    model_channels = 32
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: list[float] = []
+        self.middle_block = nn.Identity()
+        self.config = {"in_channels": 4}
+
+    def forward(self, x: Tensor, timesteps: Tensor, context: Any = None, **more: Any) -> Tensor:
+        self.times.append(float(timesteps[0]))
+        t = timesteps.double().clamp(min=0.1).view(-1, 1, 1, 1) / 1000
+        denoised = FLOW.denoised(x.double(), t[..., None])
+        return denoised_to_velocity(denoised, x.double(), t).to(x.dtype)
+
+
+def flow_a1111(folder: Path) -> Host:
+    """A1111 with the flow model."""
+    host = new_host(SCHEMA)
+    host.sd_model.model.diffusion_model = FlowUnet()
+    host.sdfm.flow = FlowHost(A1111Edge, lambda: host.sd_model, lambda model: model, FlowMemory(folder / "flow_models.json"))
+    return host
+
+
+def flow_forge(folder: Path) -> ForgeHost:
+    """Forge with it."""
+    host = new_forge(SCHEMA)
+    host.sd_model.kmodel.diffusion_model = FlowUnet()
+    memory = FlowMemory(folder / "flow_models.json")
+    host.sdfm.flow = FlowHost(ForgeEdge, lambda: host.sd_model, lambda model: model.forge_objects.unet.model, memory)
+    return host
+
+
+def unet_of(host: Host) -> FlowUnet:
+    """The host's UNet."""
+    model = host.sd_model
+    return model.kmodel.diffusion_model if isinstance(host, ForgeHost) else model.model.diffusion_model
+
+
+def error(samples: Tensor, start: Tensor) -> float:
+    """How far samples are from the exact ones for the noise where they start."""
+    return float((samples.double() - FLOW.exact(start.double())).square().mean().sqrt())
+
+
+def named(name: str) -> SimpleNamespace:
+    """A checkpoint by its name."""
+    return SimpleNamespace(sha256=None, name=name)
