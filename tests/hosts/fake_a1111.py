@@ -51,6 +51,11 @@ class SdModel(nn.Module):
         self.calls: list[int] = []  # rows of each call
         self.before_call: Callable[[int], None] = lambda number: None
 
+    @property
+    def unet(self) -> nn.Module:
+        """The diffusion model."""
+        return self.model.diffusion_model
+
     def apply_model(self, x: Tensor, timesteps: Tensor, cond: dict[str, list[Tensor]]) -> Tensor:
         self.before_call(len(self.calls))
         self.calls.append(len(x))
@@ -163,7 +168,7 @@ class Sampler:
 
     def __init__(self, host: Host, name: str) -> None:
         self.host = host
-        self.func, options = SAMPLERS[name]
+        self.func, options = host.sampler_functions[name]
         calls_per_step = 2 if options.get("second_order") else 1
         self.config = SimpleNamespace(name=name, options=options, total_steps=lambda steps: steps * calls_per_step)
         self.in_timesteps = "timesteps" in inspect.signature(self.func).parameters
@@ -355,7 +360,11 @@ class Processing:
     def setup_conds(self) -> None:
         """One prompt per image, of the length of the negative one, unless the job brings other conds."""
         self.c = Prompts(self.conds or [[(prompt(seed), 1.0)] for seed in self.seeds()])
-        self.uc = torch.stack([prompt(0)] * self.batch_size) if self.unconds is None else self.unconds
+        self.uc = self.negatives()
+
+    def negatives(self) -> Tensor:
+        """The conditioning of the negative prompts, one per image."""
+        return torch.stack([prompt(0)] * self.batch_size) if self.unconds is None else self.unconds
 
     def sample(self, conditioning: Any = None, unconditional_conditioning: Any = None, seeds: Any = None) -> Tensor:
         size = (self.height // 8, self.width // 8)
@@ -386,7 +395,7 @@ def prompt(seed: int, tokens: int = 3) -> Tensor:
 class Host:
     """What A1111 keeps in its modules: the checkpoint, options, state and callbacks."""
 
-    processing = Processing
+    processing, sampler_functions = Processing, SAMPLERS
 
     def __init__(self, unet: nn.Module) -> None:
         self.sd_model = SdModel(unet)
@@ -398,6 +407,11 @@ class Host:
         self.samplers: list[Sampler] = []
         self.callbacks: list[int] = []  # every callback of a sampler function
         self.swallowed: list[Exception] = []
+
+    @property
+    def unet(self) -> nn.Module:
+        """The LDM UNet of the loaded checkpoint."""
+        return self.sd_model.unet
 
     def new_denoiser(self, sampler: Sampler) -> nn.Module:
         """The CFG denoiser of a sampler."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from lib_sdfm.hosts.forge import ForgePass
 from lib_sdfm.sampling.plan import Plan
-from tests.hosts.fake_a1111 import Conds, Host, Processing, Sampler, rows_of
+from tests.hosts.fake_a1111 import SAMPLERS, Conds, Host, Processing, Sampler, rows_of
 from tests.hosts.forge_unet import ForgeUnet
 from tests.support import stable_diffusion_alphas
 
@@ -62,7 +63,9 @@ class KModel(nn.Module):
             return self.predictor.calculate_denoised(sigma, output, x)
         level = sigma.view(-1, 1, 1, 1)
         timestep = self.timestep(sigma)
-        eps = self.diffusion_model(x / (level**2 + 1) ** 0.5, timestep, context=c_crossattn, transformer_options=transformer_options)
+        eps = self.diffusion_model(
+            x / (level**2 + 1) ** 0.5, timestep, context=c_crossattn, transformer_options=transformer_options
+        )
         return x - eps * level
 
     def timestep(self, sigma: Tensor) -> Tensor:
@@ -79,6 +82,7 @@ class Engine(nn.Module):
     def __init__(self, unet: nn.Module) -> None:
         super().__init__()
         self.is_sdxl = False
+        self.unet = unet
         self.kmodel = KModel(unet)
         self.first_unet = UnetPatcher(self.kmodel)
         self.sd_checkpoint_info = SimpleNamespace(sha256=None, name="first")
@@ -89,6 +93,14 @@ class Engine(nn.Module):
         """The noise table, as timestep samplers have it."""
         predictor = self.kmodel.predictor
         return stable_diffusion_alphas() if isinstance(predictor, Predictor) else predictor.alphas_cumprod
+
+    @property
+    def before_call(self) -> Callable[[int], None]:
+        return self.kmodel.before_call
+
+    @before_call.setter
+    def before_call(self, function: Callable[[int], None]) -> None:
+        self.kmodel.before_call = function
 
     def reset(self) -> None:
         """Forge's objects as loaded, without anybody's patches: before each sampling."""
@@ -107,10 +119,14 @@ def calc_cond_uncond_batch(
     batches = [parts] if options.get("together", True) and len({p["text"].shape[1] for _, p in parts}) == 1 else None
     sums = {0: torch.zeros_like(x), 1: torch.zeros_like(x)}
     for batch in batches or [[part] for part in parts]:
-        transformer = {**options["transformer_options"], "cond_or_uncond": [kind for kind, _ in batch], "sigmas": sigma}
-        text, count = torch.cat([part["text"] for _, part in batch]), len(batch)
-        outputs = model.apply_model(torch.cat([x] * count), torch.cat([sigma] * count), text, transformer).chunk(count)
-        for (kind, part), output in zip(batch, outputs):
+        kinds, text = [kind for kind, _ in batch], torch.cat([part["text"] for _, part in batch])
+        c = {
+            "c_crossattn": text,
+            "transformer_options": {**options["transformer_options"], "cond_or_uncond": kinds, "sigmas": sigma},
+        }
+        inputs = {"input": torch.cat([x] * len(batch)), "timestep": torch.cat([sigma] * len(batch)), "c": c}
+        call = options.get("model_function_wrapper", lambda apply, args: apply(args["input"], args["timestep"], **args["c"]))
+        for (kind, part), output in zip(batch, call(model.apply_model, inputs).chunk(len(batch))):
             sums[kind] += output * part.get("strength", 1.0)
     return sums[0] / sum(part["strength"] for part in cond), sums[1]
 
@@ -128,12 +144,19 @@ def sampling_function(host: ForgeHost, params: Any, scale: float, conds_list: li
     strength = sum(part["strength"] for part in cond)
     skipped = math.isclose(scale, 1.0) and not options.get("disable_cfg1_optimization", False)
     options = {**options, "together": host.batch_cond_uncond}
-    cond_pred, uncond_pred = calc_cond_uncond_batch(model, cond, None if skipped else uncond, x, sigma, options)
-    result = uncond_pred + (cond_pred - uncond_pred) * scale * (1 if math.isclose(strength, 1) else strength)
+    uncond_wanted = None if skipped else uncond
+    for change in options.get("sampler_pre_cfg_function", ()):
+        model, cond, uncond_wanted, x, sigma, options = change(model, cond, uncond_wanted, x, sigma, options)
+    cond_pred, uncond_pred = calc_cond_uncond_batch(model, cond, uncond_wanted, x, sigma, options)
+    args = {"cond_scale": scale, "uncond_denoised": uncond_pred, "cond_denoised": cond_pred, "sigma": sigma, "timestep": sigma,
+            "input": x, "model": model, "model_options": options}  # fmt: skip
+    if "sampler_cfg_function" in options:
+        result = x - options["sampler_cfg_function"]({**args, "cond": x - cond_pred, "uncond": x - uncond_pred})
+    else:
+        result = uncond_pred + (cond_pred - uncond_pred) * scale * (1 if math.isclose(strength, 1) else strength)
+    args = {name: value for name, value in args.items() if name not in ("cond_scale", "timestep")}
     for function in options.get("sampler_post_cfg_function", ()):
-        args = {"denoised": result, "cond": cond, "uncond": uncond, "model": model, "uncond_denoised": uncond_pred,
-                "cond_denoised": cond_pred, "sigma": sigma, "model_options": options, "input": x}  # fmt: skip
-        result = function(args)
+        result = function({**args, "denoised": result, "cond": cond, "uncond": uncond})
     return result, uncond_pred
 
 
@@ -189,29 +212,51 @@ class ForgeDenoiser(nn.Module):
         if self.need_last_noise_uncond:
             self.last_noise_uncond = (x - uncond_pred) / sigma.view(-1, 1, 1, 1)
         self.sampler.last_latent = denoised
+        host.call(host.on_cfg_after_cfg, SimpleNamespace(x=denoised))
         self.step += 1
         return (x - denoised) / sigma.view(-1, 1, 1, 1) if self.classic_ddim_eps_estimation else denoised
 
 
+@dataclass
 class ForgeProcessing(Processing):
-    """A job; without uncond where the CFG scale of the pass is 1."""
+    """A job; without uncond in a pass whose CFG scale is 1."""
 
     hr_cfg: float = 7.0
 
     def setup_conds(self) -> None:
         super().setup_conds()
-        if self.cfg_scale == 1:
-            self.uc = None
+        self.uc = None if self.cfg_scale == 1 else self.negatives()
+
+    def _sample_hires(self, samples: Tensor) -> Tensor:
+        self.uc = None if self.hr_cfg == 1 else self.negatives()
+        return super()._sample_hires(samples)
+
+
+def sample_heunpp2(model: Any, x: Tensor, sigmas: Tensor, extra_args: dict, callback: Callable, disable: bool) -> Tensor:
+    """Forge's own: up to three calls per step, at the levels of the following steps; the callback after the first."""
+    ones, steps = x.new_ones(len(x)), len(sigmas) - 1
+    for i in range(steps):
+        slopes, ahead = [], x
+        for j in range(i, min(i + 3, steps)):
+            slopes.append((ahead - model(ahead, sigmas[j] * ones, **extra_args)) / sigmas[j])
+            ahead = ahead + slopes[-1] * (sigmas[j + 1] - sigmas[j])
+            if j == i:
+                callback({"i": i})
+        shares = [sigmas[i + j] / (len(slopes) * sigmas[0]) for j in range(1, len(slopes))]
+        slope = slopes[0] * (1 - sum(shares)) + sum(share * d for share, d in zip(shares, slopes[1:]))
+        x = x + slope * (sigmas[i + 1] - sigmas[i])
+    return x
 
 
 class ForgeHost(Host):
     """What Forge keeps in its modules."""
 
-    processing = ForgeProcessing
+    processing, sampler_functions = ForgeProcessing, {**SAMPLERS, "HeunPP2": (sample_heunpp2, {})}
 
     def __init__(self, unet: nn.Module) -> None:
         super().__init__(unet)
         self.sd_model = Engine(unet)
+        self.on_cfg_after_cfg: list[Callable[[Any], None]] = []
 
     def new_denoiser(self, sampler: Sampler) -> ForgeDenoiser:
         return ForgeDenoiser(sampler)

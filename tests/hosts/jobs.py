@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from torch import Tensor
@@ -14,7 +15,7 @@ from sdfm_webui.flow import FlowHost
 from sdfm_webui.job import HostObjects, begin_batch, begin_job, forget_keys
 from tests.hosts.fake_a1111 import Host, Processing, SdModel
 from tests.hosts.fake_forge import Engine, ForgeHost
-from tests.support import tiny_unet
+from tests.support import fingerprint, tiny_unet
 
 
 class SdfmScript:
@@ -84,11 +85,15 @@ def samples(host: Host, request: dict | None = None, **settings: Any) -> Tensor:
     return result
 
 
-def another_checkpoint(seed: int = 7) -> SdModel:
-    """A checkpoint to switch to."""
-    return SdModel(tiny_unet(seed))
+def another_checkpoint(host: Host, seed: int = 7, **changes: Any) -> SdModel | Engine:
+    """A checkpoint to switch to; ``changes`` make it one of another architecture."""
+    return type(host.sd_model)(tiny_unet(seed, **changes))
 
 
-def another_engine(seed: int = 7) -> Engine:
-    """A checkpoint to switch to in Forge."""
-    return Engine(tiny_unet(seed))
+def attached(model: SdModel | Engine) -> dict[str, object]:
+    """What is attached to a checkpoint: see :func:`fingerprint`; in Forge also the object of its patches, and they."""
+    found = fingerprint(model)
+    if isinstance(model, Engine):
+        patcher = model.forge_objects.unet
+        found["forge_objects"] = id(patcher), copy.deepcopy(patcher.model_options)
+    return found

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from torch import Tensor
 
-from tests.hosts.jobs import new_forge, new_host, samples
+from sdfm_webui.errors import SdfmError
+from tests.hosts.fake_a1111 import Processing, Sampler
+from tests.hosts.fake_forge import ForgeHost
+from tests.hosts.jobs import job, new_forge, new_host, samples
+from tests.hosts.test_guided_sampling import AND, LONG
 
 REQUESTS = {
     "off": None,
@@ -30,12 +35,97 @@ REQUESTS = {
 }  # fmt: skip
 
 
-def close(a: Tensor, b: Tensor) -> None:
-    torch.testing.assert_close(a, b, rtol=2e-4, atol=2e-4)
+def check_same(name: str, **settings: Any) -> None:
+    hosts = new_forge(), new_host()
+    for host in hosts:
+        host.batch_cond_uncond = settings.get("together", True)
+    settings.pop("together", None)
+    forge, a1111 = (samples(host, REQUESTS[name], **settings) for host in hosts)
+    torch.testing.assert_close(forge, a1111, rtol=2e-4, atol=2e-4)
 
 
 @pytest.mark.parametrize("name", REQUESTS)
 @pytest.mark.parametrize("sampler", ["Euler", "DDIM"])
 def test_both_hosts_give_the_same(name: str, sampler: str):
-    ours = samples(new_forge(), REQUESTS[name], sampler_name=sampler)
-    close(ours, samples(new_host(), REQUESTS[name], sampler_name=sampler))
+    check_same(name, sampler_name=sampler)
+
+
+@pytest.mark.parametrize("sampler", ["Heun", "DPM2", "DPM++ 2S a", "DPM++ SDE", "LMS", "DPM fast", "PLMS", "UniPC"])
+def test_both_hosts_give_the_same_with_other_samplers(sampler: str):
+    check_same("everything", sampler_name=sampler, steps=4)
+
+
+@pytest.mark.parametrize("name", ["everything", "sanf-original", "seg-original", "pag-seg-original", "thresholding"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({"conds": AND, "batch_size": 2}, id="AND"),
+        pytest.param({"unconds": LONG, "batch_size": 2}, id="unequal lengths"),
+        pytest.param({"batch_size": 2, "together": False}, id="apart"),
+        pytest.param({"s_min_uncond": 100.0, "steps": 4}, id="NGMS"),
+        pytest.param({"enable_hr": True}, id="hires"),
+        pytest.param({"steps": 1}, id="one step"),
+    ],
+)
+def test_both_hosts_give_the_same_however_they_call_the_model(name: str, settings: dict):
+    if name == "sanf-original" and "conds" in settings:
+        pytest.skip("SANF picks per element, from the mean of the prompts in Forge and from each in A1111")
+    check_same(name, **settings)
+
+
+class OtherScale:
+    """Gives A1111's hires pass a CFG scale of its own, as Forge's has."""
+
+    def before_process(self, p: Processing, *args: object) -> None:
+        p.cfg_scale = 7.0
+
+    process_batch = before_process
+
+    def process_before_every_sampling(self, p: Processing, *args: object) -> None:
+        p.cfg_scale = 3.0 if p.is_hr_pass else 7.0
+
+
+@pytest.mark.parametrize("name", ["pag", "seg-original", "schedule", "thresholding", "everything", "schedule-original"])
+def test_the_hires_pass_has_its_own_cfg_scale(name: str):
+    forge, a1111 = new_forge(), new_host()
+    p = job(a1111, REQUESTS[name], enable_hr=True)
+    p.scripts.append(OtherScale())
+    wanted = a1111.run(p)
+    torch.testing.assert_close(samples(forge, REQUESTS[name], enable_hr=True, hr_cfg=3.0), wanted, rtol=2e-4, atol=2e-4)
+    assert not a1111.swallowed
+
+
+@pytest.mark.parametrize("request_", [{"pag": {}}, {"seg": {}}, {"freeu": {}}, {"pag": {"rescale": 0.5}}], ids=str)
+def test_what_needs_no_negative_prompt_works_at_cfg_1(forge: ForgeHost, request_: dict):
+    settings = {"cfg_scale": 1.0, "enable_hr": True, "hr_cfg": 1.0}
+    guided, plain = samples(forge, request_, **settings), samples(forge, **settings)
+    assert (guided - plain).std() > 0.1
+
+
+NEEDY = {
+    "Dynamic thresholding": {"dynamic_thresholding": {}},
+    "SEG": {"recipe": "original", "seg": {}},
+    "PAG": {"recipe": "original", "pag": {"sanf": True, "scale": 2}},
+    "CFG schedule": {"cfg_schedule": {"schedule": "Cosine"}},
+}
+
+
+@pytest.mark.parametrize("label", NEEDY)
+@pytest.mark.parametrize(
+    "settings", [{"cfg_scale": 1.0}, {"enable_hr": True, "hr_cfg": 1.0}], ids=["the only pass", "the hires pass"]
+)
+def test_what_needs_the_negative_prompt_says_so_at_cfg_1(forge: ForgeHost, label: str, settings: dict):
+    with pytest.raises(SdfmError, match=f"(?i){label}.*CFG scale 1.*Hires CFG Scale"):
+        forge.run(job(forge, NEEDY[label], **settings))
+
+
+def test_a_first_pass_at_cfg_1_takes_nothing_from_the_hires_pass(forge: ForgeHost):
+    window = {"recipe": "original", "seg": {"start_step": 9, "hires_start_step": 0}}
+    settings = {"cfg_scale": 1.0, "enable_hr": True, "hr_cfg": 5.0}
+    assert not torch.equal(samples(forge, window, **settings), samples(forge, **settings))
+
+
+def test_a_script_that_hands_on_sigmas_of_its_own_is_followed(forge: ForgeHost, monkeypatch: pytest.MonkeyPatch):
+    """A level between two entries of the noise table."""
+    monkeypatch.setattr(Sampler, "get_sigmas", lambda self, steps: torch.tensor([20.0, 3.3, 0.001, 0.0]))
+    assert samples(forge, {"pag": {"adaptive": 0.2}}).isfinite().all()

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.hosts.run import RUN
 from sdfm_webui.errors import SdfmError
 from tests.hosts.fake_a1111 import Host, Interrupted, Processing, Sampler
-from tests.hosts.jobs import another_checkpoint, job, new_host, samples
+from tests.hosts.jobs import another_checkpoint, attached, job, samples
 from tests.hosts.reference import Reference
 from tests.support import fingerprint
 
@@ -35,11 +35,6 @@ class Trouble(Exception):
     pass
 
 
-@pytest.fixture
-def host() -> Host:
-    return new_host()
-
-
 @contextmanager
 def unchanged(host: Host) -> Iterator[Callable[[Processing], Processing]]:
     """Checks that jobs, samplers, denoisers and the model are as before, and a following plain picture too.
@@ -48,7 +43,7 @@ def unchanged(host: Host) -> Iterator[Callable[[Processing], Processing]]:
     """
     plain = samples(host)
     fresh, no_trouble = Sampler(host, "Euler"), host.sd_model.before_call
-    known = fingerprint(host.sd_model), fingerprint(fresh, fresh.model_wrap_cfg)
+    known = attached(host.sd_model), fingerprint(fresh, fresh.model_wrap_cfg)
     jobs: list[tuple[Processing, dict]] = []
 
     def watch(p: Processing) -> Processing:
@@ -63,7 +58,7 @@ def unchanged(host: Host) -> Iterator[Callable[[Processing], Processing]]:
     for p, before in jobs:
         assert fingerprint(p) == before
         assert RUN not in vars(p)
-    assert fingerprint(host.sd_model) == known[0]
+    assert attached(host.sd_model) == known[0]
     for sampler in made:
         assert fingerprint(sampler, sampler.model_wrap_cfg) == known[1]
     assert torch.equal(samples(host), plain)
@@ -102,7 +97,7 @@ def fail_at(host: Host, call: int, error: type[BaseException] = Trouble) -> None
 @pytest.mark.parametrize("call", [0, 1, 2])
 def test_after_an_error_inside_a_perturbed_layer(host: Host, name: str, call: int):
     """The hooks of the extra prediction are in place at that moment (call 1)."""
-    attention = host.sd_model.model.diffusion_model.middle_block[1].transformer_blocks[1].attn1
+    attention = host.unet.middle_block[1].transformer_blocks[1].attn1
     calls: list[int] = []
 
     def fail(module: object, args: tuple) -> None:
@@ -183,29 +178,43 @@ def test_one_sampler_object_makes_plain_pictures_after_guided_ones(host: Host):
     assert p.sampler is used
 
 
-@pytest.mark.parametrize("in_place", [False, True], ids=["another UNet", "the same modules"])
+@pytest.mark.parametrize("changes", [{}, {"model_channels": 64}], ids=["the same architecture", "another one"])
 @pytest.mark.parametrize("at", [0, 1, 2])
-def test_a_refiner_takes_over_with_guidance_and_without_traces(host: Host, at: int, in_place: bool):
-    base, refiner = host.sd_model, another_checkpoint()
-    if in_place:
-        refiner.model = base.model
-    before = fingerprint(base), fingerprint(refiner)
+def test_a_refiner_takes_over_with_guidance_and_without_traces(host: Host, at: int, changes: dict):
+    check_refiner(host, at, another_checkpoint(host, **changes))
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a1111s_refiner_can_take_over_in_the_same_modules(a1111: Host, at: int):
+    refiner = another_checkpoint(a1111)
+    refiner.model = a1111.sd_model.model
+    check_refiner(a1111, at, refiner)
+
+
+def check_refiner(host: Host, at: int, refiner: nn.Module) -> None:
+    base = host.sd_model
+    before = attached(base), attached(refiner)
     wanted = refined_by_hand(host, at, refiner)
     host.sd_model, host.refiner = base, (at, refiner)
     got = host.run(job(host, {"pag": {}}))
     assert not host.swallowed
     torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-2)
-    assert (fingerprint(base), fingerprint(refiner)) == before
+    assert (attached(base), attached(refiner)) == before
     for sampler in host.samplers:
-        assert not any(sampler.model_wrap._forward_pre_hooks) and not any(sampler.model_wrap_cfg.inner_model._forward_pre_hooks)
+        assert not hooks_of(sampler.model_wrap) and not hooks_of(sampler.model_wrap_cfg.inner_model)
 
 
-def refined_by_hand(host: Host, at: int, refiner: object) -> Tensor:
+def hooks_of(wrap: object) -> dict:
+    """Hooks on what wraps the model; Forge's is no module."""
+    return dict(getattr(wrap, "_forward_pre_hooks", {}))
+
+
+def refined_by_hand(host: Host, at: int, refiner: nn.Module) -> Tensor:
     """Euler whose model changes, in plain torch."""
     p = job(host)
     p.setup_conds()
     sampler = Sampler(host, "Euler")
-    models = [Reference(model.model.diffusion_model, p.c, p.uc) for model in (host.sd_model, refiner)]
+    models = [Reference(model.unet, p.c, p.uc) for model in (host.sd_model, refiner)]
 
     def switched(x: Tensor, sigma: Tensor) -> Tensor:
         return models[models[0].calls + models[1].calls >= at](x, sigma)
@@ -246,7 +255,7 @@ def test_a_batch_that_never_came_to_sampling_is_forgotten_by_the_next(host: Host
     assert fingerprint(p) == before
 
 
-def test_a_combine_denoised_that_was_replaced_before_is_used_and_comes_back(host: Host, monkeypatch: pytest.MonkeyPatch):
+def test_a_combine_denoised_that_was_replaced_before_is_used_and_comes_back(a1111: Host, monkeypatch: pytest.MonkeyPatch):
     """Dynamic thresholding works this way."""
     made = Sampler.__init__
 
@@ -257,9 +266,9 @@ def test_a_combine_denoised_that_was_replaced_before_is_used_and_comes_back(host
         self.model_wrap_cfg.theirs = self.model_wrap_cfg.combine_denoised
 
     monkeypatch.setattr(Sampler, "__init__", make)
-    plain, guided = samples(host), samples(host, {"pag": {"scale": 1e-6}})
+    plain, guided = samples(a1111), samples(a1111, {"pag": {"scale": 1e-6}})
     torch.testing.assert_close(guided, plain, rtol=1e-3, atol=1e-3)
-    for sampler in host.samplers:
+    for sampler in a1111.samplers:
         assert vars(sampler.model_wrap_cfg)["combine_denoised"] is sampler.model_wrap_cfg.theirs
 
 

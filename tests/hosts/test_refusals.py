@@ -11,24 +11,20 @@ from torch import Tensor, nn
 from lib_sdfm.techniques.pag import Pag
 from sdfm_webui.errors import SdfmError
 from tests.hosts.fake_a1111 import Host, Processing, Sampler
-from tests.hosts.jobs import job, new_host, samples
+from tests.hosts.fake_forge import ForgeHost
+from tests.hosts.jobs import attached, job, samples
 from tests.support import fingerprint
-
-
-@pytest.fixture
-def host() -> Host:
-    return new_host()
 
 
 def refusal(host: Host, p: Processing) -> str:
     """The message with which a job fails; checks that it fails in ``p.sample`` and leaves everything as it was."""
     plain = samples(host)
-    before = fingerprint(p), fingerprint(host.sd_model)
+    before = fingerprint(p), attached(host.sd_model)
     host.script_call(p, "process_batch")
     assert not host.swallowed
     with pytest.raises(SdfmError) as caught:
         host.run(p)
-    assert (fingerprint(p), fingerprint(host.sd_model)) == before
+    assert (fingerprint(p), attached(host.sd_model)) == before
     assert torch.equal(samples(host), plain)
     return str(caught.value)
 
@@ -97,36 +93,58 @@ def test_a_script_that_samples_nothing_is_noticed(host: Host):
     assert "without SDFM" in refusal(host, p)
 
 
-def test_an_extension_that_takes_combine_denoised_over_during_the_run_is_noticed(host: Host):
+def test_an_extension_that_takes_combine_denoised_over_during_the_run_is_noticed(a1111: Host):
     """As incantations does in each call."""
-    p = job(host, {"pag": {}})
+    p = job(a1111, {"pag": {}})
 
     def take_over(params: Any) -> None:
         if params.denoiser.p is p:
             params.denoiser.combine_denoised = lambda x_out, conds_list, uncond, cond_scale: x_out[-len(uncond) :]
 
-    host.on_cfg_denoiser.append(take_over)
-    assert "another extension" in refusal(host, p)
+    a1111.on_cfg_denoiser.append(take_over)
+    assert "another extension" in refusal(a1111, p)
 
 
-@pytest.mark.parametrize("request_", [{"pag": {}}, {"recipe": "original", "pag": {"scale": 1}}], ids=["sdfm", "original"])
-def test_a_unet_whose_attention_does_not_run_is_noticed(host: Host, request_: dict):
+BOTH_RECIPES = pytest.mark.parametrize(
+    "request_", [{"pag": {}}, {"recipe": "original", "pag": {"scale": 1}}], ids=["sdfm", "original"]
+)
+
+
+@BOTH_RECIPES
+def test_a_unet_whose_attention_does_not_run_is_noticed(a1111: Host, request_: dict):
     """TensorRT, for one, predicts without calling the UNet's modules."""
-    host.sd_model.apply_model = lambda x, timesteps, cond: x * 0.1
-    assert "did not run" in refusal(host, job(host, request_))
+    a1111.sd_model.apply_model = lambda x, timesteps, cond: x * 0.1
+    assert "did not run" in refusal(a1111, job(a1111, request_))
 
 
-def test_a_model_that_is_no_such_unet_is_named(host: Host):
-    class Transformer(nn.Module):
-        def forward(self, x: Tensor, timesteps: Tensor, context: list[Tensor]) -> Tensor:
-            return x * 0.1
-
-    host.sd_model.model.diffusion_model = Transformer()
-    assert "Transformer is no Stable Diffusion UNet" in refusal(host, job(host, {"pag": {}}))
+@BOTH_RECIPES
+def test_a_forge_unet_whose_attention_does_not_run_is_noticed(forge: ForgeHost, request_: dict):
+    forge.sd_model.kmodel.apply_model = lambda x, sigma, **c: x * 0.1
+    assert "did not run" in refusal(forge, job(forge, request_))
 
 
-def test_values_of_another_size_than_the_queries_are_named(host: Host):
-    attention = host.sd_model.model.diffusion_model.middle_block[1].transformer_blocks[0].attn1
+class Transformer(nn.Module):
+    """A model without UNet blocks: Flux, SD3."""
+
+    def forward(self, x: Tensor, timesteps: Tensor, context: Any, transformer_options: Any = None) -> Tensor:
+        return x * 0.1
+
+
+@pytest.mark.parametrize("request_", [{"pag": {}}, {"freeu": {}}, {"recipe": "original", "seg": {}}], ids=str)
+def test_a_model_that_is_no_such_unet_is_named(host: Host, request_: dict):
+    owner = host.sd_model.kmodel if isinstance(host, ForgeHost) else host.sd_model.model
+    owner.diffusion_model = Transformer()
+    assert "Transformer is no Stable Diffusion UNet" in refusal(host, job(host, request_))
+
+
+def test_a_model_that_is_no_such_unet_is_guided_where_its_blocks_do_not_matter(host: Host):
+    owner = host.sd_model.kmodel if isinstance(host, ForgeHost) else host.sd_model.model
+    owner.diffusion_model = Transformer()
+    assert samples(host, {"dynamic_thresholding": {}, "cfg_schedule": {"schedule": "Linear"}}).isfinite().all()
+
+
+def test_values_of_another_size_than_the_queries_are_named(a1111: Host):
+    attention = a1111.unet.middle_block[1].transformer_blocks[0].attn1
     plain_forward = attention.forward
 
     def merged(x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
@@ -134,7 +152,7 @@ def test_values_of_another_size_than_the_queries_are_named(host: Host):
         return attention.to_out(plain_forward(x, context=x[:, ::2]) + 0 * attention.to_v(x[:, ::2]).mean(1, keepdim=True))
 
     attention.forward = merged
-    assert "middle.0 has values of shape" in refusal(host, job(host, {"pag": {}}))
+    assert "middle.0 has values of shape" in refusal(a1111, job(a1111, {"pag": {}}))
 
 
 @pytest.mark.parametrize("stage", ["inert", "active", "perturbation", "correct"])
@@ -144,11 +162,11 @@ def test_a_defect_of_a_technique_is_no_picture_without_it(host: Host, monkeypatc
     def broken(*args: Any) -> None:
         raise ZeroDivisionError
 
-    plain, before = samples(host), fingerprint(host.sd_model)
+    plain, before = samples(host), attached(host.sd_model)
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
         patch.setattr(Pag, stage, broken)
         host.run(job(host, {"pag": {}}))
-    assert fingerprint(host.sd_model) == before
+    assert attached(host.sd_model) == before
     assert torch.equal(samples(host), plain)
 
 

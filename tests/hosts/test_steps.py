@@ -13,7 +13,8 @@ from lib_sdfm.sampling.plan import Plan
 from lib_sdfm.sampling.stages import Technique
 from lib_sdfm.sampling.step import Step
 from tests.hosts.fake_a1111 import Host, Processing, Sampler
-from tests.hosts.jobs import new_host, samples
+from tests.hosts.fake_forge import ForgeHost
+from tests.hosts.jobs import samples
 from tests.hosts.reference import timestep_of
 
 
@@ -62,14 +63,9 @@ class WatchingScript:
 def watched_steps(host: Host, **settings: object) -> list[Step]:
     """The step of each denoiser call of a job."""
     script = WatchingScript(host)
-    host.run(Processing(host, scripts=[script], **settings))
+    host.run(host.processing(host, scripts=[script], **settings))
     assert not host.swallowed
     return script.watcher.steps
-
-
-@pytest.fixture
-def host() -> Host:
-    return new_host()
 
 
 INDICES = {
@@ -99,6 +95,13 @@ def test_dpm_fast_divides_its_calls_into_steps_of_third_order(host: Host, calls:
     assert [step.index for step in watched_steps(host, sampler_name="DPM fast", steps=calls)] == indices
 
 
+@pytest.mark.parametrize(
+    ("steps", "indices"), [(1, [0]), (2, [0, 0, 1]), (3, [0, 0, 0, 1, 1, 2]), (4, [0, 0, 0, 1, 1, 1, 2, 2, 3])]
+)
+def test_forges_heunpp2_looks_up_to_two_steps_ahead(forge: ForgeHost, steps: int, indices: list[int]):
+    assert [step.index for step in watched_steps(forge, sampler_name="HeunPP2", steps=steps)] == indices
+
+
 def test_dpm_adaptive_makes_three_calls_per_attempt_and_has_no_total(host: Host):
     steps = watched_steps(host, sampler_name="DPM adaptive")
     assert [step.index for step in steps] == [call // 3 for call in range(len(steps))]
@@ -112,6 +115,7 @@ def test_the_total_is_the_number_of_steps(host: Host, sampler_name: str):
 
 
 def test_a_step_counts_from_0_again_in_the_hires_pass_and_in_the_next_batch(host: Host):
+    """Forge announces the hires pass twice."""
     steps = watched_steps(host, enable_hr=True, denoising_strength=0.7, steps=3, n_iter=2)
     passes = [(step.index, step.total, step.hires) for step in steps]
     assert passes == [(0, 3, False), (1, 3, False), (2, 3, False), (0, 2, True), (1, 2, True)] * 2
@@ -129,9 +133,9 @@ def test_sigma_and_timestep_are_those_of_the_call(host: Host):
     assert sigmas[:3] == pytest.approx([first, second, second])
 
     steps = watched_steps(host, sampler_name="DDIM")
-    assert [step.timestep for step in steps] == [999, 667, 334]
+    assert [step.timestep for step in steps] == pytest.approx([999, 667, 334], abs=0.01)
     table = sampler.model_wrap.sigmas
-    assert [step.sigma for step in steps] == pytest.approx([float(table[int(step.timestep)]) for step in steps])
+    assert [step.sigma for step in steps] == pytest.approx([float(table[round(step.timestep)]) for step in steps])
 
 
 def test_the_timestep_is_the_noise_levels(host: Host):
@@ -139,16 +143,17 @@ def test_the_timestep_is_the_noise_levels(host: Host):
     assert [step.timestep for step in steps] == pytest.approx([timestep_of(step.sigma) for step in steps], abs=0.01)
 
 
-def test_the_scale_multiplier_is_the_samplers(host: Host):
-    assert {step.scale_multiplier for step in watched_steps(host, sampler_name="DDIM CFG++")} == {1 / 12.5}
-    assert {step.scale_multiplier for step in watched_steps(host, sampler_name="DDIM")} == {1.0}
+def test_the_scale_multiplier_is_the_samplers(a1111: Host, forge: ForgeHost):
+    """Forge's DDIM CFG++ has lost it."""
+    assert {step.scale_multiplier for step in watched_steps(a1111, sampler_name="DDIM CFG++")} == {1 / 12.5}
+    assert {step.scale_multiplier for step in watched_steps(a1111, sampler_name="DDIM")} == {1.0}
+    assert {step.scale_multiplier for step in watched_steps(forge, sampler_name="DDIM CFG++")} == {1.0}
 
 
 def guided_calls(host: Host, request_: dict, **settings: object) -> list[bool]:
     """For each denoiser call, whether the middle block ran once more: for one row, after two."""
     rows: list[int] = []
-    middle = host.sd_model.model.diffusion_model.middle_block
-    with middle.register_forward_pre_hook(lambda module, args: rows.append(len(args[0]))):
+    with host.unet.middle_block[0].register_forward_pre_hook(lambda module, args: rows.append(len(args[0]))):
         samples(host, request_, **settings)
     return [following == 1 for row, following in itertools.pairwise([*rows, 2]) if row == 2]
 

@@ -8,8 +8,10 @@ import json
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 SMALL = {
@@ -34,6 +36,11 @@ class Pictures:
     pixels: list[bytes]
     texts: list[str]
 
+    def difference(self, other: Pictures) -> float:
+        """Mean absolute difference of the first pictures, of 255."""
+        one, two = (np.frombuffer(pictures.pixels[0], np.uint8).astype(int) for pictures in (self, other))
+        return float(np.abs(one - two).mean())
+
 
 class WebUi:
     """A running WebUI.
@@ -44,6 +51,15 @@ class WebUi:
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    @cached_property
+    def is_forge(self) -> bool:
+        """Whether it is Forge: it chooses text encoders and VAE at one place."""
+        try:
+            self.get("/sdapi/v1/sd-modules")
+        except Refused:
+            return False
+        return True
 
     def get(self, path: str) -> Any:
         """The JSON answer of a path."""
@@ -70,6 +86,8 @@ class WebUi:
 
     def _pictures(self, path: str, sdfm: Any, request: dict[str, Any]) -> Pictures:
         body = {**SMALL, **request}
+        if body.get("enable_hr") and self.is_forge:  # without these two: an error 500, and CFG scale 1
+            body = {"hr_additional_modules": ["Use same choices"], "hr_cfg": body["cfg_scale"], **body}
         if sdfm is not None:
             scripts = {"SDFM": {"args": sdfm if isinstance(sdfm, list) else [sdfm]}}
             body["alwayson_scripts"] = {**scripts, **body.get("alwayson_scripts", {})}

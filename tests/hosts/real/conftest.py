@@ -22,3 +22,39 @@ def webui() -> WebUi:
 def plain(webui: WebUi) -> Pictures:
     """The picture without SDFM."""
     return webui.txt2img()
+
+
+@pytest.fixture
+def a1111(webui: WebUi) -> WebUi:
+    """The WebUI under test, if it is AUTOMATIC1111's."""
+    if webui.is_forge:
+        pytest.skip("this is Forge")
+    return webui
+
+
+@pytest.fixture
+def forge(webui: WebUi) -> WebUi:
+    """The WebUI under test, if it is Forge."""
+    if not webui.is_forge:
+        pytest.skip("this is no Forge")
+    return webui
+
+
+@pytest.fixture
+def reader(webui: WebUi) -> WebUi:
+    """The WebUI under test, if its API reads generation parameters."""
+    if webui.is_forge:
+        pytest.skip(
+            "the API field `infotext` of Forge fails for any text: it checks hr_additional_modules against a generic type"
+        )
+    return webui
+
+
+@pytest.fixture(scope="session")
+def another_checkpoint(webui: WebUi) -> str:
+    """A checkpoint that is not the loaded one."""
+    loaded = webui.get("/sdapi/v1/options")["sd_model_checkpoint"]
+    others = [m["title"] for m in webui.get("/sdapi/v1/sd-models") if m["model_name"] not in str(loaded)]
+    if not others:
+        pytest.skip("there is one checkpoint only")
+    return min(others)

@@ -1,4 +1,4 @@
-"""SDFM in a real AUTOMATIC1111 WebUI."""
+"""SDFM in a real WebUI, AUTOMATIC1111's or Forge."""
 
 from __future__ import annotations
 
@@ -6,12 +6,21 @@ import threading
 import time
 from typing import Any
 
-import numpy as np
 import pytest
 
 from tests.hosts.real.client import Pictures, Refused, WebUi
 
 PAG = {"pag": {"scale": 2}}
+ALONE = {
+    "pag": {"pag": {"scale": 2}},
+    "seg": {"seg": {"blur": 1}},
+    "freeu": {"freeu": {}},
+    "dynamic thresholding": {"dynamic_thresholding": {"mimic_scale": 2}},
+    "CFG schedule": {"cfg_schedule": {"schedule": "Cosine"}},
+}
+ALL = {"pag": {"scale": 1}, "seg": {"blur": 2}, "freeu": {}, "dynamic_thresholding": {"mimic_scale": 3},
+       "cfg_schedule": {"schedule": "Linear"}}  # fmt: skip
+LONG = "a house in the hills, " * 20
 SEG_OFF, SCFG_OFF = [False, 11.0, 0, 150], [False, 1.0, 0.8, 3.0, 0.0, 0, 150, 4]
 INCANTATIONS = [*SEG_OFF, *SCFG_OFF, True, 1.0, 0, 150, False, "Constant", 0, 100, True]
 
@@ -40,26 +49,40 @@ def test_neutral_settings_are_bit_equal_to_none(webui: WebUi, plain: Pictures, r
     assert webui.txt2img(request_).pixels == plain.pixels
 
 
-@pytest.mark.parametrize("request_", [PAG, {"recipe": "original", "pag": {"scale": 1, "sanf": True, "end_step": 4}}], ids=str)
-def test_dictionary_positional_list_and_text_give_the_same_pixels(webui: WebUi, request_: dict):
-    guided = webui.txt2img(request_)
+TWO_WAYS = pytest.mark.parametrize(
+    "request_", [PAG, {"recipe": "original", "pag": {"scale": 1, "sanf": True, "end_step": 4}}], ids=["sdfm", "original"]
+)
+
+
+@TWO_WAYS
+def test_dictionary_and_positional_list_give_the_same_pixels(webui: WebUi, request_: dict):
     pag = {"sanf": False, "scale": 3, "start_step": 0, "end_step": 150, **request_["pag"]}
     args = ["", request_.get("recipe", "sdfm"), "", True, *(pag[name] for name in ("sanf", "scale", "start_step", "end_step"))]
-    assert webui.txt2img(args) == guided
-    assert webui.txt2img(infotext=guided.texts[0]) == guided
+    assert webui.txt2img(args) == webui.txt2img(request_)
 
 
-def test_a_text_without_our_keys_switches_nothing_on(webui: WebUi, plain: Pictures):
-    assert webui.txt2img(infotext=plain.texts[0]) == plain
+@TWO_WAYS
+def test_the_text_gives_the_same_pixels(reader: WebUi, request_: dict):
+    guided = reader.txt2img(request_)
+    assert reader.txt2img(infotext=guided.texts[0]) == guided
 
 
-def test_an_old_payload_equals_the_text_that_the_original_wrote_for_it(webui: WebUi, plain: Pictures):
+def test_a_text_without_our_keys_switches_nothing_on(reader: WebUi, plain: Pictures):
+    assert reader.txt2img(infotext=plain.texts[0]) == plain
+
+
+def test_an_old_payload_runs_recipe_original(webui: WebUi, plain: Pictures):
     old = webui.txt2img(alwayson_scripts={"Incantations": {"args": INCANTATIONS}})
+    assert old == webui.txt2img({"recipe": "original", "pag": {"scale": 1, "sanf": True}})
+    assert old.pixels != plain.pixels
+
+
+def test_an_old_payload_equals_the_text_that_the_original_wrote_for_it(reader: WebUi, plain: Pictures):
+    old = reader.txt2img(alwayson_scripts={"Incantations": {"args": INCANTATIONS}})
     theirs = "PAG Active: True, PAG SANF: True, PAG Scale: 1.0, PAG Start Step: 0, PAG End Step: 150"
     text = plain.texts[0].replace(", Version:", f", {theirs}, Version:")
     assert theirs in text
-    assert webui.txt2img(infotext=text) == old
-    assert old.pixels != plain.pixels
+    assert reader.txt2img(infotext=text) == old
 
 
 def refusal(webui: WebUi, sdfm: Any = None, **request: Any) -> str:
@@ -87,9 +110,9 @@ def test_bad_settings_are_refused_by_name_and_leave_nothing(webui: WebUi, plain:
     assert webui.txt2img() == plain
 
 
-def test_nonsense_in_a_text_is_refused(webui: WebUi, plain: Pictures):
+def test_nonsense_in_a_text_is_refused(reader: WebUi, plain: Pictures):
     text = plain.texts[0].replace(", Version:", ", PAG Active: True, PAG Scale: much, Version:")
-    assert "PAG Scale: 'much'" in refusal(webui, infotext=text)
+    assert "PAG Scale: 'much'" in refusal(reader, infotext=text)
 
 
 def test_what_was_not_built_is_refused_by_name(webui: WebUi):
@@ -109,10 +132,52 @@ def test_an_interrupt_leaves_nothing(webui: WebUi, plain: Pictures):
 
 
 def test_every_sampler_is_guided(webui: WebUi):
+    unguided = []
     for sampler in webui.get("/sdapi/v1/samplers"):
         settings = {"sampler_name": sampler["name"], "scheduler": "Automatic", "steps": 3}
         pixels = {tuple(webui.txt2img(sdfm, **settings).pixels) for sdfm in (None, PAG)}
-        assert len(pixels) == 2, sampler["name"]
+        unguided += [sampler["name"]] * (len(pixels) == 1)
+    assert not unguided
+
+
+@pytest.mark.parametrize("name", ALONE)
+@pytest.mark.parametrize("recipe", ["sdfm", "original"])
+def test_every_technique_acts_and_leaves_nothing(webui: WebUi, plain: Pictures, name: str, recipe: str):
+    """FreeU of recipe original knows the channel numbers of Stable Diffusion's UNets alone, which a small model has not."""
+    guided = webui.txt2img({"recipe": recipe, **ALONE[name]})
+    assert (guided.pixels != plain.pixels) or (recipe, name) == ("original", "freeu")
+    assert webui.txt2img() == plain
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({"prompt": "a house :1.2 AND a tree :0.5 AND a hill"}, id="AND"),
+        pytest.param({"prompt": f"a house AND {LONG}", "batch_size": 2}, id="AND, unequal lengths, batch"),
+        pytest.param({"prompt": LONG}, id="unequal lengths"),
+        pytest.param({"s_min_uncond": 5}, id="NGMS"),
+        pytest.param({"steps": 1}, id="one step"),
+        pytest.param({"width": 168, "height": 136}, id="odd size"),
+        pytest.param({"width": 320, "height": 64}, id="wide"),
+        pytest.param({"prompt": "", "negative_prompt": ""}, id="no prompt"),
+    ],
+)
+@pytest.mark.parametrize("recipe", ["sdfm", "original"])
+def test_all_techniques_together_act_in_any_job(webui: WebUi, plain: Pictures, recipe: str, settings: dict):
+    guided, unguided = webui.txt2img({"recipe": recipe, **ALL}, **settings), webui.txt2img(**settings)
+    assert len(guided.pixels) == len(unguided.pixels)
+    assert guided.difference(unguided) > 0.1
+    assert webui.txt2img() == plain
+
+
+def test_guidance_goes_on_with_the_refiner(webui: WebUi, plain: Pictures, another_checkpoint: str):
+    settings = {"refiner_checkpoint": another_checkpoint, "refiner_switch_at": 0.5}
+    unguided = webui.txt2img(**settings)
+    late = {"pag": {"scale": 5, "start_step": 6}, "seg": {"scale": 5, "start_step": 6}}
+    assert unguided.difference(plain) > 0.1
+    assert webui.txt2img(late, **settings).difference(unguided) > 0.01
+    assert webui.txt2img(**settings) == unguided
+    assert webui.txt2img() == plain
 
 
 def test_batches_are_guided_image_by_image(webui: WebUi):
@@ -134,14 +199,10 @@ def test_the_hires_pass_is_guided_too(webui: WebUi):
     assert webui.txt2img(**hires) == plain
 
 
-def difference(one: Pictures, other: Pictures) -> float:
-    return float(np.mean([abs(int(a) - int(b)) for a, b in zip(one.pixels[0], other.pixels[0])]))
-
-
 def test_img2img_is_guided_and_neutral_when_off(webui: WebUi):
-    """A1111 doesn't seed its encoder's noise: its pictures repeat almost, not exactly."""
+    """The hosts don't seed their encoder's noise: their pictures repeat almost, not exactly."""
     plain, guided, off, later = (webui.img2img(sdfm) for sdfm in (None, PAG, {"pag": {"scale": 0}}, None))
-    assert difference(guided, plain) > 20 * max(difference(off, plain), difference(later, plain))
+    assert guided.difference(plain) > 20 * max(off.difference(plain), later.difference(plain))
 
 
 def test_a_plot_sets_our_settings_and_leaks_nothing(webui: WebUi, plain: Pictures):

@@ -1,0 +1,82 @@
+"""What only Forge has: extensions of its own that do the same, and the jobs in which it makes no uncond."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.hosts.real.client import Pictures, Refused, WebUi
+
+EULER = {"sampler_name": "Euler", "scheduler": "Automatic"}
+"""A sampler that forgets nothing and adds nothing: the smallest difference of sums stays small."""
+PAIRS = {
+    "PAG": (
+        {"pag": {"scale": 3}},
+        {"PerturbedAttentionGuidance Integrated": [True, 3.0, 0.0, 0.0, 1.0]},
+    ),
+    "FreeU": (
+        {
+            "freeu": {
+                "preset": "Custom", "stage1_backbone": 1.3, "stage1_skip": 0.9, "stage2_backbone": 1.4, "stage2_skip": 0.2,
+            }
+        },
+        {"FreeU Integrated (SD 1.x, SD 2.x, SDXL)": [True, 1.3, 1.4, 0.9, 0.2, 0.0, 1.0]},
+    ),
+    "dynamic thresholding": (
+        {"dynamic_thresholding": {"mimic_scale": 3, "percentile": 90}},
+        {
+            "DynamicThresholding (CFG-Fix) Integrated": [
+                True, 3.0, 0.9, "Constant", 0.0, "Constant", 0.0, 1.0, "enable", "MEAN", "AD", 1.0,
+            ]
+        },
+    ),
+}  # fmt: skip
+"""Our settings, and the arguments of the built-in extension that does the same."""
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("hires", [{}, {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.7}], ids=["base", "hires"])
+def test_our_picture_is_the_built_in_extensions(forge: WebUi, name: str, hires: dict):
+    ours, theirs = PAIRS[name]
+    built_in = {title: {"args": args} for title, args in theirs.items()}
+    settings = {**EULER, **hires}
+    wanted = forge.txt2img(alwayson_scripts=built_in, **settings)
+    assert forge.txt2img(ours, **settings).difference(wanted) < 0.05
+    assert wanted.difference(forge.txt2img(**settings)) > 1
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_built_in_extension_that_is_on_as_well_acts_too(forge: WebUi, plain: Pictures, name: str):
+    """The panel says so; Forge's API hands on no comments."""
+    ours, theirs = PAIRS[name]
+    built_in = {title: {"args": args} for title, args in theirs.items()}
+    one, both = forge.txt2img(ours), forge.txt2img(ours, alwayson_scripts=built_in)
+    assert both.difference(one) > 0.1
+    assert forge.txt2img() == plain
+
+
+HIRES = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.7, "hr_cfg": 1}
+
+
+@pytest.mark.parametrize("settings", [{"cfg_scale": 1}, HIRES], ids=["the only pass", "the hires pass"])
+@pytest.mark.parametrize("request_", [{"pag": {}}, {"seg": {}}, {"freeu": {}}], ids=str)
+def test_guidance_without_a_negative_prompt(forge: WebUi, settings: dict, request_: dict):
+    assert forge.txt2img(request_, **settings).difference(forge.txt2img(**settings)) > 0.1
+
+
+@pytest.mark.parametrize("settings", [{"cfg_scale": 1}, HIRES], ids=["the only pass", "the hires pass"])
+@pytest.mark.parametrize(
+    ("request_", "label"),
+    [
+        ({"dynamic_thresholding": {}}, "Dynamic thresholding"),
+        ({"recipe": "original", "seg": {}}, "SEG"),
+        ({"recipe": "original", "pag": {"sanf": True}}, "PAG"),
+        ({"cfg_schedule": {"schedule": "Cosine"}}, "CFG schedule"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_needs_the_negative_prompt_says_so(forge: WebUi, plain: Pictures, settings: dict, request_: dict, label: str):
+    with pytest.raises(Refused) as caught:
+        forge.txt2img(request_, **settings)
+    assert caught.value.status == 422
+    assert label.lower() in caught.value.text.lower() and "CFG scale 1" in caught.value.text
+    assert forge.txt2img() == plain
