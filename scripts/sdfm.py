@@ -11,7 +11,8 @@ REASON = why_unsupported(scripts, script_callbacks, shared.cmd_opts)
 if REASON is not None:
     print(f"SDFM: not active, {REASON}")
 else:
-    from modules import infotext_utils
+    from k_diffusion import sampling as k_sampling
+    from modules import infotext_utils, sd_samplers, sd_samplers_common, sd_samplers_kdiffusion, sd_samplers_timesteps
     from modules.ui_components import InputAccordion
 
     from lib_sdfm.catalog import SCHEMA, SHIPPED_PRESETS
@@ -33,6 +34,7 @@ else:
     from sdfm_webui.old_entries import entry_classes, installed_originals, old_payloads, originals_notice, rivals
     from sdfm_webui.paste import PasteTargets, labels_of, mend_sampler
     from sdfm_webui.routes import add_routes, authentication
+    from sdfm_webui.samplers import SamplerModules, register_samplers
 
     if is_forge():
         from backend.sampling.sampling_function import calc_cond_uncond_batch
@@ -73,6 +75,9 @@ else:
 
     def claimed():
         return labels_of(infotext_utils.paste_fields)
+
+    SAMPLERS = SamplerModules(sd_samplers, sd_samplers_common, sd_samplers_kdiffusion, sd_samplers_timesteps, k_sampling)
+    register_samplers(SAMPLERS, is_forge())
 
     TARGETS = PasteTargets(SCHEMA, claimed)
     PRESETS = PresetStore(SCHEMA, SHIPPED_PRESETS, Path(scripts.basedir()) / "user_presets.json")
@@ -116,6 +121,7 @@ else:
 
     def on_app_started(demo, app):
         register_axes(SCHEMA, scripts)
+        register_samplers(SAMPLERS, is_forge())
         add_routes(SCHEMA, app, claimed, **authentication(shared.cmd_opts))
 
     script_callbacks.on_cfg_denoiser(on_cfg_denoiser)

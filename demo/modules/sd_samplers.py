@@ -19,6 +19,12 @@ samplers_map = {alias.lower(): item.name for item in all_samplers for alias in (
 SAME_SAMPLER, SAME_SCHEDULER = "Use same sampler", "Use same scheduler"
 
 
+def set_samplers() -> None:
+    """Takes notice of samplers that extensions have added to ``all_samplers``."""
+    samplers_map.clear()
+    samplers_map.update({alias.lower(): item.name for item in all_samplers for alias in (item.name, *item.aliases)})
+
+
 def find_sampler_config(name: str | None) -> SamplerData | None:
     return all_samplers[0] if name is None else all_samplers_map.get(name)
 

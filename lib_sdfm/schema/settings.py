@@ -132,9 +132,7 @@ class Schema:
         """The plan that these settings mean."""
         active = [t(settings.techniques[t.name], settings.recipe) for t in self.techniques if t.name in settings.techniques]
         standing = [(t, settings.standing.get(t.name, t.Settings())) for t in self.techniques if t.standing]
-        return Plan(
-            settings.recipe, tuple(active), tuple(t(own, settings.recipe) for t, own in standing if own is not None)
-        )
+        return Plan(settings.recipe, tuple(active), tuple(t(own, settings.recipe) for t, own in standing if own is not None))
 
     def _technique_settings(self, technique: type[Technique], recipe: str, values: Mapping[str, Any]) -> object:
         checked = {p.name: p.check(values[f"{technique.name}.{p.name}"]) for p in params_of(technique.Settings)}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import sys
 import types
+from collections import namedtuple
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,6 +58,35 @@ class PasteField(tuple):
         self.label = target if isinstance(target, str) else None
 
 
+class SamplerData(namedtuple("SamplerData", ["name", "constructor", "aliases", "options"])):
+    """The host's entry of a sampler."""
+
+
+class FakeSampler:
+    """A sampler of either kind, around a function."""
+
+    def __init__(self, func: Callable, sd_model: Any) -> None:
+        self.func, self.sd_model, self.extra_params = func, sd_model, []
+
+
+class FakeSamplers:
+    """The host's ``sd_samplers``."""
+
+    def __init__(self) -> None:
+        self.all_samplers = [SamplerData("Euler", lambda model: None, ["k_euler"], {})]
+        self.all_samplers_map = {entry.name: entry for entry in self.all_samplers}
+        self.samplers_map: dict[str, str] = {}
+
+        @functools.cache
+        def get_sampler_and_scheduler(name: str, scheduler: str) -> tuple[str, str]:
+            return self.all_samplers_map.get(name, self.all_samplers[0]).name, scheduler
+
+        self.get_sampler_and_scheduler = get_sampler_and_scheduler
+
+    def set_samplers(self) -> None:
+        self.samplers_map = {alias.lower(): e.name for e in self.all_samplers for alias in (e.name, *e.aliases)}
+
+
 class FakeModules:
     """The modules that ``scripts/sdfm.py`` imports, and what it registers with them."""
 
@@ -75,13 +106,18 @@ class FakeModules:
         self.shared = types.SimpleNamespace(cmd_opts=types.SimpleNamespace(api_auth=None), sd_model=None)
         self.ui_components = types.SimpleNamespace(InputAccordion=input_accordion)
         self.infotext_utils = types.SimpleNamespace(PasteField=PasteField, paste_fields={})
+        self.sd_samplers = FakeSamplers()
+        self.sd_samplers_common = types.SimpleNamespace(SamplerData=SamplerData)
+        self.sd_samplers_kdiffusion = types.SimpleNamespace(KDiffusionSampler=FakeSampler)
+        self.sd_samplers_timesteps = types.SimpleNamespace(CompVisSampler=FakeSampler)
 
     def run_script(self) -> types.ModuleType:
         """Executes ``scripts/sdfm.py`` as the host does, each time anew."""
         package = types.ModuleType("modules")
-        names = ("scripts", "script_callbacks", "shared", "ui_components", "infotext_utils")
+        names = [name for name in vars(self) if name not in ("callbacks", "runner")]
         package.__dict__.update({name: getattr(self, name) for name in names})
         ours = {"modules": package, **{f"modules.{name}": getattr(self, name) for name in names}}
+        ours |= {"k_diffusion": types.SimpleNamespace(sampling=types.SimpleNamespace())}
         before = {name: sys.modules.get(name) for name in ours}
         sys.modules.update(ours)
         try:

@@ -1,0 +1,180 @@
+"""CFG++ samplers as the hosts call them: with their noise, their progress bar and their denoiser's uncond prediction."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..ops import cfgpp_samplers
+from ..ops.descent import Callback, Sampler
+from .uncond import DenoiserWithUncond
+
+
+@dataclass(frozen=True)
+class NamedSampler:
+    """A sampler that users choose by name, the CFG scale being lambda.
+
+    :param name: its name, as reForge spells it
+    :param sample: its function
+    :param aliases: other WebUIs' spellings
+    :param options: what the host must know: whether it calls the model twice a step, whether its noise is that of a
+        Brownian path, whether its seed takes the "Eta noise seed delta"
+    """
+
+    name: str
+    sample: Sampler
+    aliases: tuple[str, ...]
+    options: dict[str, bool]
+
+
+ANCESTRAL = {"uses_ensd": True}
+TWO_CALLS = {"second_order": True}
+BROWNIAN = {"brownian_noise": True}
+
+NAMED_SAMPLERS = (
+    NamedSampler("Euler CFG++", cfgpp_samplers.sample_euler_cfgpp, ("euler_cfg_pp",), {}),
+    NamedSampler(
+        "Euler Ancestral CFG++",
+        cfgpp_samplers.sample_euler_ancestral_cfgpp,
+        ("Euler a CFG++", "euler_ancestral_cfg_pp"),
+        ANCESTRAL,
+    ),
+    NamedSampler("DPM++ 2M CFG++", cfgpp_samplers.sample_dpmpp_2m_cfgpp, ("dpmpp_2m_cfg_pp",), {}),
+    NamedSampler(
+        "DPM++ 2S Ancestral CFG++",
+        cfgpp_samplers.sample_dpmpp_2s_ancestral_cfgpp,
+        ("DPM++ 2S a CFG++", "dpmpp_2s_ancestral_cfg_pp"),
+        {**ANCESTRAL, **TWO_CALLS},
+    ),
+    NamedSampler("DPM++ SDE CFG++", cfgpp_samplers.sample_dpmpp_sde_cfgpp, ("dpmpp_sde_cfg_pp",), {**BROWNIAN, **TWO_CALLS}),
+    NamedSampler("DPM++ 3M SDE CFG++", cfgpp_samplers.sample_dpmpp_3m_sde_cfgpp, ("dpmpp_3m_sde_cfg_pp",), BROWNIAN),
+    NamedSampler(
+        "RES Multistep CFG++",
+        cfgpp_samplers.sample_res_multistep_cfgpp,
+        ("RES multistep CFG++", "res_multistep_cfg_pp"),
+        {},
+    ),
+    NamedSampler(
+        "RES Multistep Ancestral CFG++",
+        cfgpp_samplers.sample_res_multistep_ancestral_cfgpp,
+        ("RES Multistep a CFG++", "res_multistep_ancestral_cfg_pp"),
+        ANCESTRAL,
+    ),
+    NamedSampler(
+        "Gradient Estimation CFG++",
+        cfgpp_samplers.sample_gradient_estimation_cfgpp,
+        ("gradient_estimation_cfg_pp",),
+        {},
+    ),
+)
+
+
+def hosted(named: NamedSampler, k_sampling: Any) -> Sampler:
+    """The function that a host calls; it keeps the signature, from which the host picks arguments.
+
+    :param k_sampling: the host's ``k_diffusion.sampling``, which it has made to draw each image's noise by that image's seed
+    """
+    adds_noise = "noise_sampler" in inspect.signature(named.sample).parameters
+
+    @functools.wraps(named.sample)
+    def sample(model: Any, x: Tensor, sigmas: Tensor, **options: Any) -> Tensor:
+        if adds_noise and options.get("noise_sampler") is None:
+            options["noise_sampler"] = _noise_sampler(named, k_sampling, x, sigmas)
+        denoiser = DenoiserWithUncond(model)
+        try:
+            return with_progress(named.sample, k_sampling, len(sigmas) - 1)(denoiser, x, sigmas, **options)
+        finally:
+            denoiser.detach()
+
+    return sample
+
+
+def _noise_sampler(named: NamedSampler, k_sampling: Any, x: Tensor, sigmas: Tensor) -> Any:
+    if named.options.get("brownian_noise"):
+        return k_sampling.BrownianTreeNoiseSampler(x, sigmas[sigmas > 0].min(), sigmas.max())
+    return k_sampling.default_noise_sampler(x)
+
+
+def with_progress(sample: Sampler, k_sampling: Any, steps: int) -> Sampler:
+    """A sampler with k-diffusion's progress bar on the console, a stroke with each callback."""
+
+    def sample_with_bar(*args: Any, callback: Callback | None = None, disable: bool | None = None, **options: Any) -> Tensor:
+        with k_sampling.trange(steps, disable=disable) as bar:
+
+            def heard(info: dict[str, Any]) -> None:
+                if callback is not None:
+                    callback(info)
+                bar.update()
+
+            return sample(*args, callback=heard, **options)
+
+    return sample_with_bar
+
+
+DDIM_CFGPP = "DDIM CFG++ (CFG/12.5)"
+"""Name of A1111's DDIM CFG++ where the host's own takes CFG as it is."""
+CFG_OF_LAMBDA_1 = 12.5
+
+
+def hosted_ddim(k_sampling: Any) -> Callable[..., Tensor]:
+    """A1111's DDIM CFG++ for Forge, as a timestep sampler: DDIM is Euler in k-diffusion's noise levels."""
+
+    @torch.no_grad()
+    def ddim_cfgpp(
+        model: Any,
+        x: Tensor,
+        timesteps: Tensor,
+        extra_args: dict[str, Any] | None = None,
+        callback: Callback | None = None,
+        disable: bool | None = None,
+        eta: float = 0.0,
+    ) -> Tensor:
+        """CFG++ on DDIM; lambda is CFG / 12.5, and other guidance is divided as well."""
+        down = timesteps.flip(0)
+        alpha_bars = model.inner_model.inner_model.alphas_cumprod.to(x.device)[down].double()
+        sigmas = ((1 - alpha_bars) / alpha_bars) ** 0.5
+        denoiser = _DividedGuidance(model, sigmas.tolist(), down.tolist())
+        sample = with_progress(cfgpp_samplers.sample_euler_ancestral_cfgpp, k_sampling, len(sigmas) - 1)
+        options = {"extra_args": extra_args, "callback": callback, "disable": disable, "eta": eta}
+        x = x / float(alpha_bars[0]) ** 0.5
+        try:
+            x = sample(denoiser, x, sigmas, noise_sampler=k_sampling.default_noise_sampler(x), **options)
+        finally:
+            denoiser.detach()
+        return x * float(alpha_bars[-1]) ** 0.5
+
+    return ddim_cfgpp
+
+
+class _DividedGuidance:
+    """Forge's denoiser of timestep samplers, which gives noise, in k-diffusion's noise levels and with a part of its guidance.
+
+    :param sigmas: noise levels of ``timesteps``
+    """
+
+    def __init__(self, denoiser: Any, sigmas: list[float], timesteps: list[int]) -> None:
+        self._denoiser, self._sigmas, self._timesteps = denoiser, sigmas, timesteps
+        self._guided = DenoiserWithUncond(denoiser, self._predict)
+        self.last_uncond: Tensor
+
+    def __call__(self, x: Tensor, sigma: Tensor, **extra_args: Any) -> Tensor:
+        denoised = self._guided(x, sigma, **extra_args)
+        self.last_uncond = self._guided.last_uncond
+        return self.last_uncond + (denoised - self.last_uncond) / CFG_OF_LAMBDA_1
+
+    def detach(self) -> None:
+        """Puts everything back; harmless when called again."""
+        self._guided.detach()
+
+    def _predict(self, x: Tensor, sigma: Tensor, **extra_args: Any) -> Tensor:
+        level = float(sigma[0])
+        step = min(range(len(self._sigmas)), key=lambda i: abs(self._sigmas[i] - level))
+        scaled = x / (level**2 + 1) ** 0.5
+        noise = self._denoiser(scaled, torch.full_like(sigma, self._timesteps[step]), **extra_args)
+        return x - noise * level

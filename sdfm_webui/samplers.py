@@ -1,0 +1,74 @@
+"""CFG++ samplers among the host's: added once, never in place of one that the host has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any
+
+from torch import Tensor
+
+from lib_sdfm.hosts.named_samplers import DDIM_CFGPP, NAMED_SAMPLERS, NamedSampler, hosted, hosted_ddim
+from lib_sdfm.ops.descent import Sampler
+
+from .errors import shown_to_user
+
+
+@dataclass(frozen=True)
+class SamplerModules:
+    """The host's modules that know samplers.
+
+    :param samplers: ``modules.sd_samplers``
+    :param common: ``modules.sd_samplers_common``
+    :param kdiffusion: ``modules.sd_samplers_kdiffusion``
+    :param timesteps: ``modules.sd_samplers_timesteps``
+    :param k_sampling: ``k_diffusion.sampling``
+    """
+
+    samplers: Any
+    common: Any
+    kdiffusion: Any
+    timesteps: Any
+    k_sampling: Any
+
+
+def register_samplers(host: SamplerModules, forge: bool) -> None:
+    """Adds what the host lacks, and the other spellings of their names to what it looks up for paste and API.
+
+    Harmless when called again ("Reload UI"), and after others have made the host's table of names anew.
+
+    :param forge: whether the host is Forge, whose own DDIM CFG++ takes the CFG scale as lambda and fails at 1
+    """
+    known = {entry.name for entry in host.samplers.all_samplers}
+    host.samplers.all_samplers += [_entry(host, named) for named in NAMED_SAMPLERS if named.name not in known]
+    if forge and DDIM_CFGPP not in known:
+        host.samplers.all_samplers.append(_ddim_entry(host))
+    table = host.samplers.all_samplers_map  # read anew each time: Forge makes it anew for each sampler
+    for entry in host.samplers.all_samplers:
+        table.setdefault(entry.name, entry)
+    for named in NAMED_SAMPLERS:
+        for alias in named.aliases:
+            table.setdefault(alias, table[named.name])
+    host.samplers.set_samplers()
+    host.samplers.get_sampler_and_scheduler.cache_clear()
+
+
+def _entry(host: SamplerModules, named: NamedSampler) -> Any:
+    func = _with_readable_errors(hosted(named, host.k_sampling))
+
+    def new_sampler(model: Any) -> Any:
+        sampler = host.kdiffusion.KDiffusionSampler(func, model)
+        sampler.extra_params = ["s_noise"] if "s_noise" in signature(func).parameters else []  # the host goes by names
+        return sampler
+
+    return host.common.SamplerData(named.name, new_sampler, list(named.aliases), dict(named.options))
+
+
+def _ddim_entry(host: SamplerModules) -> Any:
+    func = _with_readable_errors(hosted_ddim(host.k_sampling))
+    return host.common.SamplerData(DDIM_CFGPP, lambda model: host.timesteps.CompVisSampler(func, model), [], {})
+
+
+def _with_readable_errors(func: Sampler) -> Callable[..., Tensor]:
+    return shown_to_user()(func)
