@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -22,6 +23,8 @@ from lib_sdfm.ops.blur import mean_tokens
 from lib_sdfm.sampling.layers import parse_layers
 from lib_sdfm.sampling.stages import Perturbation
 
+Changes = dict[str, Perturbation]
+
 DEVICE = "meta"
 COND_ROWS, ROWS = 1, 2
 PAG = Perturbation(parse_layers("middle"), identity=True)
@@ -30,29 +33,38 @@ DECODER = Perturbation(parse_layers("u0"), identity=True)
 
 
 @torch.no_grad()
-def step_flops(shape: Shape, changes: dict[str, Perturbation], share: bool = True) -> int:
-    """Operations of one step with extra predictions.
+def run_step(
+    shape: Shape, changes: dict[str, Perturbation], share: bool = True, mode: AbstractContextManager | None = None
+) -> None:
+    """One denoiser step with extra predictions.
 
     :param changes: what changes in each
     :param share: they begin where the main prediction reaches the first perturbed attention
+    :param mode: what watches the step
     """
-    unet = make_unet(shape, DEVICE)
-    model, recorder = Denoiser(unet, max(shape.depths.values())), CallRecorder()
+    unet = UnetLayers(make_unet(shape, DEVICE))
+    model, recorder = Denoiser(unet.unet, max(shape.depths.values())), CallRecorder()
     recorder.follow(model)
-    shared = shared_pass(UnetLayers(unet), changes, edits_skips=False) if share else None
-    with FlopCounterMode(display=False) as counter:
+    shared = shared_pass(unet, changes, edits_skips=False, cond_rows=COND_ROWS, main=[]) if share else None
+    given = inputs(shape, ROWS, DEVICE)
+    with mode or nullcontext():
         if shared is not None:
             shared.attach()
-        given = inputs(shape, ROWS, DEVICE)
         model(given.pop("x"), given.pop("time"), **given)
         if shared is not None:
             shared.detach()
             assert shared.possible(recorder.rows_of_calls())
-            shared.predictions(recorder, COND_ROWS)
+            shared.predictions(recorder)
         else:
             for change in changes.values():
-                with PerturbedAttention(UnetLayers(unet), change):
+                with PerturbedAttention(unet, change):
                     recorder.replay(COND_ROWS)
+
+
+def step_flops(shape: Shape, changes: Changes, share: bool = True) -> int:
+    """Operations of a step, see :func:`run_step`."""
+    counter = FlopCounterMode(display=False)
+    run_step(shape, changes, share, counter)
     return counter.get_total_flops()
 
 

@@ -156,7 +156,7 @@ class A1111Pass:
         rows = len(images)
         computed = self._recorder.rows_of_calls(call.cond_only.rows if call.cond_only else None)
         if call.shared is not None and call.shared.possible(computed):
-            predictions = call.shared.predictions(self._recorder, rows)
+            predictions = call.shared.predictions(self._recorder)
         else:
             predictions = {name: self._whole_prediction(change, rows) for name, change in call.changes.items()}
         return {name: space.enter(predicted, images) for name, predicted in predictions.items()}
@@ -188,7 +188,7 @@ class _DenoiserCall:
             skips = EditedSkips(unet.unet, functools.partial(technique.skip, step=self.step))
             self._skips.append(skips)
             skips.attach()
-        self.shared = shared_pass(unet, self.changes, bool(self._skips))
+        self.shared = shared_pass(unet, self.changes, bool(self._skips), conds, self._attention)
         if self.shared is not None:
             self.shared.attach()
 

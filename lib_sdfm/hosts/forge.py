@@ -186,7 +186,7 @@ class ForgePass:
 
     def _extra_predictions(self, call: _DenoiserCall, args: dict[str, Any], space: ForgeSpace) -> dict[str, Tensor]:
         """The cond rows predicted once more for each technique that perturbs attention."""
-        if call.tail is not None and call.tail.end_main_prediction():
+        if call.tail is not None and call.tail.end_main_prediction(len(args["cond"])):
             predictions = call.tail.predictions(lambda: self._predict_cond(args, args["model_options"]))
         else:
             predictions = {name: self._whole_prediction(args, change) for name, change in call.changes.items()}

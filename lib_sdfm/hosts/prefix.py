@@ -1,7 +1,8 @@
 """The shared prefix: what the main prediction has computed before the first perturbed attention.
 
-Up to there a perturbed prediction of the cond rows equals the main one: same latent, same time, same text. So it can begin
-at that place, the middle block or a decoder block, with the features that the main prediction had there.
+Up to there a perturbed prediction of the cond rows equals the main one: same latent, same time, same text. So where the
+main prediction reaches that place, the middle block or a decoder block, the perturbed ones go on from its features, before
+it goes on itself: whatever features it keeps, it keeps anyway.
 """
 
 from __future__ import annotations
@@ -17,124 +18,119 @@ from torch.utils.hooks import RemovableHandle
 from ..sampling.stages import Perturbation
 from .unet_layers import UnetLayers
 
-Tail = Callable[["Features"], Tensor]
-"""Runs the UNet from where features end, to its output."""
-
 
 @dataclass
 class Features:
-    """What one call of a UNet had computed where its tail begins.
+    """What one call of a UNet has computed where its tail begins.
 
     :param h: backbone features, ``(rows, C, H, W)``
     :param skips: what the input blocks gave, in their order
-    :param rest: the other arguments of the block that comes next: time embedding, context
+    :param rest: the other arguments of the block that comes next, or came last: time embedding, context
+    :param dtype: of the UNet's input
     """
 
-    h: Tensor | None = None
-    skips: list[Tensor] = field(default_factory=list)
-    rest: tuple = ()
+    h: Tensor
+    skips: list[Tensor]
+    rest: tuple
+    dtype: torch.dtype
 
     @property
     def rows(self) -> int:
-        return 0 if self.h is None else self.h.shape[0]
-
-    def copies(self, first: int, last: int, count: int) -> Features:
-        """Rows ``first`` to ``last`` (excluded), ``count`` times over; no copy is made of one."""
-
-        def cut(value: Any) -> Any:
-            part = _rows_of(value, first, last, self.rows)
-            return part if count == 1 else _repeated(part, count, last - first)
-
-        return Features(cut(self.h), [cut(skip) for skip in self.skips], cut(self.rest))
+        return self.h.shape[0]
 
 
-def _rows_of(value: Any, first: int, last: int, rows: int) -> Any:
+def chosen_rows(value: Any, parts: list[slice], rows: int) -> Any:
+    """Some rows of each tensor of ``rows`` rows, also in lists and tuples; no copy is made of one part."""
     if isinstance(value, Tensor):
-        return value[first:last] if value.ndim and value.shape[0] == rows else value
-    return type(value)(_rows_of(item, first, last, rows) for item in value) if isinstance(value, list | tuple) else value
+        if not value.ndim or value.shape[0] != rows:
+            return value
+        return value[parts[0]] if len(parts) == 1 else torch.cat([value[part] for part in parts])
+    if isinstance(value, list | tuple):
+        return type(value)(chosen_rows(item, parts, rows) for item in value)
+    return value
 
 
-def _repeated(value: Any, count: int, rows: int) -> Any:
-    if isinstance(value, Tensor):
-        return torch.cat([value] * count) if value.ndim and value.shape[0] == rows else value
-    return type(value)(_repeated(item, count, rows) for item in value) if isinstance(value, list | tuple) else value
-
-
-def joined(parts: list[Features]) -> Features:
-    """Features of several calls as those of one."""
-    if len(parts) == 1:
-        return parts[0]
-    skips = [torch.cat(same) for same in zip(*(part.skips for part in parts))]
-    return Features(torch.cat([part.h for part in parts]), skips, tuple(map(_joined_rest, zip(*(p.rest for p in parts)))))
-
-
-def _joined_rest(values: tuple) -> Any:
-    if isinstance(values[0], Tensor):
-        return torch.cat(values)
-    if isinstance(values[0], list):
-        return [torch.cat(same) for same in zip(*values)]
-    return values[0]
-
-
-class PrefixRecorder:
-    """Keeps the features of a UNet's calls by hooks, from :meth:`attach` to :meth:`detach`. References, no copies.
+class PrefixListener:
+    """Tells when a UNet's call has reached the tail, from :meth:`attach` to :meth:`detach`.
 
     :param unet: an LDM, SGM or Forge UNet
     :param start: where the tail begins: 0 is the middle block, ``n`` the decoder block ``n - 1``
+    :param reached: called with the features there
     """
 
-    def __init__(self, unet: nn.Module, start: int) -> None:
-        self.unet, self.start = unet, start
-        self.calls: list[Features] = []
+    def __init__(self, unet: nn.Module, start: int, reached: Callable[[Features], None]) -> None:
+        self._unet, self._start, self._reached = unet, start, reached
+        self._skips: list[Tensor] = []
+        self._dtype = torch.float32
+        self._in_tail = False
         self._handles: list[RemovableHandle] = []
 
     def attach(self) -> None:
         """Sets the hooks."""
-        first, *others = self.unet.input_blocks
-        self._handles.append(first.register_forward_hook(self._begin))
-        self._handles += [block.register_forward_hook(self._keep_skip) for block in others]
-        if self.start == 0:
-            self._handles.append(self.unet.middle_block.register_forward_pre_hook(self._keep_input))
+        self._handles.append(self._unet.register_forward_pre_hook(self._begin))
+        self._handles += [block.register_forward_hook(self._keep_skip) for block in self._unet.input_blocks]
+        if self._start == 0:
+            self._handles.append(self._unet.middle_block.register_forward_pre_hook(self._at_input))
         else:
-            before = (self.unet.middle_block, *self.unet.output_blocks)[self.start - 1]
-            self._handles.append(before.register_forward_hook(self._keep_output))
+            before = (self._unet.middle_block, *self._unet.output_blocks)[self._start - 1]
+            self._handles.append(before.register_forward_hook(self._at_output))
 
     def detach(self) -> None:
-        """Removes the hooks; what was kept stays until :meth:`forget`."""
+        """Removes the hooks; harmless when there are none."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self._skips = []
 
-    def forget(self) -> None:
-        """Drops what was kept."""
-        self.calls = []
-
-    def complete(self, rows: list[int]) -> bool:
-        """Whether the UNet was called just as often as the model, for as many rows, through all of its blocks.
-
-        :param rows: rows of each of the model's calls
-        """
-        blocks = len(self.unet.input_blocks)
-        return [call.rows for call in self.calls] == rows and all(len(call.skips) == blocks for call in self.calls)
-
-    def _begin(self, module: nn.Module, args: tuple, output: Tensor) -> None:
-        self.calls.append(Features(skips=[output]))
+    def _begin(self, module: nn.Module, args: tuple) -> None:
+        self._skips, self._dtype = [], args[0].dtype
 
     def _keep_skip(self, module: nn.Module, args: tuple, output: Tensor) -> None:
-        if self.calls:
-            self.calls[-1].skips.append(output)
+        self._skips.append(output)
 
-    def _keep_input(self, module: nn.Module, args: tuple) -> None:
-        if self.calls:
-            self.calls[-1].h, self.calls[-1].rest = args[0], args[1:]
+    def _at_input(self, module: nn.Module, args: tuple) -> None:
+        self._run_tail(args[0], args[1:])
 
-    def _keep_output(self, module: nn.Module, args: tuple, output: Tensor) -> None:
-        if self.calls:
-            self.calls[-1].h, self.calls[-1].rest = output, args[1:]
+    def _at_output(self, module: nn.Module, args: tuple, output: Tensor) -> None:
+        self._run_tail(output, args[1:])
+
+    def _run_tail(self, h: Tensor, rest: tuple) -> None:
+        if self._in_tail or len(self._skips) != len(self._unet.input_blocks):
+            return
+        skips, self._skips, self._in_tail = self._skips, [], True
+        try:
+            self._reached(Features(h, skips, rest, self._dtype))
+        finally:
+            self._in_tail = False
+
+
+@dataclass
+class TailOutputs:
+    """What the tail gave, call by call and prediction by prediction, to be asked for in the same order.
+
+    :param rows: rows of each call of the UNet
+    :param answers: per call that has cond rows, one output per prediction
+    """
+
+    rows: list[int] = field(default_factory=list)
+    answers: list[tuple[Tensor, ...]] = field(default_factory=list)
+    _part: int = 0
+    _next: int = 0
+
+    def begin(self, part: int) -> None:
+        """From now on the outputs of one prediction are asked for."""
+        self._part, self._next = part, 0
+
+    def take(self, count: int = 1) -> Tensor:
+        """The outputs of the next calls."""
+        answers = self.answers[self._next : self._next + count]
+        self._next += count
+        outputs = [answer[self._part] for answer in answers]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
 def tail_start(unet: UnetLayers, perturbations: list[Perturbation], edits_skips: bool) -> int | None:
-    """Where the tail of perturbed predictions begins (see :class:`PrefixRecorder`); ``None`` if an input block is perturbed.
+    """Where the tail of perturbed predictions begins (see :class:`PrefixListener`); ``None`` if an input block is perturbed.
 
     :param edits_skips: decoder features are edited: then the whole decoder runs again, as an edit may look at the block before
     """

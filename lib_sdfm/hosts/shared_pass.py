@@ -1,7 +1,7 @@
 """Extra predictions on AUTOMATIC1111 that begin where the main one reaches the first perturbed attention.
 
-The model calls of the cond rows are made again, so that everything around the UNet is the host's; in these the UNet's own
-forward is replaced by its tail. All perturbations of the step run as one batch.
+All perturbations of the step run as one batch. Afterwards the model calls of the cond rows are made again, so that everything
+around the UNet is the host's; in these the UNet's own forward is replaced by what its tail has given.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..sampling.stages import Perturbation
 from .attention import PerturbedAttention
 from .attributes import InstanceAttribute
 from .calls import CallRecorder
-from .prefix import Features, PrefixRecorder, is_plain, parts_of, tail_start
+from .prefix import Features, PrefixListener, TailOutputs, chosen_rows, is_plain, parts_of, tail_start
 from .unet_layers import UnetLayers
 
 HOST_FORWARD = ("modules.sd_unet",)
@@ -36,79 +36,97 @@ class SharedPass:
     :param changes: what changes in each prediction, by the technique's name
     :param start: where the tail begins
     :param cat: what the UNet joins features and skips with
+    :param cond_rows: number of cond rows, the first of the main prediction
+    :param main: what perturbs the main prediction, and not these
     """
 
-    def __init__(self, unet: UnetLayers, changes: dict[str, Perturbation], start: int, cat: Cat) -> None:
-        self._layers, self._unet = unet, unet.unet
-        self._changes, self._start, self._cat = changes, start, cat
-        self._prefix = PrefixRecorder(self._unet, start)
-        self._outputs: list[tuple[Tensor, ...]] = []
-        self._part = self._next = 0
+    def __init__(
+        self, unet: UnetLayers, changes: dict[str, Perturbation], start: int, cat: Cat, cond_rows: int,
+        main: list[PerturbedAttention],
+    ) -> None:  # fmt: skip
+        self._layers, self._unet, self._changes = unet, unet.unet, changes
+        self._start, self._cat, self._cond_rows, self._main = start, cat, cond_rows, main
+        self._listener = PrefixListener(self._unet, start, self._run_tail)
+        self._outputs = TailOutputs()
 
     def attach(self) -> None:
-        """Keeps the main prediction's features from now on."""
-        self._prefix.attach()
+        """Goes along with the main prediction from now on."""
+        self._listener.attach()
 
     def detach(self) -> None:
         """Removes everything, harmless when called again."""
-        self._prefix.detach()
+        self._listener.detach()
 
     def possible(self, rows: list[int]) -> bool:
-        """Whether the main prediction went through the UNet as expected: call by call, block by block.
+        """Whether the main prediction went through the UNet as expected, call by call.
 
         :param rows: rows of each model call of the main prediction
         """
-        return is_plain(self._unet, HOST_FORWARD) and self._prefix.complete(rows)
+        return is_plain(self._unet, HOST_FORWARD) and self._outputs.rows == rows
 
-    def predictions(self, model: CallRecorder, rows: int) -> dict[str, Tensor]:
-        """The model's answers for the first ``rows`` rows of the main prediction, by the technique's name."""
+    def predictions(self, model: CallRecorder) -> dict[str, Tensor]:
+        """The model's answers for the cond rows, by the technique's name.
+
+        :param model: the model calls of the main prediction
+        """
         found: dict[str, Tensor] = {}
-        count = len(self._changes)
-        with ExitStack() as attached:
-            for place, change in enumerate(self._changes.values()):
-                part = _part_function(place, count)
-                attached.enter_context(PerturbedAttention(self._layers, change, part))
-            forward = InstanceAttribute(self._unet, "forward", self._forward)
-            attached.callback(forward.restore)
-            for place, name in enumerate(self._changes):
-                self._part, self._next = place, 0
-                found[name] = model.replay(rows)
-        self._outputs.clear()
-        self._prefix.forget()
+        forward = InstanceAttribute(self._unet, "forward", self._forward)
+        try:
+            for part, name in enumerate(self._changes):
+                self._outputs.begin(part)
+                found[name] = model.replay(self._cond_rows)
+        finally:
+            forward.restore()
         return found
 
-    def _forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Stands in for the UNet's forward: the tail for all parts in the first round, what it gave in the others."""
-        if self._next == len(self._outputs):
-            features = self._prefix.calls[self._next].copies(0, x.shape[0], len(self._changes))
-            output = self._unet.out(self._tail(features).type(x.dtype))
-            self._outputs.append(output.chunk(len(self._changes)))
-        self._next += 1
-        return self._outputs[self._next - 1][self._part]
+    def _forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Stands in for the UNet's forward."""
+        return self._outputs.take()
 
-    def _tail(self, features: Features) -> Tensor:
-        h = features.h
+    def _run_tail(self, features: Features) -> None:
+        take = min(features.rows, self._cond_rows - sum(self._outputs.rows))
+        self._outputs.rows.append(features.rows)
+        if take <= 0:
+            return
+        count = len(self._changes)
+        with ExitStack() as attached:
+            for hooks in self._main:
+                hooks.detach()
+                attached.callback(hooks.attach)
+            for place, change in enumerate(self._changes.values()):
+                attached.enter_context(PerturbedAttention(self._layers, change, _part_function(place, count)))
+            self._outputs.answers.append(self._tail(features, [slice(0, take)] * count).chunk(count))
+
+    def _tail(self, features: Features, parts: list[slice]) -> Tensor:
+        def cut(value: Any) -> Any:
+            return chosen_rows(value, parts, features.rows)
+
+        h, rest = cut(features.h), cut(features.rest)
         if self._start == 0:
-            h = self._unet.middle_block(h, *features.rest)
+            h = self._unet.middle_block(h, *rest)
         for block, skip in list(zip(self._unet.output_blocks, reversed(features.skips)))[max(self._start - 1, 0) :]:
-            h = block(self._cat([h, skip], dim=1), *features.rest)
-        return h
+            h = block(self._cat([h, cut(skip)], dim=1), *rest)
+        return self._unet.out(h.type(features.dtype))
 
 
 def _part_function(place: int, count: int) -> Callable[[int], slice]:
     return lambda rows: list(parts_of(rows, count))[place]
 
 
-def shared_pass(unet: UnetLayers, changes: dict[str, Perturbation], edits_skips: bool) -> SharedPass | None:
+def shared_pass(
+    unet: UnetLayers, changes: dict[str, Perturbation], edits_skips: bool, cond_rows: int, main: list[PerturbedAttention]
+) -> SharedPass | None:
     """A shared pass where it can be used; else the cond rows go through the whole UNet again.
 
     :param edits_skips: a technique edits decoder features
+    :param cond_rows: number of cond rows
+    :param main: what perturbs the main prediction
     """
     start = tail_start(unet, list(changes.values()), edits_skips) if changes else None
     cat = _cat_of(unet.unet)
     if start is None or cat is None or not is_plain(unet.unet, HOST_FORWARD):
         return None
-    return SharedPass(unet, changes, start, cat)
+    return SharedPass(unet, changes, start, cat, cond_rows, main)
 
 
 def _cat_of(unet: nn.Module) -> Cat | None:

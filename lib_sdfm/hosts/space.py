@@ -18,7 +18,8 @@ def alpha_bar_of(denoiser: Any, level: Tensor) -> Tensor | None:
     """
     if hasattr(denoiser.inner_model, "sigmas"):
         return None
-    return denoiser.alphas[level.long()].float()
+    # indexing with a single number would wait for it
+    return denoiser.alphas.index_select(0, level.long().reshape(1).to(denoiser.alphas.device)).reshape(()).float()
 
 
 class Space:

@@ -1,0 +1,154 @@
+"""Wall time of what SDFM computes, as ratios to what it is compared with, measured in turns in one run.
+
+``python -m bench.ops_cost [--json] [--rounds N]``. Below 1 SDFM is faster:
+
+* ``pag_to_plain``, ``pag_full_to_plain``, ``pag_doubled_to_plain``: a step with PAG to a step without, as SDFM computes it,
+  with a whole extra row, and with two
+* ``pag_row``: what PAG adds, in cond rows
+* ``blur_to_convolution``: SEG's blur to a two-dimensional convolution with the same kernel
+* ``filter_to_fft``: FreeU's filter to a Fourier transform
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from bench.unet_cost import PAG
+from bench.unets import Denoiser, Shape, inputs, make_unet
+from lib_sdfm.hosts.attention import PerturbedAttention
+from lib_sdfm.hosts.calls import CallRecorder
+from lib_sdfm.hosts.shared_pass import shared_pass
+from lib_sdfm.hosts.unet_layers import UnetLayers
+from lib_sdfm.ops.blur import blur_matrices, blur_tokens, kernel_size
+from lib_sdfm.ops.freeu import filter_skip
+
+SMALL = Shape({1: 0, 2: 2, 4: 10}, context=256, side=32, channels=64, head_channels=32, extra=256)
+"""SDXL's layout, a fifth as wide."""
+ROUNDS = 5
+SIGMA, GRID, CHANNELS = 4.0, (32, 32), 1280
+SKIP = (2, 640, 64, 64)
+LOW = 0.6
+
+
+class Steps:
+    """Denoiser steps on one UNet."""
+
+    def __init__(self) -> None:
+        unet = make_unet(SMALL, "cpu")
+        self.unet = UnetLayers(unet)
+        self.model = Denoiser(unet, max(SMALL.depths.values()))
+        self.recorder = CallRecorder()
+
+    def plain(self) -> None:
+        """Cond and uncond."""
+        given = inputs(SMALL, 2, "cpu")
+        self.model(given.pop("x"), given.pop("time"), **given)
+
+    def row(self) -> None:
+        """Cond alone."""
+        given = inputs(SMALL, 1, "cpu")
+        self.model(given.pop("x"), given.pop("time"), **given)
+
+    def shared(self) -> None:
+        """With PAG from shared features."""
+        extra = shared_pass(self.unet, {"pag": PAG}, edits_skips=False, cond_rows=1, main=[])
+        self.recorder.follow(self.model)
+        extra.attach()
+        self.plain()
+        extra.detach()
+        extra.predictions(self.recorder)
+        self.recorder.detach()
+
+    def full(self, rows: int = 1) -> None:
+        """With PAG in whole passes."""
+        self.recorder.follow(self.model)
+        self.plain()
+        with PerturbedAttention(self.unet, PAG):
+            self.recorder.replay(rows)
+        self.recorder.detach()
+
+    def doubled(self) -> None:
+        """With PAG in whole passes of both rows."""
+        self.full(2)
+
+
+def convolution(tokens: Tensor, sigma: float) -> Tensor:
+    """The blur as the paper's code computes it: one kernel for each channel, mirrored borders."""
+    taps = kernel_size(sigma, GRID[0])
+    offsets = torch.arange(taps) - taps // 2
+    line = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    kernel = torch.outer(line, line).div_(line.sum() ** 2).expand(CHANNELS, 1, taps, taps)
+    planes = tokens.transpose(1, 2).unflatten(2, GRID)
+    padded = nn.functional.pad(planes, (taps // 2,) * 4, mode="reflect")
+    return nn.functional.conv2d(padded, kernel, groups=CHANNELS).flatten(2).transpose(1, 2)
+
+
+def fourier(skip: Tensor, low: float) -> Tensor:
+    """FreeU's filter as its code computes it."""
+    spectrum = torch.fft.fftshift(torch.fft.fftn(skip, dim=(-2, -1)), dim=(-2, -1))
+    rows, columns = (n // 2 for n in skip.shape[-2:])
+    spectrum[..., rows - 1 : rows + 1, columns - 1 : columns + 1] *= low
+    return torch.fft.ifftn(torch.fft.ifftshift(spectrum, dim=(-2, -1)), dim=(-2, -1)).real
+
+
+def seconds(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median time of each work, done in turns after a first round that doesn't count."""
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds + 1):
+        for name, work in works.items():
+            start = time.perf_counter()
+            work()
+            taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times[1:]) for name, times in taken.items()}
+
+
+@torch.no_grad()
+def ratios(rounds: int) -> dict[str, float]:
+    """All ratios."""
+    steps = Steps()
+    step = seconds({name: getattr(steps, name) for name in ("plain", "row", "shared", "full", "doubled")}, rounds)
+    tokens, skip = torch.randn(1, GRID[0] * GRID[1], CHANNELS), torch.randn(SKIP)
+    taps = (kernel_size(SIGMA, GRID[0]),) * 2
+    matrices = blur_matrices(GRID, SIGMA, taps, tokens)
+    torch.testing.assert_close(blur_tokens(tokens, *matrices), convolution(tokens, SIGMA), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(filter_skip(skip, 0.0, LOW, 1.0), fourier(skip, LOW), atol=1e-4, rtol=1e-4)
+    part = seconds(
+        {
+            "blur": lambda: blur_tokens(tokens, *matrices), "convolution": lambda: convolution(tokens, SIGMA),
+            "filter": lambda: filter_skip(skip, 0.0, LOW, 1.0), "fourier": lambda: fourier(skip, LOW),
+        },
+        rounds,
+    )  # fmt: skip
+    return {
+        "pag_to_plain": step["shared"] / step["plain"],
+        "pag_full_to_plain": step["full"] / step["plain"],
+        "pag_doubled_to_plain": step["doubled"] / step["plain"],
+        "pag_row": (step["shared"] - step["plain"]) / step["row"],
+        "blur_to_convolution": part["blur"] / part["convolution"],
+        "filter_to_fft": part["filter"] / part["fourier"],
+    }
+
+
+def main() -> None:
+    """Prints the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one object")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each is measured")
+    chosen = parser.parse_args()
+    found = ratios(chosen.rounds)
+    if chosen.json:
+        print(json.dumps(found))
+        return
+    for name, ratio in found.items():
+        print(f"{name:22} {ratio:.3f}")
+
+
+if __name__ == "__main__":
+    main()

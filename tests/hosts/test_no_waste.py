@@ -1,0 +1,51 @@
+"""What a step must not cost: waiting for a GPU, hooks where none are needed, memory for features that are kept anyway."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from bench.memory_cost import peak_bytes, skip_bytes
+from bench.unet_cost import DECODER, PAG
+from bench.unets import Shape
+from tests.hosts.fake_a1111 import Host
+from tests.hosts.jobs import new_forge, new_host, samples
+
+SMALL = Shape({1: 0, 2: 2, 4: 3}, context=64, side=32, channels=64, head_channels=32, extra=64)
+EVERYTHING = {"pag": {}, "seg": {"blur": 1}, "freeu": {}, "dynamic_thresholding": {}, "cfg_schedule": {"schedule": "Linear"}}
+
+
+class Waits(TorchDispatchMode):
+    """Counts where a number is taken out of a tensor: on a GPU everything before it has to be done by then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        self.count += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default)
+        return func(*args, **(kwargs or {}))
+
+
+def waits(host: Host, request: dict | None, sampler: str) -> int:
+    with Waits() as counter:
+        samples(host, request, sampler_name=sampler, steps=4)
+    return counter.count
+
+
+@pytest.mark.parametrize("make", [new_host, new_forge], ids=["a1111", "forge"])
+@pytest.mark.parametrize("sampler", ["Euler", "DPM++ 2M", "DDIM"])
+@pytest.mark.parametrize(
+    "request_", [EVERYTHING, {"recipe": "original", "pag": {"sanf": True}, "seg": {}}], ids=["sdfm", "original"]
+)
+def test_no_call_waits_for_a_number(make: Any, sampler: str, request_: dict):
+    assert waits(make(), request_, sampler) == waits(make(), None, sampler)
+
+
+@pytest.mark.parametrize("changes", [{"pag": PAG}, {"pag": DECODER}], ids=["middle", "decoder"])
+def test_a_perturbed_prediction_needs_little_memory_of_its_own(changes: dict):
+    extra = peak_bytes(SMALL, changes) - peak_bytes(SMALL, {})
+    assert extra <= skip_bytes(SMALL)
