@@ -12,7 +12,14 @@ if REASON is not None:
     print(f"SDFM: not active, {REASON}")
 else:
     from k_diffusion import sampling as k_sampling
-    from modules import infotext_utils, sd_samplers, sd_samplers_common, sd_samplers_kdiffusion, sd_samplers_timesteps
+    from modules import (
+        infotext_utils,
+        sd_models,
+        sd_samplers,
+        sd_samplers_common,
+        sd_samplers_kdiffusion,
+        sd_samplers_timesteps,
+    )
     from modules.ui_components import InputAccordion
 
     from lib_sdfm.catalog import SCHEMA, SHIPPED_PRESETS
@@ -28,11 +35,13 @@ else:
     from sdfm_webui.axes import register_axes
     from sdfm_webui.built_ins import built_ins_on
     from sdfm_webui.controls import build_panel
+    from sdfm_webui.expectation import HostSchedule
     from sdfm_webui.flow import FlowHost
     from sdfm_webui.flow_memory import FlowMemory
     from sdfm_webui.job import HostObjects, begin_batch, begin_job, forget_keys
     from sdfm_webui.old_entries import entry_classes, installed_originals, old_payloads, originals_notice, rivals
     from sdfm_webui.paste import PasteTargets, labels_of, mend_sampler
+    from sdfm_webui.refiner_line import RefinerLine
     from sdfm_webui.routes import add_routes, authentication
     from sdfm_webui.samplers import SamplerModules, register_samplers
 
@@ -63,6 +72,13 @@ else:
         memory=FlowMemory(Path(scripts.basedir()) / "flow_models.json"),
         shape=flow_shape,
     )
+
+    def loaded_model():
+        """Never one that would have to be loaded first, as ``shared.sd_model`` does."""
+        data = getattr(sd_models, "model_data", None)
+        return shared.sd_model if data is None else data.sd_model
+
+    LINE = RefinerLine(HostSchedule(sd_samplers, sd_samplers_common, shared.opts, loaded_model, goes_by_calls=is_forge()))
     HOST = HostObjects(
         new_pass=new_pass,
         model=lambda: ModelFacts(sdxl=bool(shared.sd_model.is_sdxl)),
@@ -125,6 +141,7 @@ else:
         add_routes(SCHEMA, app, claimed, **authentication(shared.cmd_opts))
 
     script_callbacks.on_cfg_denoiser(on_cfg_denoiser)
+    script_callbacks.on_after_component(LINE.after_component)
     script_callbacks.on_model_loaded(FLOW.model_loaded)
     script_callbacks.on_infotext_pasted(mend_sampler)
     script_callbacks.on_before_ui(lambda: register_axes(SCHEMA, scripts))

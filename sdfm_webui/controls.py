@@ -102,7 +102,7 @@ def _technique_fold(technique: type[Technique], input_accordion: InputAccordion,
             yield switch
         return
     with gr.Accordion(technique.title, open=False, elem_id=id):
-        yield gr.Checkbox(value=True, label=f"{technique.label} is on", elem_id=f"{id}-checkbox")
+        yield gr.Checkbox(value=True, label=technique.title, elem_id=f"{id}-checkbox")
 
 
 def _build_rows(fields: list[Field], elem_id: ElemId) -> dict[str, Any]:

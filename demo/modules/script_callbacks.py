@@ -86,11 +86,11 @@ def _registration(category: str) -> Callable[..., None]:
 
 
 def _calling(category: str) -> Callable[..., list[Any]]:
-    def call(*args: Any) -> list[Any]:
+    def call(*args: Any, **kwargs: Any) -> list[Any]:
         results = []
         for item in callback_map[f"callbacks_{category}"]:
             try:
-                results.append(item.callback(*args))
+                results.append(item.callback(*args, **kwargs))
             except Exception:
                 errors.report(f"Error executing callback {category} for {item.script}", exc_info=True)
         return results

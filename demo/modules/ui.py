@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+import modules.gradio_extensions  # noqa: F401
 from modules import images, infotext_utils, script_callbacks, scripts, sd_models, sd_samplers, sd_schedulers, shared
 from modules.infotext_utils import ParamBinding, PasteField
 from modules.processing import StableDiffusionProcessingImg2Img, StableDiffusionProcessingTxt2Img

@@ -75,12 +75,19 @@ class RefinerPrompts:
         """Calls the host's ``p.sample``, or what stands for it. Then ``stored`` tells whether the prompts that are written
         down have got plain numbers, with which the host alone makes the same picture."""
         self._sampling = True
+        self._forget_last_refiner()
         try:
             result = sample(*args, **kwargs)
         finally:
             self.detach()
         self.stored = store_plain_numbers(self._p, self._changes, self._follows, self._old_timelines)
         return result
+
+    def _forget_last_refiner(self) -> None:
+        """A1111's img2img keeps its sampler for all batches, and in it the model that the last one ended with."""
+        denoiser = getattr(getattr(self._p, "sampler", None), "model_wrap_cfg", None)
+        if denoiser is not None:
+            denoiser.model_wrap = None
 
     def _switch_at(self) -> float | None:
         switch_at = self._asked

@@ -91,9 +91,8 @@ class FakeModules:
     """The modules that ``scripts/sdfm.py`` imports, and what it registers with them."""
 
     def __init__(self, folder: Path) -> None:
-        self.callbacks: dict[str, list[Callable]] = {
-            name: [] for name in ("cfg_denoiser", "before_ui", "app_started", "infotext_pasted")
-        }  # fmt: skip
+        names = ("cfg_denoiser", "before_ui", "app_started", "infotext_pasted", "after_component", "model_loaded")
+        self.callbacks: dict[str, list[Callable]] = {name: [] for name in names}
         self.runner = types.SimpleNamespace(scripts=[], alwayson_scripts=[])
         self.scripts = types.SimpleNamespace(
             Script=Script, AlwaysVisible=object(), scripts_data=[], basedir=lambda: str(folder), scripts_txt2img=self.runner,
@@ -103,13 +102,16 @@ class FakeModules:
             CFGDenoiserParams=CFGDenoiserParams,
             **{f"on_{name}": registered.append for name, registered in self.callbacks.items()},
         )
-        self.shared = types.SimpleNamespace(cmd_opts=types.SimpleNamespace(api_auth=None), sd_model=None)
+        self.shared = types.SimpleNamespace(
+            cmd_opts=types.SimpleNamespace(api_auth=None), sd_model=None, opts=types.SimpleNamespace()
+        )
         self.ui_components = types.SimpleNamespace(InputAccordion=input_accordion)
-        self.infotext_utils = types.SimpleNamespace(PasteField=PasteField, paste_fields={})
+        self.sd_models = types.SimpleNamespace()
         self.sd_samplers = FakeSamplers()
         self.sd_samplers_common = types.SimpleNamespace(SamplerData=SamplerData)
         self.sd_samplers_kdiffusion = types.SimpleNamespace(KDiffusionSampler=FakeSampler)
         self.sd_samplers_timesteps = types.SimpleNamespace(CompVisSampler=FakeSampler)
+        self.infotext_utils = types.SimpleNamespace(PasteField=PasteField, paste_fields={})
 
     def run_script(self) -> types.ModuleType:
         """Executes ``scripts/sdfm.py`` as the host does, each time anew."""

@@ -1,0 +1,96 @@
+"""What the panel tells about a refiner and the prompts: when they switch, and what doesn't follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from .edits import MARK, When, find_edits
+
+
+@dataclass(frozen=True)
+class Call:
+    """One expected call of the denoiser.
+
+    :param step: the sampler's step, from 0
+    :param sigma: the noise level
+    :param done: the share of the run that lies behind it, as the host counts
+    """
+
+    step: int
+    sigma: float
+    done: float
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The expected calls of the pass in which a refiner takes over.
+
+    :param name: what the pass is called
+    :param steps: its steps
+    """
+
+    name: str
+    steps: int
+    calls: Sequence[Call]
+
+    def switch(self, switch_at: float) -> int | None:
+        """The call at which the refiner takes over, ``None`` if at none."""
+        return next((number for number, call in enumerate(self.calls) if call.done >= switch_at), None)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a panel shows.
+
+    :param text: one or more sentences
+    :param following: edits with a number that follow "Switch at", by the name of their text
+    :param fixes: edits that don't follow and perhaps should, the same way
+    """
+
+    text: str
+    following: Mapping[str, Sequence[When]]
+    fixes: Mapping[str, Sequence[When]]
+
+
+def report(
+    texts: Mapping[str, tuple[str, bool]], switch_at: float | None, follows: Callable[[str], bool], expected: Expected | None
+) -> Report:
+    """What there is to say.
+
+    :param texts: prompts by name, and whether each is a negative one
+    :param switch_at: where the refiner takes over, ``None`` without a refiner
+    :param follows: whether an edit with this number or mark follows the refiner
+    :param expected: the pass in which it does, ``None`` if unknown
+    """
+    edits = {name: find_edits(text, negative) for name, (text, negative) in texts.items()}
+    if switch_at is None:
+        marked = [name for name, found in edits.items() if any(edit.text == MARK for edit in found)]
+        text = f"There is no refiner: “:{MARK}]” in the {' and '.join(marked)} stays as it is." if marked else ""
+        return Report(text, {}, {})
+    following = {name: [edit for edit in found if follows(edit.text)] for name, found in edits.items()}
+    fixes = {name: found for name, found in edits.items() if found and not following[name]}
+    said = [_when(expected, switch_at, [name for name in following if following[name]])]
+    said += [f"{_numbers(found)} in the {name} does not follow the refiner." for name, found in fixes.items()]
+    with_numbers = {name: [edit for edit in found if edit.text != MARK] for name, found in following.items()}
+    return Report(" ".join(said), with_numbers, fixes)
+
+
+def _numbers(edits: Sequence[When]) -> str:
+    return ", ".join(f"“:{edit.text}]”" for edit in edits)
+
+
+def _when(expected: Expected | None, switch_at: float, following: Sequence[str]) -> str:
+    what = " and ".join(["Model", *following]) if following else "The model"
+    verb = "switch" if following else "switches"
+    hint = "" if following else f" No prompt follows: write [from:to:{MARK}]."
+    if expected is None:
+        return f"{what} {verb} at {switch_at:g} of the run.{hint}"
+    number = expected.switch(switch_at)
+    if number is None:
+        return f"{what} never {verb} in the {expected.name} ({expected.steps} steps): {switch_at:g} is too late.{hint}"
+    call = expected.calls[number]
+    again = number and expected.calls[number - 1].step == call.step
+    within = ", in its second model call" if again else ""
+    place = f"at step {call.step + 1} of {expected.steps} of the {expected.name}"
+    return f"{what} {verb} {place} (sigma {call.sigma:.3g}){within}.{hint}"

@@ -1,0 +1,105 @@
+"""The line in the host's Refiner panel: when model and prompts switch, and which numbers don't follow.
+
+The browser's part (javascript/sdfm.js) moves numbers in the prompt boxes, at the places that the line carries along.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+from gradio.context import Context
+
+from lib_sdfm.prompts.edits import MARK, When
+from lib_sdfm.prompts.report import Expected, report
+from lib_sdfm.techniques.refiner_sync import RefinerSync, RefinerSyncSettings
+
+TABS = ("txt2img", "img2img")
+PANEL = "script_{tab}_sdfm_refiner_sync"
+HOSTS_OWN = {
+    "prompt": "{tab}_prompt", "negative": "{tab}_neg_prompt", "refiner": "{tab}_enable-checkbox",
+    "checkpoint": "{tab}_checkpoint", "switch_at": "{tab}_switch_at", "steps": "{tab}_steps", "sampler": "{tab}_sampling",
+    "scheduler": "{tab}_scheduler", "strength": "{tab}_denoising_strength",
+}  # fmt: skip
+OURS = {"on": f"{PANEL}-checkbox", "numbers": f"{PANEL}_numbers", "from_start": f"{PANEL}_from_start"}
+HIRES = {
+    "hires": "{tab}_hr-checkbox", "hires_steps": "{tab}_hires_steps", "hires_sampler": "hr_sampler",
+    "hires_scheduler": "hr_scheduler",
+}  # fmt: skip
+"""Only txt2img has these."""
+LAST = "{tab}_gallery"
+"""A control that the hosts make after all of those."""
+BOXES = {"prompt": ("prompt", False), "negative": ("negative prompt", True)}
+"""Prompt boxes: what they are called, and whether they are negative ones."""
+
+Expect = Callable[[Mapping[str, Any]], Expected | None]
+"""From the values of the controls to the pass in which a refiner takes over, ``None`` if nobody can tell."""
+
+
+class RefinerLine:
+    """Collects the host's controls as they are made, and connects the line with them.
+
+    :param expect: what the host will do with these values
+    """
+
+    def __init__(self, expect: Expect) -> None:
+        self._expect = expect
+        self._found: dict[str, Any] = {}
+
+    def after_component(self, component: Any, **kwargs: Any) -> None:
+        """The host's callback of this name."""
+        id = getattr(component, "elem_id", None)
+        if not isinstance(id, str) or Context.block is None:
+            return
+        self._found[id] = component
+        for tab in TABS:
+            if id == HOSTS_OWN["switch_at"].format(tab=tab):
+                self._found[f"line_{tab}"] = gr.HTML("", elem_id=f"sdfm_refiner_{tab}")
+            if id == LAST.format(tab=tab):
+                self._connect(tab)
+
+    def _connect(self, tab: str) -> None:
+        ids = {name: id.format(tab=tab) for name, id in {**HOSTS_OWN, **OURS, **(HIRES if tab == TABS[0] else {})}.items()}
+        line = self._found.get(f"line_{tab}")
+        present = {name: self._found[id] for name, id in ids.items() if id in self._found}
+        if line is None or not {*HOSTS_OWN, *OURS} <= set(present):
+            return
+
+        def refresh(*values: Any) -> str:
+            return self.text(dict(zip(present, values)))
+
+        for control in present.values():
+            control.change(fn=refresh, inputs=list(present.values()), outputs=[line], show_progress=False, queue=False)
+
+    def text(self, values: Mapping[str, Any]) -> str:
+        """The line, as HTML, for the values of the controls by name."""
+        has_refiner = bool(values["refiner"]) and values["checkpoint"] not in (None, "", "None")
+        if not values["on"]:
+            return ""
+        sync = RefinerSync(RefinerSyncSettings(bool(values["numbers"]), bool(values["from_start"])), "sdfm")
+        asked = values["switch_at"] if has_refiner else None
+        texts = {shown: (values[name] or "", negative) for name, (shown, negative) in BOXES.items()}
+        expected = self._expect(values) if has_refiner else None
+        said = report(texts, sync.switch_at(asked) if has_refiner else None, lambda w: sync.follows_refiner(w, asked), expected)
+        if not said.text:
+            return ""
+        new = _share(asked) if values["numbers"] else MARK
+        button = f' <button type="button" class="sdfm-follow">Make “:{new}]” of it</button>' if said.fixes else ""
+        following, fixes = _places(said.following), _places(said.fixes)
+        data = html.escape(json.dumps({"following": following, "fixes": fixes, "new": new}))
+        return f'<p data-sdfm-edits="{data}">{html.escape(said.text)}{button}</p>'
+
+
+def _share(switch_at: float | None) -> str:
+    """A number with a point: without one it would count steps."""
+    text = f"{float(switch_at or 0):g}"
+    return text if "." in text else f"{text}.0"
+
+
+def _places(edits: Mapping[str, Sequence[When]]) -> dict[str, list[list[Any]]]:
+    """Start and text of each edit, by the box."""
+    boxes = {shown: name for name, (shown, _) in BOXES.items()}
+    return {boxes[shown]: [[edit.start, edit.text] for edit in found] for shown, found in edits.items() if found}
