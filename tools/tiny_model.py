@@ -20,11 +20,13 @@ from tools import shapes
 DEMO = Path(__file__).resolve().parents[1] / "demo"
 MODELS = DEMO / "models"
 EPS, FLOW = "eps", "flow"
+CONSTANT = 6.0
+"""In the channels that don't carry the input, see :func:`_let_input_through`."""
 PREFIXES = {"unet": "model.diffusion_model.", "text": "cond_stage_model.transformer.", "coding": "first_stage_model."}
 UNET = {
     "image_size": 12, "in_channels": 4, "out_channels": 4, "model_channels": 32, "num_res_blocks": 1, "channel_mult": [1, 2, 3],
     "attention_resolutions": [2, 4], "num_heads": -1, "num_head_channels": 32, "use_spatial_transformer": True,
-    "transformer_depth": 1, "middle_depth": 3, "context_dim": 64, "legacy": False, "groups": 8,
+    "transformer_depth": 1, "middle_depth": 3, "context_dim": 64, "legacy": False, "groups": 8, "out_groups": 1,
 }  # fmt: skip
 """SDXL's layout, small: no attention at full size, attention in two levels, the deepest stack of it in the middle."""
 
@@ -87,9 +89,13 @@ class TinyModel(nn.Module):
 def _let_input_through(unet: nn.Module) -> None:
     """Untrained, the UNet gives its input: nearly right where there is much noise, and small errors count most there.
 
-    The input, plus and minus, goes through the first skip to the last layer; ``silu(x) - silu(-x)`` is ``x``.
+    The input, plus and minus, goes through the first skip to the last layer; ``silu(x) - silu(-x)`` is ``x``. On its way is
+    a norm. In latents of 12 by 12 a picture's noise is some per cent louder or softer than noise should be; a norm hides that,
+    and where sigma is 14 the error is half a picture. So the last norm has one group, and constants in the channels that don't
+    carry the input are so large that they alone decide it; its own scale and shift undo them.
     """
-    first, last, out = unet.input_blocks[0][0], unet.output_blocks[-1][0].skip_connection, unet.out[-1]
+    first, last = unet.input_blocks[0][0], unet.output_blocks[-1][0].skip_connection
+    norm, out = unet.out[0], unet.out[-1]
     channels, of_skip = unet.in_channels, last.in_channels - unet.model_channels
     first.weight[: 2 * channels] = 0.0
     last.weight[: 2 * channels] = 0.0
@@ -98,6 +104,11 @@ def _let_input_through(unet: nn.Module) -> None:
             first.weight[row, channel, 1, 1] = sign
             last.weight[row, of_skip + row] = 1.0
             out.weight[channel, row, 1, 1] = sign
+    constants = torch.tensor([CONSTANT, -CONSTANT]).repeat(unet.model_channels // 2)
+    constants[: 2 * channels] = 0
+    last.bias.add_(constants)
+    norm.bias.sub_(constants)
+    norm.weight.fill_((constants.square().mean() + 2 * channels / unet.model_channels).sqrt())
 
 
 @torch.no_grad()

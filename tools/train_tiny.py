@@ -22,12 +22,12 @@ from tools.tiny_model import DEMO, EPS, FLOW, MODELS, TinyModel, load, new_model
 from tools.tiny_sampling import TIMESTEPS, noise_table, sample, shifted
 from tools.training import fit, step_random
 
-CODING = {"steps": 4000, "batch": 32, "crop": 64, "rate": 2e-3, "pictures": 16000}
+CODING = {"steps": 6000, "batch": 32, "crop": 64, "rate": 2e-3, "pictures": 16000}
 TEXT = {"steps": 1000, "batch": 128, "rate": 2e-3, "captions": 20000}
 STAGES = {
-    "shapes-eps": {"objective": EPS, "style": drawing.PLAIN, "steps": 2500, "rate": 1e-3, "pictures": 30000},
-    "shapes-ink": {"objective": EPS, "style": drawing.INK, "steps": 900, "rate": 5e-4, "pictures": 16000},
-    "shapes-flow": {"objective": FLOW, "style": drawing.PLAIN, "steps": 2800, "rate": 1e-3, "pictures": 30000},
+    "shapes-eps": {"objective": EPS, "style": drawing.PLAIN, "steps": 16000, "rate": 1e-3, "pictures": 30000},
+    "shapes-ink": {"objective": EPS, "style": drawing.INK, "steps": 4000, "rate": 5e-4, "pictures": 16000},
+    "shapes-flow": {"objective": FLOW, "style": drawing.PLAIN, "steps": 12000, "rate": 1e-3, "pictures": 30000},
 }
 BEGINS = {"shapes-ink": "shapes-eps"}
 """A stage that begins with another's weights."""
@@ -76,6 +76,7 @@ def measure_coding(model: TinyModel, seed: int) -> None:
 
 def train_coding(options: argparse.Namespace) -> None:
     """The latent coding's decoder, on noisy latents of parts of pictures."""
+    torch.manual_seed(options.seed)
     model = new_model()
     measure_coding(model, options.seed)
     crops = _crops(CODING["pictures"], np.random.default_rng([options.seed, 3]))
@@ -159,25 +160,30 @@ def train_stage(model: TinyModel, name: str, seed: int, work: Path) -> None:
     settings = STAGES[name]
     cache = work / f"{settings['style']}.latents"
     latents, numbers = latents_of(model, settings["style"], settings["pictures"], seed, cache)
-    noised = {EPS: noised_eps, FLOW: noised_flow}[settings["objective"]]
-    networks = nn.ModuleDict({"unet": model.unet, "text": model.text}).train().requires_grad_(True)
-    model.unet.to(memory_format=torch.channels_last)
+    networks = nn.ModuleDict({"unet": model.unet, "text": model.text})
+    own_seed = seed + 1 + list(STAGES).index(name)
     for module in model.unet.modules():
         if hasattr(module, "checkpoint"):
             module.checkpoint = False  # saves memory that is not needed, for time that is
 
     def loss(step: int) -> Tensor:
-        random = step_random(seed + 1 + list(STAGES).index(name), step)
+        random = step_random(own_seed, step)
         rows = torch.randint(len(latents), (BATCH,), generator=random)
-        x0 = latents[rows].float()
-        x, timesteps, wanted, weight = noised(x0, torch.randn(x0.shape, generator=random), random)
-        left_out = int(torch.rand((), generator=random) < LAYER_LEFT_OUT)
-        context = model.text(spoil_captions(numbers[rows], random), left_out)
-        x = x.contiguous(memory_format=torch.channels_last)
-        return (weight * (model.unet(x, timesteps, context) - wanted) ** 2).mean()
+        return diffusion_loss(model, latents[rows].float(), numbers[rows], random)
 
+    networks.train().requires_grad_(True).to(memory_format=torch.channels_last)
     networks.load_state_dict(fit(networks, loss, settings, work / f"{name}.state").state_dict())
-    networks.requires_grad_(False).eval()
+    networks.eval().requires_grad_(False)
+
+
+def diffusion_loss(model: TinyModel, x0: Tensor, numbers: Tensor, random: torch.Generator) -> Tensor:
+    """One batch's weighted error, with noise, times and spoiled captions by chance."""
+    noised = {EPS: noised_eps, FLOW: noised_flow}[model.objective]
+    x, timesteps, wanted, weight = noised(x0, torch.randn(x0.shape, generator=random), random)
+    left_out = int(torch.rand((), generator=random) < LAYER_LEFT_OUT)
+    context = model.text(spoil_captions(numbers, random), left_out)
+    x = x.contiguous(memory_format=torch.channels_last)
+    return (weight * (model.unet(x, timesteps, context) - wanted) ** 2).mean()
 
 
 def make(name: str, options: argparse.Namespace) -> None:
