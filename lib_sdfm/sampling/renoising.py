@@ -24,7 +24,8 @@ Arguments = Mapping[str, Any]
 """A sampler function's arguments by name, defaults included; for timestep samplers with ``alpha_bars``, the noise table."""
 
 LARGEST_CHURN = 2**0.5 - 1
-DEVIATION = 0.01
+DEVIATION = 0.1
+"""How far off a step may start: UniPC's lie between timesteps, another grid's steps are elsewhere by more."""
 
 
 @dataclass(frozen=True)
