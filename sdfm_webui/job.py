@@ -108,8 +108,12 @@ def begin_job(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) ->
 
 def _doubled(settings: Settings, built_ins: Sequence[tuple[str, str]]) -> list[str]:
     """What is on in SDFM and in a script of the host's or of another extension."""
-    twice = [title for title, technique in built_ins if technique in settings.techniques]
-    return [f"{title} is on as well, and both act. Switch either off" for title in twice]
+    twice = [(title, technique) for title, technique in built_ins if technique in settings.techniques]
+    return [f"{title} is on as well, and {_effect_of_both(technique)}. Switch either off" for title, technique in twice]
+
+
+def _effect_of_both(technique: str) -> str:
+    return "gives way to SDFM's" if technique == "dynamic_thresholding" else "both act"
 
 
 Sampling = Callable[..., Any]

@@ -57,4 +57,4 @@ def another_checkpoint(webui: WebUi) -> str:
     others = [m["title"] for m in webui.get("/sdapi/v1/sd-models") if m["model_name"] not in str(loaded)]
     if not others:
         pytest.skip("there is one checkpoint only")
-    return min(others)
+    return max(others)

@@ -176,7 +176,7 @@ def test_guidance_goes_on_with_the_refiner(webui: WebUi, plain: Pictures, anothe
     late = {"pag": {"scale": 5, "start_step": 6}, "seg": {"scale": 5, "start_step": 6}}
     assert unguided.difference(plain) > 0.1
     assert webui.txt2img(late, **settings).difference(unguided) > 0.01
-    assert webui.txt2img(**settings) == unguided
+    assert webui.txt2img(**settings).pixels == unguided.pixels  # the text gets the hash when the host has computed it
     assert webui.txt2img() == plain
 
 
