@@ -53,7 +53,12 @@ class HostSchedule:
             steps, last = self.common.setup_img2img_steps(p, steps)
             points = points_of(p, steps)
             points, made = points[:last] if in_timesteps else points[steps - last - 1 :], last + 1
-        levels = rehearse(sampler, points)
+        told = {"eta": getattr(self.opts, sampler.eta_option_field, 0.0)}
+        if not in_timesteps:  # as the host's own call of the sampler's function has them
+            whole = p.denoising_strength is None
+            lowest, highest = (sampler.model_wrap.sigmas[place] for place in (0, -1)) if whole else (points[-2], points[0])
+            told |= {"sigma_min": lowest, "sigma_max": highest}
+        levels = rehearse(sampler, points, **told)
         if levels is None:
             return None
         by_calls = self.goes_by_calls or self.opts.refiner_switch_by_sample_steps

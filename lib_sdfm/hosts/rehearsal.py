@@ -36,11 +36,12 @@ class _Listener:
         return torch.zeros_like(x)
 
 
-def rehearse(sampler: Any, points: Tensor) -> list[Level] | None:
+def rehearse(sampler: Any, points: Tensor, **told: Any) -> list[Level] | None:
     """Step and level of each call that a sampler will make; ``None`` if only the picture decides.
 
     :param sampler: a sampler object of the host's, for this alone
     :param points: the sigmas of the pass, descending, or its timesteps, ascending
+    :param told: what else the host tells its function (``eta``; where samplers begin and end that make their own steps)
     """
     if sampler.config.name in OWN_STEPS:
         return None
@@ -48,8 +49,8 @@ def rehearse(sampler: Any, points: Tensor) -> list[Level] | None:
     listener = _Listener(sampler.model_wrap_cfg, steps)
     x = torch.zeros(1, 4, 8, 8)
     offered = {
-        "sigmas": points, "timesteps": points, "sigma_sched": points, "n": len(points) - 1, "sigma_max": points.max(),
-        "sigma_min": points[points > 0].min(), "noise_sampler": lambda *levels: torch.zeros_like(x),
+        "sigmas": points, "timesteps": points, "sigma_sched": points, "n": len(points) - 1,
+        "noise_sampler": lambda *levels: torch.zeros_like(x), **told,
     }  # fmt: skip
     accepted = inspect.signature(sampler.func).parameters
     arguments = {name: value for name, value in offered.items() if name in accepted}
