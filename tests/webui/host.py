@@ -102,9 +102,8 @@ class FakeModules:
             CFGDenoiserParams=CFGDenoiserParams,
             **{f"on_{name}": registered.append for name, registered in self.callbacks.items()},
         )
-        self.shared = types.SimpleNamespace(
-            cmd_opts=types.SimpleNamespace(api_auth=None), sd_model=None, opts=types.SimpleNamespace()
-        )
+        opts = types.SimpleNamespace(use_old_scheduling=False, rho=0, beta_dist_alpha=0.6, beta_dist_beta=0.6)
+        self.shared = types.SimpleNamespace(cmd_opts=types.SimpleNamespace(api_auth=None), sd_model=None, opts=opts)
         self.ui_components = types.SimpleNamespace(InputAccordion=input_accordion)
         self.sd_models = types.SimpleNamespace()
         self.sd_samplers = FakeSamplers()
