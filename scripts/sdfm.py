@@ -24,6 +24,7 @@ else:
 
     from lib_sdfm.catalog import SCHEMA, SHIPPED_PRESETS
     from lib_sdfm.hosts.a1111 import A1111Pass
+    from lib_sdfm.hosts.flow_asking import ask_a1111
     from lib_sdfm.hosts.flow_edge import A1111Edge
     from lib_sdfm.hosts.flow_forge import ForgeEdge
     from lib_sdfm.hosts.forge import ForgePass
@@ -38,6 +39,7 @@ else:
     from sdfm_webui.expectation import HostSchedule
     from sdfm_webui.flow import FlowHost
     from sdfm_webui.flow_memory import FlowMemory
+    from sdfm_webui.flow_row import add_flow_routes, build_flow_row
     from sdfm_webui.job import HostObjects, begin_batch, begin_job, forget_keys
     from sdfm_webui.old_entries import entry_classes, installed_originals, old_payloads, originals_notice, rivals
     from sdfm_webui.paste import PasteTargets, labels_of, mend_sampler
@@ -53,6 +55,8 @@ else:
 
         def flow_target(model):
             return model.forge_objects.unet.model
+
+        flow_probe = None  # the file's metadata has to do
     else:
 
         def new_pass(plan, p):
@@ -60,6 +64,11 @@ else:
 
         def flow_target(model):
             return model
+
+        def flow_probe(model):
+            from modules import devices
+
+            return ask_a1111(model, devices.autocast())
 
     def flow_shape():
         opts = shared.opts
@@ -71,6 +80,7 @@ else:
         target=flow_target,
         memory=FlowMemory(Path(scripts.basedir()) / "flow_models.json"),
         shape=flow_shape,
+        probe=flow_probe,
     )
 
     def loaded_model():
@@ -109,7 +119,8 @@ else:
 
         def ui(self, is_img2img):
             notice = originals_notice(installed_originals(scripts))
-            panel = build_panel(SCHEMA, TARGETS, PRESETS, InputAccordion, self.elem_id, notice)
+            extras = {"flow": lambda controls: build_flow_row(FLOW, controls, self.elem_id)}
+            panel = build_panel(SCHEMA, TARGETS, PRESETS, InputAccordion, self.elem_id, notice, extras)
             sampler = infotext_utils.PasteField(panel.sampler, TARGETS.sampler, api="sampler_name")
             self.infotext_fields, self.paste_field_names = [*panel.paste_fields, sampler], panel.sent
             return panel.inputs
@@ -139,6 +150,7 @@ else:
         register_axes(SCHEMA, scripts)
         register_samplers(SAMPLERS, is_forge())
         add_routes(SCHEMA, app, claimed, **authentication(shared.cmd_opts))
+        add_flow_routes(FLOW, app, **authentication(shared.cmd_opts))
 
     script_callbacks.on_cfg_denoiser(on_cfg_denoiser)
     script_callbacks.on_after_component(LINE.after_component)

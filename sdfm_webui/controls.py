@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import gradio as gr
@@ -48,6 +49,7 @@ def build_panel(
     input_accordion: InputAccordion,
     elem_id: ElemId,
     notice: str = "",
+    extras: Mapping[str, Callable[[dict[str, Any]], None]] = MappingProxyType({}),
 ) -> Panel:
     """Builds the controls; called several times per start by the hosts, and keeps nothing.
 
@@ -55,6 +57,7 @@ def build_panel(
     :param input_accordion: the host's accordion that is a switch
     :param elem_id: the host's function that makes an id of a control unique
     :param notice: HTML that stands on top (installed originals, say)
+    :param extras: by the technique's name what builds more in its fold, given its controls
     """
     controls: dict[str, Any] = {}
     with gr.Accordion(PANEL_TITLE, open=False, elem_id=elem_id("panel"), elem_classes=["sdfm-panel"]) as accordion:
@@ -63,7 +66,8 @@ def build_panel(
         preset_row = build_preset_row(presets, elem_id)
         controls["recipe"] = _control(schema.by_id["recipe"], elem_id)
         for technique in schema.techniques:
-            controls.update(_build_technique(schema, technique, input_accordion, elem_id))
+            extra = extras.get(technique.name, lambda built: None)
+            controls.update(_build_technique(schema, technique, input_accordion, elem_id, extra))
         names = (*RESERVED.values(), "sampler")
         hidden = {name: gr.Textbox("", visible=False, elem_id=elem_id(name), label=name) for name in names}
     for control in (*hidden.values(), preset_row.name):
@@ -78,7 +82,11 @@ def build_panel(
 
 
 def _build_technique(
-    schema: Schema, technique: type[Technique], input_accordion: InputAccordion, elem_id: ElemId
+    schema: Schema,
+    technique: type[Technique],
+    input_accordion: InputAccordion,
+    elem_id: ElemId,
+    extra: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
     fields = [f for f in schema.in_panel_order(technique) if f.role != "switch"]
     groups: dict[str | None, list[Field]] = {None: []}
@@ -91,6 +99,7 @@ def _build_technique(
             fold_id = elem_id(f"{technique.name}_{str(group).lower().replace(' ', '_')}")
             with gr.Accordion(group, open=False, elem_id=fold_id) if group else nullcontext():
                 controls.update(_build_rows(members, elem_id))
+        extra(controls)
     return {f"{technique.name}.enabled": switch, **controls}
 
 

@@ -10,15 +10,22 @@ from lib_sdfm.errors import UnsupportedError
 from lib_sdfm.hosts.flow_edge import NewEdge, drop_edge, edge_of, set_edge
 from lib_sdfm.hosts.flow_pass import FlowUse, flow_passes
 from lib_sdfm.hosts.run import Run
+from lib_sdfm.ops.flow_probe import FLOW, Recognition
 from lib_sdfm.ops.flow_schedules import Shape
 from lib_sdfm.sampling.plan import Plan
-from lib_sdfm.techniques.flow import Flow
+from lib_sdfm.schema.params import params_of
+from lib_sdfm.techniques.flow import AUTO, ON, Flow, FlowSettings
 
-from .flow_memory import FlowMemory
+from .flow_memory import FlowMemory, Remembered
 
 Sampling = Callable[..., Any]
+PARAMS = {param.name: param for param in params_of(FlowSettings)}
 IN_TIMESTEPS = ("DDIM", "DDIM CFG++", "PLMS", "UniPC")
 """Samplers that count in places of the noise table that is there when they start."""
+
+
+METADATA_KEYS = ("modelspec.prediction_type", "modelspec.prediction", "prediction_type", "model_type")
+FLOW_WORDS = ("flow", "rectified")
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,7 @@ class FlowHost:
     :param target: what of that object has the edge
     :param memory: which checkpoints are flow models
     :param shape: what the host's options say about schedules
+    :param probe: asks the loaded model what it predicts, where that can be done
     """
 
     new_edge: NewEdge
@@ -37,6 +45,7 @@ class FlowHost:
     target: Callable[[Any], Any]
     memory: FlowMemory
     shape: Callable[[], Shape] = Shape
+    probe: Callable[[Any], Recognition] | None = None
 
     def remembered_shift(self) -> float | None:
         """The shift of the loaded checkpoint, if it is remembered as a flow model."""
@@ -55,6 +64,39 @@ class FlowHost:
         model = self.loaded()
         set_edge(self.target(model), checkpoint_of(model), None if use is None else use.shift, self.new_edge)
 
+    def remember(self, mode: str, shift: float) -> str:
+        """Remembers the loaded checkpoint; what was done, in words.
+
+        :raises SettingError: for a mode or shift that can't be
+        :raises UnsupportedError: if no checkpoint is loaded
+        """
+        model = require_loaded(self.loaded())
+        chosen = FlowSettings(mode=PARAMS["mode"].check(mode), shift=PARAMS["shift"].check(shift))
+        name = name_of(model)
+        if chosen.mode == AUTO:
+            self.memory.forget(checkpoint_of(model))
+            return f"{name}: nothing is remembered any more; it counts as an ordinary checkpoint."
+        self.memory.put(checkpoint_of(model), Remembered(chosen.mode, chosen.shift, name))
+        as_what = f"a flow model with shift {chosen.shift:g}" if chosen.mode == ON else "an ordinary checkpoint"
+        return f"{name} is remembered as {as_what}. It counts wherever flow matching is closed or Auto."
+
+    def detect(self) -> dict[str, Any]:
+        """What the loaded checkpoint seems to be, and why: ``flow`` is true, false or ``None`` where nothing is known.
+
+        :raises UnsupportedError: if no checkpoint is loaded
+        """
+        model = require_loaded(self.loaded())
+        found = {"checkpoint": name_of(model), **said_by_metadata(metadata_of(model))}
+        if found["flow"] is None and self.probe is not None:
+            asked = self.probe(model)
+            what = {"eps": "noise", "v": "v", "flow": "a flow model's velocity"}[asked.kind]
+            found["flow"] = asked.kind == FLOW if asked.certain else None
+            found["why"] = f"asked with noisy pictures it predicts {what}" + (
+                "" if asked.certain else ", but that is not certain"
+            )
+        known = self.memory.get(checkpoint_of(model))
+        return {**found, "remembered": None if known is None else {"mode": known.mode, "shift": known.shift}}
+
     def model_loaded(self, model: Any) -> None:
         """Another checkpoint's weights are in a model (of a refiner, say): what is remembered of that one counts."""
         target, checkpoint = self.target(model), checkpoint_of(model)
@@ -69,7 +111,7 @@ class FlowHost:
         :param run: makes a run, of what makes a pass
         :param use: how the model is used, ``None``: as it is by itself
         """
-        passes = new_pass if use is None else flow_passes(new_pass, use)
+        passes = new_pass if use is None else flow_passes(new_pass, use, self._is_flow)
 
         def sample(inner: Sampling, *args: Any, **kwargs: Any) -> Any:
             require_refiner_fits(p, use, self.memory)
@@ -77,6 +119,9 @@ class FlowHost:
             return run(passes).sample(inner, *args, **kwargs)
 
         return sample
+
+    def _is_flow(self) -> bool:
+        return edge_of(self.target(self.loaded())) is not None
 
     def plain_sampling(self, p: Any) -> Sampling | None:
         """What samples a batch without us where something has to be put right first, ``None`` if nothing has."""
@@ -90,6 +135,37 @@ class FlowHost:
             return inner(*args, **kwargs)
 
         return sample
+
+
+def require_loaded(model: Any) -> Any:
+    """The model.
+
+    :raises UnsupportedError: if there is none; Forge loads it with the first picture
+    """
+    if getattr(model, "sd_checkpoint_info", None) is None:
+        raise UnsupportedError("Flow matching: no checkpoint is loaded yet. Make a picture first")
+    return model
+
+
+def name_of(model: Any) -> str:
+    """The name by which the user knows a checkpoint."""
+    info = model.sd_checkpoint_info
+    return str(getattr(info, "name_for_extra", None) or getattr(info, "name", None) or "This checkpoint")
+
+
+def metadata_of(model: Any) -> dict[str, Any]:
+    """What a checkpoint's file says about itself."""
+    said = getattr(model.sd_checkpoint_info, "metadata", None)
+    return said if isinstance(said, dict) else {}
+
+
+def said_by_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Whether a file says that it is a flow model: true, false, or ``None``, and why."""
+    for key in METADATA_KEYS:
+        said = str(metadata.get(key, "")).lower()
+        if said:
+            return {"flow": any(word in said for word in FLOW_WORDS), "why": f"its file says so ({key}: {metadata[key]})"}
+    return {"flow": None, "why": "its file doesn't say"}
 
 
 def checkpoint_of(model: Any) -> str:

@@ -44,8 +44,17 @@ class FlowMemory:
     def put(self, checkpoint: str, remembered: Remembered) -> None:
         """Remembers, whole or not at all; a damaged file is kept beside the new one."""
         known = self._read(keep_damaged=True)
+        self._write({**known, checkpoint: asdict(remembered)})
+
+    def forget(self, checkpoint: str) -> None:
+        """Remembers nothing of a checkpoint any more."""
+        known = self._read(keep_damaged=True)
+        if known.pop(checkpoint, None) is not None:
+            self._write(known)
+
+    def _write(self, known: dict[str, Any]) -> None:
         with tempfile.NamedTemporaryFile("w", encoding="utf8", dir=self._path.parent, delete=False) as file:
-            json.dump({**known, checkpoint: asdict(remembered)}, file, indent=2, ensure_ascii=False)
+            json.dump(known, file, indent=2, ensure_ascii=False)
         os.replace(file.name, self._path)
 
     def _read(self, keep_damaged: bool = False) -> dict[str, Any]:

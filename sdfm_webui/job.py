@@ -80,9 +80,10 @@ def _prepare(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> 
 
 def _facts(p: Any, host: HostObjects) -> ModelFacts:
     """What defaults may depend on in a job."""
-    hires_sampler = (getattr(p, "hr_sampler_name", None) or p.sampler_name) if getattr(p, "enable_hr", False) else None
+    sampler = str(getattr(p, "sampler_name", ""))
+    hires_sampler = (getattr(p, "hr_sampler_name", None) or sampler) if getattr(p, "enable_hr", False) else None
     shift = None if host.flow is None else host.flow.remembered_shift()
-    return replace(host.model(), flow_shift=shift, sampler=str(p.sampler_name), hires_sampler=hires_sampler)
+    return replace(host.model(), flow_shift=shift, sampler=sampler, hires_sampler=hires_sampler)
 
 
 def _sampling(plan: Plan, p: Any, host: HostObjects) -> Sampling | None:

@@ -47,7 +47,7 @@ NewEdge = Callable[[Any, str, float], Edge]
 
 def edge_of(model: Any) -> Edge | None:
     """The edge that a model has, if any."""
-    return vars(model).get(EDGE)
+    return getattr(model, EDGE, None)
 
 
 def set_edge(model: Any, checkpoint: str, shift: float | None, new_edge: NewEdge) -> None:
@@ -67,8 +67,9 @@ def set_edge(model: Any, checkpoint: str, shift: float | None, new_edge: NewEdge
 
 def drop_edge(model: Any) -> None:
     """Makes a model what it is by itself."""
-    edge = vars(model).pop(EDGE, None)
+    edge = edge_of(model)
     if edge is not None:
+        del vars(model)[EDGE]
         edge.detach()
 
 
@@ -85,7 +86,7 @@ class A1111Edge:
         self._model, self._times = model, time_table(shift)
         self._pristine = {name: getattr(model, name).detach().clone() for name in TABLES if hasattr(model, name)}
         self._dtype = torch.float32 if model.alphas_cumprod.device.type in NO_DOUBLES else torch.float64
-        self._predict = model.apply_model
+        self.predict = model.apply_model
         self._attributes = [
             InstanceAttribute(model, "apply_model", self._apply_model),
             InstanceAttribute(model, "parameterization", "eps"),
@@ -126,7 +127,7 @@ class A1111Edge:
         t = table_to_time(index.detach().cpu(), self._times).to(dtype=torch.float32, device=x.device)
         per_image = t.view(-1, 1, 1, 1)
         latent = preserving_to_flow(x.float(), per_image)
-        velocity = self._predict(latent.to(x.dtype), t * UNET_TIMES, *args, **kwargs)
+        velocity = self.predict(latent.to(x.dtype), t * UNET_TIMES, *args, **kwargs)
         return velocity_to_noise(velocity.float(), latent, per_image)
 
 

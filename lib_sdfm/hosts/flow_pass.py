@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import UnsupportedError
 from ..ops.flow import LATEST_TIME, TABLE_SIZE, unshift_time
-from ..ops.flow_schedules import SCHEDULES, Shape, flow_times, times_to_sigmas
+from ..ops.flow_schedules import EPS_SIGMAS, SCHEDULES, Shape, flow_times, times_to_sigmas
 from ..sampling.flow import AUTOMATIC, default_end, fitted, flow_sampler
 from ..sampling.plan import Plan
 from .attributes import InstanceAttribute
@@ -21,6 +21,7 @@ from .run import NewPass, Pass
 
 OWN_GRID = ("UniPC", "LCM")
 """Samplers that place their steps by themselves."""
+HIGHEST_OF_OTHERS = EPS_SIGMAS[1] * 1.01
 BY_NAME = {name.lower().replace(" ", "_"): name for name in (AUTOMATIC, *SCHEDULES)}
 
 
@@ -40,13 +41,16 @@ class FlowUse:
     shape: Shape = Shape()
 
 
-def flow_passes(new_pass: NewPass, use: FlowUse) -> NewPass:
-    """What makes a pass with a flow model, of what makes one without."""
+def flow_passes(new_pass: NewPass, use: FlowUse, is_flow: Callable[[], bool]) -> NewPass:
+    """What makes a pass with a flow model, of what makes one without.
+
+    :param is_flow: whether the model that is loaded at the moment is one; a refiner may not be
+    """
 
     def make(plan: Plan, p: Any) -> Pass:
         schedule = FlowSchedule(p, use)
         try:
-            return FlowPass(schedule, new_pass(plan, p))
+            return FlowPass(schedule, new_pass(plan, p), is_flow)
         except BaseException:
             schedule.detach()
             raise
@@ -57,8 +61,8 @@ def flow_passes(new_pass: NewPass, use: FlowUse) -> NewPass:
 class FlowPass:
     """One pass: what it is without the flow model, and the flow schedule."""
 
-    def __init__(self, schedule: FlowSchedule, inner: Pass) -> None:
-        self._schedule, self._inner = schedule, inner
+    def __init__(self, schedule: FlowSchedule, inner: Pass, is_flow: Callable[[], bool]) -> None:
+        self._schedule, self._inner, self._is_flow = schedule, inner, is_flow
 
     @property
     def denoiser(self) -> Any:
@@ -71,8 +75,18 @@ class FlowPass:
         return self._inner.problem
 
     def before_call(self, params: Any, run_call: int) -> None:
-        """Gets ready for one denoiser call."""
+        """Gets ready for one denoiser call, after a refiner had its turn."""
         self._inner.before_call(params, run_call)
+        if not self._is_flow():
+            self._require_known(float(params.sigma.max()))
+
+    def _require_known(self, sigma: float) -> None:
+        """Other models than flow models know no noise level above their table's."""
+        if sigma > HIGHEST_OF_OTHERS:
+            self._inner.problem = self._inner.problem or UnsupportedError(
+                f"Flow matching: the refiner is no flow model and takes over at noise level {sigma:.3g}, but knows none above "
+                f"{EPS_SIGMAS[1]:.3g}. Set a later “Switch at”"
+            )
 
     def detach(self) -> None:
         """Puts everything back; harmless when called again."""

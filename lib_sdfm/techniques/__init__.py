@@ -5,9 +5,20 @@ from .cfg_rescale import CfgRescale
 from .cfg_schedule import CfgSchedule
 from .cfgpp import CfgPlusPlus
 from .dynamic_thresholding import DynamicThresholding
+from .flow import Flow
 from .freeu import FreeU
 from .pag import Pag
 from .refiner_sync import RefinerSync
 from .seg import Seg
 
-TECHNIQUES: tuple[type[Technique], ...] = (Pag, Seg, CfgPlusPlus, CfgSchedule, DynamicThresholding, CfgRescale, FreeU, RefinerSync)
+TECHNIQUES: tuple[type[Technique], ...] = (
+    Pag,
+    Seg,
+    CfgPlusPlus,
+    CfgSchedule,
+    DynamicThresholding,
+    CfgRescale,
+    FreeU,
+    Flow,
+    RefinerSync,
+)

@@ -43,10 +43,9 @@ def _encode(settings: FlowSettings) -> str:
 
 
 def _decode(text: str) -> dict[str, str]:
-    said = {"True": ON, "False": OFF}.get(text, text)
-    if said not in (ON, OFF):
-        raise SettingError(KEY, text, f"{ON} or {OFF}")
-    return {"mode": said}
+    if text not in MODES:
+        raise SettingError(KEY, text, "one of " + ", ".join(MODES))
+    return {"mode": text}
 
 
 class Flow(Technique):
@@ -66,19 +65,19 @@ class Flow(Technique):
 
     @classmethod
     def implied(cls, model: ModelFacts) -> FlowSettings | None:
-        return cls.resolved(FlowSettings(mode=AUTO), model) if model.flow_shift is not None else None
+        return cls.resolved(FlowSettings(mode=AUTO), model)
 
     @classmethod
-    def resolved(cls, settings: FlowSettings, model: ModelFacts) -> FlowSettings:
+    def resolved(cls, settings: FlowSettings, model: ModelFacts) -> FlowSettings | None:
         """Auto decided, and the ends as they are used: they are written, so that the text gives the same picture anywhere."""
         is_on = settings.mode == ON or (settings.mode == AUTO and model.flow_shift is not None)
         if not is_on:  # worth a word only where it would be on by itself
-            return dataclasses.replace(settings, mode=AUTO if model.flow_shift is None else OFF)
+            return None if model.flow_shift is None else dataclasses.replace(settings, mode=OFF)
         shift = settings.shift if settings.mode == ON else model.flow_shift
         end = settings.end or default_end(model.sampler, shift)
         hires_end = settings.hires_end
-        if hires_end is None and model.hires_sampler is not None and end != settings.end:
-            hires_end = ANY_END
+        if hires_end is None and not settings.end and model.hires_sampler is not None:  # what suits that one may differ
+            hires_end = ANY_END if default_end(model.hires_sampler, shift) != end else None
         return FlowSettings(ON, shift, round(end, 6), hires_end)
 
     @property
@@ -86,11 +85,8 @@ class Flow(Technique):
         """Whether the model is sampled as a flow model; known of resolved settings."""
         return self.settings.mode == ON
 
-    def recorded(self) -> bool:
-        return self.settings.mode != AUTO
-
     def inert(self, hires: bool) -> str | None:
-        return "the mode is Off" if self.settings.mode == OFF else None
+        return None if self.settings.mode == ON else f"the mode is {self.settings.mode}"
 
     def active(self, step: Step) -> bool:
         return False

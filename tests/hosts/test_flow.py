@@ -16,7 +16,7 @@ from sdfm_webui.errors import SdfmError
 from sdfm_webui.flow_memory import Remembered
 from tests.hosts.fake_a1111 import Host
 from tests.hosts.flow_hosts import error, flow_a1111, flow_forge, named, unet_of
-from tests.hosts.jobs import job, samples
+from tests.hosts.jobs import another_checkpoint, job, samples
 from tests.support import stable_diffusion_alphas
 
 ON = {"flow": {"shift": 3}}
@@ -175,6 +175,31 @@ class TestRefusals:
         before = samples(host, None, steps=3, cfg_scale=1.5)
         self.refused(host, "schedule type Turbo", scheduler="Turbo")
         assert torch.equal(samples(host, None, steps=3, cfg_scale=1.5), before)
+
+
+class TestRefiner:
+    """A flow model, then one that predicts noise: the same latents, where both know the noise level."""
+
+    STEPS = 12
+
+    def switched(self, host: Host, call: int) -> torch.Tensor:
+        second = another_checkpoint(host)
+        second.sd_checkpoint_info = named("second")
+        host.refiner = (call, second)
+        first = host.sd_model
+        try:
+            return host.run(job(host, ON, sampler_name="Euler", steps=self.STEPS, cfg_scale=1.5))
+        finally:
+            assert host.sd_model is second
+            host.refiner, host.sd_model = None, first
+
+    def test_it_takes_over_where_both_know_the_noise_level(self, host: Host):
+        assert self.switched(host, 6).isfinite().all() and not host.swallowed
+
+    def test_earlier_is_refused_by_name(self, host: Host):
+        with pytest.raises(SdfmError, match="refiner is no flow model"):
+            self.switched(host, 1)
+        assert samples(host, ON, steps=2, cfg_scale=1.5).isfinite().all()
 
 
 class TestA1111sTables:

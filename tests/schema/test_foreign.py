@@ -101,13 +101,12 @@ def test_what_is_read_is_written_as_ours_and_means_the_same(keys: str):
 
 
 def test_the_published_picture_of_reforge():
-    """Thresholding at mimic = CFG gives plain CFG in both; flow matching and SAG are named."""
+    """Thresholding at mimic = CFG gives plain CFG in both; SAG is named."""
     reading = read_infotext(SCHEMA, parse_infotext(texts.REFORGE_PICTURE))
     assert reading.errors == [] and reading.values["recipe"] == "sdfm"
     assert reading.values["dynamic_thresholding.mimic_scale"] == 4 and reading.values["dynamic_thresholding.phi"] == 0.3
-    named = " ".join(reading.warnings)
-    assert len(reading.warnings) == 2
-    assert "advanced_sampling_mode: SD3" in named and "sag_scale: 0.5" in named
+    assert reading.values["flow.enabled"] and (reading.values["flow.mode"], reading.values["flow.shift"]) == ("On", 3)
+    assert len(reading.warnings) == 1 and "sag_scale: 0.5" in reading.warnings[0]
     assert explain_infotext(SCHEMA, texts.REFORGE_PICTURE)["unknown"] == []
 
 
@@ -374,3 +373,25 @@ def test_reading_never_raises_and_what_it_gives_runs(pairs: dict[str, Any]):
     assert {key for key in pairs if "_" in key} <= reading.used
     if not reading.errors:
         SCHEMA.settings(reading.values)
+
+
+class TestReforgeSFlow:
+    @pytest.mark.parametrize("said, shift", [("sd3_shift: 6", 6), ("sd3_shift: 4.5", 4.5)])
+    def test_sd3_is_flow_matching(self, said: str, shift: float):
+        reading = read_infotext(
+            SCHEMA, parse_infotext(texts.text(f"advanced_sampling_enabled: True, advanced_sampling_mode: SD3, {said}"))
+        )
+        assert (
+            reading.values["flow.enabled"] and reading.values["flow.shift"] == shift and reading.errors + reading.warnings == []
+        )
+
+    @pytest.mark.parametrize("mode", ["Discrete", "Flux", "Aura Flow"])
+    def test_other_kinds_of_models_are_named(self, mode: str):
+        said = f"advanced_sampling_enabled: True, advanced_sampling_mode: {mode}"
+        reading = read_infotext(SCHEMA, parse_infotext(texts.text(said)))
+        assert not reading.values["flow.enabled"] and mode in reading.warnings[0]
+
+    def test_a_shift_that_can_t_be_is_an_error(self):
+        said = "advanced_sampling_enabled: True, advanced_sampling_mode: SD3, sd3_shift: 0"
+        reading = read_infotext(SCHEMA, parse_infotext(texts.text(said)))
+        assert reading.errors and "sd3_shift" in reading.errors[0]

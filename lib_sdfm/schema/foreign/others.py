@@ -51,6 +51,14 @@ def _modifier(text: ForeignText) -> Said | None:
     return {"phi": (phi, phi_key)}
 
 
+def _flow(text: ForeignText) -> Said | None:
+    mode = text.value("advanced_sampling_mode", "Discrete")
+    if mode != "SD3":
+        text.name(["advanced_sampling_mode"], "this kind of model is not part of SDFM, and it was left out")
+        return None
+    return {}
+
+
 OTHERS = (
     Source(
         "rescale_cfg_enabled", "reForge's CFG rescale", "cfg_rescale",
@@ -73,12 +81,14 @@ OTHERS = (
         _keys("apgisyourcfg_", "momentum adaptive_momentum norm_thr eta"), replaces_cfg=1,
     ),
     Source(
-        "advanced_sampling_enabled", "another model sampling (flow matching and the like)", None,
-        _keys(
-            "", "advanced_sampling_mode sd3_shift discrete_sampling discrete_zsnr continuous_edm_sampling "
-            "continuous_edm_sigma_max continuous_edm_sigma_min continuous_v_sigma_max continuous_v_sigma_min "
-            "stable_cascade_shift aura_flow_shift flux_max_shift flux_base_shift flux_width flux_height",
-        ),
+        "advanced_sampling_enabled", "reForge's model sampling", "flow",
+        (
+            Key("advanced_sampling_mode"), Key("sd3_shift", 3.0, "shift"), *_keys(
+                "", "discrete_sampling discrete_zsnr continuous_edm_sampling continuous_edm_sigma_max "
+                "continuous_edm_sigma_min continuous_v_sigma_max continuous_v_sigma_min stable_cascade_shift "
+                "aura_flow_shift flux_max_shift flux_base_shift flux_width flux_height",
+            ),
+        ), _flow,
     ),
     Source(
         "kohya_hrfix_enabled", "Kohya's hires fix", None,
