@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.analytic_flow import AnalyticFlow
-from lib_sdfm.ops.flow_probe import FLOW, KINDS, Recognition, V, noise_table, recognise
+from lib_sdfm.ops.flow_probe import FLOW, Recognition, V, noise_table, recognise
 from tools.tiny_model import MODELS, load
 
 ANALYTIC = AnalyticFlow.drawn(1, 3, (0.15, 0.5))
