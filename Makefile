@@ -1,7 +1,7 @@
 PYTHON ?= python3
 PIP = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: test lint format docs demo clean
+.PHONY: test lint format docs demo models adherence clean
 
 test: .venv/ready .venv-gradio4/ready
 	.venv/bin/python -m pytest tests
@@ -23,6 +23,13 @@ DEMO_VENV = .venv$(if $(filter 4,$(GRADIO)),-gradio4)
 
 demo: $(DEMO_VENV)/ready
 	$(DEMO_VENV)/bin/python demo/launch.py --pictures --port $(or $(PORT),7860) $(if $(ONCE),--once)
+
+# trains the demo's models anew (an hour or two), and counts how often they paint what the caption says
+models: .venv/ready
+	.venv/bin/python -m tools.train_tiny --again
+
+adherence: .venv/ready
+	.venv/bin/python -m bench.adherence --drawn
 
 .venv/ready: tests/requirements.txt tests/requirements-no-deps.txt
 	$(PYTHON) -m venv .venv

@@ -43,7 +43,7 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
         return 0.0, 1.0
     share, unit = hits / count, Z**2 / count
     middle, half = share + unit / 2, Z * math.sqrt(share * (1 - share) / count + unit / (4 * count))
-    return (middle - half) / (1 + unit), (middle + half) / (1 + unit)
+    return max(0.0, (middle - half) / (1 + unit)), min(1.0, (middle + half) / (1 + unit))
 
 
 def scenes_of(kind: str, count: int, seed: int) -> list[Scene]:

@@ -1,4 +1,4 @@
-"""The example pictures: three published texts through the API's infotext field, and a grid of guidance side by side."""
+"""The example pictures: three published texts through the API's infotext field, and two rows side by side."""
 
 from __future__ import annotations
 
@@ -17,13 +17,31 @@ from examples import EXAMPLES
 from modules import images, paths
 from PIL import Image
 
+
+def _guided(**techniques: Any) -> dict[str, Any]:
+    return {"alwayson_scripts": {"SDFM": {"args": [techniques]}}}
+
+
+def _refined(switch_at: float) -> dict[str, Any]:
+    return {"refiner_checkpoint": "shapes-ink", "refiner_switch_at": switch_at}
+
+
 COMPARED: dict[str, dict[str, Any]] = {
-    "off": {},
-    "PAG 1": {"pag": {"scale": 1}},
-    "PAG 3": {"pag": {"scale": 3}},
-    "PAG 3 SANF": {"pag": {"scale": 3, "sanf": True}},
+    "grid": {
+        "off": {},
+        "PAG 1": _guided(pag={"scale": 1}),
+        "PAG 3": _guided(pag={"scale": 3}),
+        "PAG 3 SANF": _guided(pag={"scale": 3, "sanf": True}),
+    },
+    "refiner": {
+        "shapes-eps": {},
+        "ink from 0.7": _refined(0.7),
+        "ink from 0.4": _refined(0.4),
+        "shapes-ink": {"override_settings": {"sd_model_checkpoint": "shapes-ink"}},
+    },
 }
-COMPARED_STEPS = 20
+"""Rows of pictures: what each is called, and the fields that it adds to the others'."""
+COMMON = {"prompt": "three red circles on blue", "seed": 7, "cfg_scale": 4, "steps": 20, "sampler_name": "Euler"}
 
 
 def post(address: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -52,7 +70,7 @@ def _fitted(text: str, size: int) -> tuple[int, int]:
     """The text's shape at a size that a CPU can bear."""
     width, height = map(int, re.search(r"Size: (\d+)x(\d+)", text).groups())
     shrink = size / (width * height) ** 0.5
-    return tuple(max(64, round(side * shrink / 64) * 64) for side in (width, height))
+    return tuple(max(64, round(side * shrink / 32) * 32) for side in (width, height))
 
 
 def _told(address: str, text: str) -> list[str]:
@@ -84,19 +102,17 @@ def _save(picture: Image.Image, name: str, infotext: str, seconds: float) -> Non
     print(f"    {infotext}\n    {path} ({seconds:.1f} s)\n", flush=True)
 
 
-def _make_grid(address: str, options: argparse.Namespace) -> None:
-    common = {"prompt": "a red house by the sea", "seed": 7, "cfg_scale": 4, "sampler_name": "Euler"}
-    common.update(width=options.size, height=options.size, steps=options.steps or COMPARED_STEPS)
+def _make_row(address: str, name: str, options: argparse.Namespace) -> None:
+    common = {**COMMON, "width": options.size, "height": options.size, "steps": options.steps or COMMON["steps"]}
     pictures, texts = [], []
     started = time.perf_counter()
-    for name, techniques in COMPARED.items():
-        body = {**common, "alwayson_scripts": {"SDFM": {"args": [techniques]}}} if techniques else common
-        picture, text = txt2img(address, body)
-        print(f"    {name}: {' '.join(text.splitlines())}")
+    for label, fields in COMPARED[name].items():
+        picture, text = txt2img(address, {**common, **fields})
+        print(f"    {label}: {' '.join(text.splitlines())}")
         pictures.append(picture)
         texts.append(text)
-    grid = images.draw_labels(images.image_grid(pictures, rows=1), list(COMPARED), [])
-    _save(grid, "grid", texts[-1], time.perf_counter() - started)
+    row = images.draw_labels(images.image_grid(pictures, rows=1), list(COMPARED[name]), [])
+    _save(row, name, texts[-1], time.perf_counter() - started)
 
 
 def make_all(address: str, options: argparse.Namespace) -> None:
@@ -104,5 +120,6 @@ def make_all(address: str, options: argparse.Namespace) -> None:
     for name, text in EXAMPLES.items():
         print(f"({name})", flush=True)
         _make_example(address, name, text, options)
-    print(f"Grid: {' | '.join(COMPARED)}")
-    _make_grid(address, options)
+    for name, row in COMPARED.items():
+        print(f"{name}: {' | '.join(row)}")
+        _make_row(address, name, options)

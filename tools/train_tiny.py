@@ -1,7 +1,7 @@
 """Trains the shapes models from pictures that it draws itself: ``python -m tools.train_tiny``.
 
 First the latent coding, then shapes-eps, shapes-ink from it, and shapes-flow. What a stage has finished lies in the work
-folder and is not done again; a stage that was interrupted goes on from its last state.
+folder and is not done again; a stage that was interrupted goes on from its last state. To begin anew empty that folder.
 """
 
 from __future__ import annotations
@@ -224,7 +224,11 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--work", type=Path, default=DEMO / "cache" / "training", help="unfinished work, and sheets to look at")
     parser.add_argument("--out", type=Path, default=MODELS)
-    parser.add_argument("--again", action="store_true", help="checkpoints that are there are trained anew")
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="makes also those that are there",
+    )
     parser.add_argument("--only", choices=["coding", *STAGES], nargs="*", default=["coding", *STAGES])
     return parser.parse_args(arguments)
 
@@ -237,7 +241,7 @@ def main() -> None:
     for stage in options.only:
         if stage != "coding":
             make(stage, options)
-        elif options.again or not (options.work / "coding.pt").exists():
+        elif not (options.work / "coding.pt").exists():
             train_coding(options)
 
 

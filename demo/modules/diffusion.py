@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from modules.autoencoder import LatentDecoder
+from modules.latent_coding import LatentCoding
 from modules.sd_unet import create_unet
-from modules.text_encoder import TextEncoder
+from modules.text_encoder import HashedTextEncoder, TrainedTextEncoder
 
 BETA_START, BETA_END, TIMESTEPS = 0.00085, 0.0120, 1000
 
@@ -37,7 +38,8 @@ class DiffusionWrapper(nn.Module):
 class DemoDiffusion(nn.Module):
     """A checkpoint in memory.
 
-    :param config: what the checkpoint says of itself: ``unet`` (arguments of the UNet), ``parameterization``
+    :param config: what the checkpoint says of itself: ``parameterization``; arguments of its ``unet``, and, if it has them, of
+        its ``text`` encoder and latent ``coding``
     """
 
     is_sd1, is_sd2, is_sdxl, is_sd3, is_ssd, is_sdxl_inpaint = True, False, False, False, False, False
@@ -49,8 +51,11 @@ class DemoDiffusion(nn.Module):
         self.config = config
         self.parameterization: str = config.get("parameterization", "eps")
         self.model = DiffusionWrapper(create_unet(config["unet"]))
-        self.cond_stage_model = TextEncoder(config["unet"]["context_dim"])
-        self.first_stage_model = LatentDecoder()
+        trained = "text" in config
+        self.cond_stage_model = (
+            TrainedTextEncoder(config["text"]) if trained else HashedTextEncoder(config["unet"]["context_dim"])
+        )
+        self.first_stage_model = LatentCoding(**config["coding"]) if "coding" in config else LatentDecoder()
         self.register_buffer("alphas_cumprod", stable_diffusion_alphas())
         self.register_buffer("alphas_cumprod_original", self.alphas_cumprod.clone())
         self.sd_checkpoint_info: Any = None

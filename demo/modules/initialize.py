@@ -13,7 +13,8 @@ from modules.page import serve_page
 
 def load() -> None:
     """Checkpoints, then the scripts of the extensions: these hear of the model that is loaded next."""
-    weights.ensure_checkpoints(paths.models_path)
+    if paths.models_path != paths.shipped_models_path:
+        weights.ensure_checkpoints(paths.models_path)
     sd_models.list_models()
     scripts.load_scripts()
     sd_models.reload_model_weights()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 script_path = str(Path(__file__).resolve().parents[1])
 data_path = os.environ.get("SDFM_DEMO_DATA", os.path.join(script_path, "cache"))
-models_path = os.path.join(data_path, "models")
+shipped_models_path = os.path.join(script_path, "models")
+models_path = os.environ.get("SDFM_DEMO_MODELS", shipped_models_path)
 outputs_path = os.path.join(data_path, "outputs")
 
 for folder in (models_path, outputs_path):

@@ -93,10 +93,19 @@ def _config(info: CheckpointInfo) -> dict[str, Any]:
     return json.loads(info.metadata["sdfm_demo"])
 
 
+def _layout(config: dict[str, Any]) -> list[Any]:
+    """What two checkpoints must share to take turns in the same modules."""
+    return [config.get(part) for part in ("unet", "text", "coding")]
+
+
 def _fill(model: DemoDiffusion, info: CheckpointInfo) -> None:
     """Loads weights into the modules that are there: hooks on them survive, tables are the pristine ones again."""
-    weights = {name.removeprefix("model."): value.float() for name, value in load_file(info.filename).items()}
-    model.model.load_state_dict(weights)
+    weights = {name: value.float() for name, value in load_file(info.filename).items()}
+    for part in ("model", "cond_stage_model", "first_stage_model"):
+        own = {name.removeprefix(f"{part}."): value for name, value in weights.items() if name.startswith(f"{part}.")}
+        getattr(model, part).load_state_dict(own)
+    # A1111 makes it after loading too; a fresh encoder's would be another's
+    model.cond_stage_model_empty_prompt = model.cond_stage_model([""])
     model.parameterization = _config(info).get("parameterization", "eps")
     model.alphas_cumprod = stable_diffusion_alphas()
     # A1111 takes its copy of the table after loading: whatever stands there becomes the original
@@ -109,7 +118,7 @@ def _fill(model: DemoDiffusion, info: CheckpointInfo) -> None:
 def _modules_for(info: CheckpointInfo) -> DemoDiffusion:
     """New modules, or with a limit of one the old ones of the same shape."""
     reusable = shared.sd_model
-    if shared.opts.sd_checkpoints_limit > 1 or reusable is None or reusable.config["unet"] != _config(info)["unet"]:
+    if shared.opts.sd_checkpoints_limit > 1 or reusable is None or _layout(reusable.config) != _layout(_config(info)):
         return DemoDiffusion(_config(info)).eval().requires_grad_(False)
     return reusable
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modules.libraries import UNetModel, timestep_embedding
+from modules.libraries import SpatialTransformer, UNetModel, timestep_embedding
 
 current_unet: Any = None
 """A1111: a replacement (TensorRT, say) that runs in place of the checkpoint's UNet; never one here."""
@@ -48,9 +48,42 @@ class OddSizeUNet(UNetModel):
         return self.out(h.type(x.dtype))
 
 
+class DeepTransformer(SpatialTransformer):
+    """Several transformer blocks for one context: LDM's class wants a context for each."""
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return super().forward(x, [context] * len(self.transformer_blocks))
+
+
+def _deepen_middle(unet: nn.Module, depth: int) -> None:
+    """SDXL's middle block has more transformer blocks than the levels; LDM's UNet knows one number for all."""
+    middle = unet.middle_block[1]
+    first = middle.transformer_blocks[0]
+    more = [
+        type(first)(first.norm1.normalized_shape[0], first.attn1.heads, first.attn1.to_q.out_features // first.attn1.heads,
+                    context_dim=first.attn2.to_k.in_features, checkpoint=first.checkpoint)
+        for _ in range(depth - 1)
+    ]  # fmt: skip
+    middle.transformer_blocks.extend(more)
+    middle.__class__ = DeepTransformer
+
+
 def create_unet(config: dict[str, Any]) -> nn.Module:
-    """The UNet; attention is exchanged on the instances, so that LDM's classes stay as they are."""
-    unet = OddSizeUNet(**config).eval().requires_grad_(False)
+    """The UNet; attention is exchanged on the instances, so that LDM's classes stay as they are.
+
+    :param config: arguments of LDM's class, and if wanted ``middle_depth``: transformer blocks in the middle, and ``groups``:
+        of the group norms (LDM's 32 leave a narrow UNet one channel each, which then can't say what its mean is), and
+        ``out_groups``: of the last one
+    """
+    arguments = {name: value for name, value in config.items() if name not in ("middle_depth", "groups", "out_groups")}
+    unet = OddSizeUNet(**arguments)
+    if config.get("middle_depth", 1) > 1:
+        _deepen_middle(unet, config["middle_depth"])
+    for module in unet.modules():
+        if isinstance(module, nn.GroupNorm):
+            module.num_groups = config.get("groups", module.num_groups)
+    unet.out[0].num_groups = config.get("out_groups", unet.out[0].num_groups)
+    unet.eval().requires_grad_(False)
     classes: dict[type, type] = {}
     for module in unet.modules():
         if all(hasattr(module, name) for name in ("to_q", "to_k", "to_v", "to_out")):

@@ -18,18 +18,13 @@ def _forget_host() -> dict:
     return {name: sys.modules.pop(name) for name in names}
 
 
-def _shared_checkpoints() -> Path:
-    """Those of ``make demo``: making them takes longer than all tests."""
-    folder = DEMO / "cache" / "models"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+RANDOM_MODELS = DEMO / "cache" / "models"
+"""Checkpoints with random weights, for tests that need no pictures. Kept: making them takes longer than all tests."""
 
 
 @pytest.fixture(scope="session")
 def data_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("demo")
-    (folder / "models").symlink_to(_shared_checkpoints())
-    return folder
+    return tmp_path_factory.mktemp("demo")
 
 
 @pytest.fixture(scope="package")
@@ -37,7 +32,8 @@ def host(data_folder):
     """The host with the extension, as :class:`tests.demo.client.Host`. First a picture without any extension is made."""
     others, path_before = _forget_host(), list(sys.path)
     environment = dict(os.environ)
-    os.environ.update(SDFM_DEMO_DATA=str(data_folder), COMMANDLINE_ARGS="", GRADIO_ANALYTICS_ENABLED="False")
+    os.environ.update(SDFM_DEMO_DATA=str(data_folder), SDFM_DEMO_MODELS=str(RANDOM_MODELS))
+    os.environ.update(COMMANDLINE_ARGS="", GRADIO_ANALYTICS_ENABLED="False")
     sys.path.insert(0, str(DEMO))
     try:
         from .client import Host

@@ -1,0 +1,139 @@
+"""The shipped models in the demo: they load, paint what prompts say, and the refiner turns one style into the other."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors import safe_open
+
+from bench.judge import judge, look
+from tools import drawing, shapes, tiny_model, tiny_sampling
+from tools.shapes import Group, Scene
+
+from .conftest import DEMO
+
+NAMES = ["shapes-eps", "shapes-flow", "shapes-ink"]
+LARGEST = 8_000_000
+CIRCLES = Scene((Group("circle", "red", 3),), "blue")
+SINGLES = [
+    Scene((Group("star", "yellow", 1, "large"),), "purple"),
+    Scene((Group("square", "green", 1, None, "on the left"),), "white"),
+    Scene((Group("triangle", "red"),), "black"),
+    Scene((Group("circle", "blue", 1, "medium"),), "orange"),
+]
+FIELDS = {"steps": 20, "cfg_scale": 4, "sampler_name": "Euler", "width": 96, "height": 96}
+
+
+@pytest.fixture(scope="module")
+def shapes_host(host):
+    """The host with the shipped checkpoints."""
+    from modules import paths, sd_models
+
+    def take(folder):
+        paths.models_path = str(folder)
+        sd_models.forget_models()
+        sd_models.list_models()
+        sd_models.reload_model_weights()
+
+    before = paths.models_path
+    take(paths.shipped_models_path)
+    yield host
+    take(before)
+
+
+def batch(host, scene, **fields):
+    """Eight pictures of one caption."""
+    answer = host.txt2img(**{**FIELDS, "prompt": scene.words(), "batch_size": 8, **fields})
+    assert answer.status == 200, answer.body
+    return [np.asarray(picture) for picture in answer.pictures[-8:]]
+
+
+def check(pictures, scene, least=0.5):
+    """How many there are, of which colour, on what: chance gets one in dozens right. Shapes are bench/adherence's business."""
+    verdicts = [judge(picture, scene) for picture in pictures]
+    for aspect in ("count", "colour", "background"):
+        assert np.mean([getattr(verdict, aspect) is not False for verdict in verdicts]) >= least, aspect
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_files_are_small_and_say_what_they_are(name):
+    path = DEMO / "models" / f"{name}.safetensors"
+    with safe_open(path, "pt") as file:
+        metadata, keys = file.metadata(), set(file.keys())
+        assert all(file.get_slice(key).get_dtype() == "F16" for key in keys)
+    assert path.stat().st_size <= LARGEST
+    assert metadata["modelspec.prediction_type"] == ("flow" if name == "shapes-flow" else "epsilon")
+    config = json.loads(metadata["sdfm_demo"])
+    assert config["parameterization"] == "eps" and config["objective"] == ("flow" if name == "shapes-flow" else "eps")
+    assert {key.split(".")[0] for key in keys} == {"model", "cond_stage_model", "first_stage_model"}
+    blocks = {key.split(".")[5] for key in keys if key.startswith("model.diffusion_model.middle_block.1.transformer_blocks.")}
+    assert len(blocks) == 3
+
+
+def test_the_demo_lists_them_and_begins_with_epsilon(shapes_host):
+    from modules import shared
+
+    assert [item["model_name"] for item in shapes_host.get("sd-models")] == NAMES
+    assert shared.sd_model.sd_checkpoint_info.name_for_extra == "shapes-eps"
+
+
+def test_three_red_circles_on_blue(shapes_host):
+    check(batch(shapes_host, CIRCLES), CIRCLES, 0.25)
+
+
+@pytest.mark.parametrize("scene", SINGLES, ids=Scene.words)
+@pytest.mark.parametrize("name", ["shapes-eps", "shapes-ink"])
+def test_single_objects(shapes_host, name, scene):
+    check(batch(shapes_host, scene, override_settings={"sd_model_checkpoint": name}), scene)
+
+
+def test_other_samplers_and_clip_skip_paint_too(shapes_host):
+    scene = SINGLES[3]
+    skipped = {"override_settings": {"CLIP_stop_at_last_layers": 2}}
+    for fields in ({"sampler_name": "DDIM"}, {"sampler_name": "DPM++ 2M"}, skipped):
+        check(batch(shapes_host, scene, **fields), scene)
+
+
+def darkness(pictures):
+    """Share of ink."""
+    return np.mean([(picture.max(-1) < 100).mean() for picture in pictures])
+
+
+def test_the_refiner_inks_what_was_begun(shapes_host):
+    plain = batch(shapes_host, CIRCLES)
+    inked = batch(shapes_host, CIRCLES, refiner_checkpoint="shapes-ink", refiner_switch_at=0.5)
+    assert darkness(plain) < 0.01 < 0.02 < darkness(inked)
+    pairs = [(look(first).objects, look(second).objects) for first, second in zip(plain, inked)]
+    equal = [pair for pair in pairs if len(pair[0]) == len(pair[1])]
+    assert len(equal) >= 3
+    moved = [_distance(one, others) for first, second in equal for one in first for others in [second]]
+    assert np.median(moved) < 6
+
+
+def _distance(one, others):
+    return min(np.hypot(one.x - other.x, one.y - other.y) for other in others)
+
+
+def test_img2img_keeps_a_drawn_picture(shapes_host):
+    rng = np.random.default_rng(3)
+    drawn = shapes.realise(CIRCLES, rng)
+    picture = Image.fromarray(drawing.draw(drawn, drawing.PLAIN, rng))
+    answer = shapes_host.img2img(picture, **{**FIELDS, "prompt": CIRCLES.words(), "denoising_strength": 0.4, "batch_size": 4})
+    results = [np.asarray(result) for result in answer.pictures[-4:]]
+    check(results, CIRCLES, 0.25)
+    assert max(_distance(found, look(np.asarray(picture)).objects) for found in look(results[0]).objects) < 8
+
+
+def test_the_bench_samples_as_the_demo_does(shapes_host):
+    answer = shapes_host.txt2img(**{**FIELDS, "prompt": CIRCLES.words(), "seed": 5})
+    model = tiny_model.load(tiny_model.MODELS / "shapes-eps.safetensors")
+    picture = tiny_sampling.sample(model, [CIRCLES.words()], seed=5)[0].numpy()
+    assert np.abs(answer.pixels - picture).mean() < 1.0
+
+
+def test_flow_paints_with_a_flow_sampler(shapes_host):
+    model = tiny_model.load(tiny_model.MODELS / "shapes-flow.safetensors")
+    pictures = tiny_sampling.sample(model, [scene.words() for scene in SINGLES for _ in range(4)], seed=2).numpy()
+    for i, scene in enumerate(SINGLES):
+        check(pictures[4 * i : 4 * i + 4], scene)
