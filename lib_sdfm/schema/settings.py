@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -28,7 +29,7 @@ class Settings:
 
     recipe: str
     techniques: dict[str, object]
-    standing: dict[str, object | None] = field(default_factory=dict)
+    standing: dict[str, object | None] = dataclasses.field(default_factory=dict)
 
 
 class Schema:
