@@ -50,6 +50,8 @@ SAMPLERS: dict[str, FlowSampler] = {
     "Heun": _IN_TIME,
     "DPM2": _IN_TIME,
     "LMS": _IN_TIME,
+    "IPNDM": _IN_TIME,
+    "HeunPP2": FlowSampler("Exponential", in_time=True, softened=False),
     "DPM++ 2M SDE": _STOCHASTIC,
     "DPM++ 2M SDE Heun": _STOCHASTIC,
     "DPM++ 3M SDE": _STOCHASTIC,
