@@ -106,7 +106,8 @@ def test_pasting_a_text_without_ours_clears_everything(panel):
     plain = "a cat\nSteps: 4, Sampler: Euler, CFG scale: 5, Seed: 1, Size: 128x128"
     panel.paste(plain)
     wait_until_shown(panel, plain)
-    assert not any(value for id, value in shown_values(panel).items() if id.endswith(".enabled"))
+    on = {id for id, value in shown_values(panel).items() if id.endswith(".enabled") and value}
+    assert on == {f"{technique.name}.enabled" for technique in SCHEMA.techniques if technique.standing}
 
 
 def test_generate_writes_what_was_pasted_and_send_carries_it_over(panel):
