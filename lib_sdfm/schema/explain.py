@@ -72,6 +72,7 @@ def explain_values(schema: Schema, values: Values) -> dict[str, Any]:
     return {
         "recipe": settings.recipe,
         "techniques": {name: dataclasses.asdict(chosen) for name, chosen in settings.techniques.items()},
+        "standing": {technique.name: dataclasses.asdict(technique.settings) for technique in plan.standing},
         "inert": [{"technique": technique.name, "why": why} for technique, why in plan.inert()],
         "conditions": _conditions(plan),
         "passes": unet_passes(plan),
