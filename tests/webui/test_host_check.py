@@ -1,0 +1,49 @@
+"""In which WebUIs the extension does nothing, and what it says there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sdfm_webui.host_check import is_forge, why_unsupported
+from tests.webui.host import CFGDenoiserParams, Script
+
+
+def reason(**changes: Any) -> str | None:
+    scripts = SimpleNamespace(Script=changes.get("script", Script))
+    callbacks = SimpleNamespace(CFGDenoiserParams=changes.get("params", CFGDenoiserParams))
+    return why_unsupported(scripts, callbacks, SimpleNamespace(sdfm_off=changes.get("off", False)))
+
+
+def with_packages(folder: Path, patch: pytest.MonkeyPatch, *names: str) -> None:
+    for name in names:
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").touch()
+    patch.syspath_prepend(str(folder))
+
+
+def test_a1111_is_supported():
+    assert not is_forge() and reason() is None
+
+
+def test_forge_is_supported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with_packages(tmp_path, monkeypatch, "modules_forge", "backend")
+    assert is_forge() and reason() is None
+
+
+def test_reforge_and_old_forge_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """They have Forge's package, and ComfyUI's sampling instead of Forge's own."""
+    with_packages(tmp_path, monkeypatch, "modules_forge", "ldm_patched")
+    assert "reForge" in reason() and "Forge 2.0 or newer" in reason()
+
+
+def test_older_webuis_are_refused():
+    assert "pass begins" in reason(script=object)
+    assert "which denoiser" in reason(params=type("Params", (), {"__init__": lambda self, x: None}))
+
+
+def test_it_can_be_switched_off():
+    assert "--sdfm-off" in reason(off=True)
