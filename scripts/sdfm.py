@@ -51,16 +51,14 @@ else:
         from backend.sampling.sampling_function import calc_cond_uncond_batch
 
         def new_pass(plan, p):
-            return ForgePass(plan, p, lambda: shared.sd_model.forge_objects, calc_cond_uncond_batch)
+            return ForgePass(plan, p, calc_cond_uncond_batch)
 
         def flow_target(model):
             return model.forge_objects.unet.model
 
         flow_probe = None  # the file's metadata has to do
     else:
-
-        def new_pass(plan, p):
-            return A1111Pass(plan, p, lambda: shared.sd_model.model.diffusion_model)
+        new_pass = A1111Pass
 
         def flow_target(model):
             return model

@@ -7,11 +7,10 @@ What is touched, and put back when the pass ends: on the sampler instance ``func
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import UnsupportedError
 from ..sampling.plan import Plan, compose, guidance_scale, main_perturbations, perturbations, skip_editors
@@ -34,14 +33,13 @@ class A1111Pass:
 
     :param plan: the active techniques
     :param p: the host's processing object
-    :param unet: gives the diffusion model that is loaded at the moment
     """
 
-    def __init__(self, plan: Plan, p: Any, unet: Callable[[], nn.Module]) -> None:
+    def __init__(self, plan: Plan, p: Any) -> None:
         sampler = p.sampler
         self.problem: Exception | None = None
         self.denoiser = sampler.model_wrap_cfg
-        self._plan, self._p, self._unet = plan, p, unet
+        self._plan, self._p = plan, p
         self._combine = self.denoiser.combine_denoised
         self._recorder = CallRecorder()
         self._call: _DenoiserCall | None = None
@@ -92,7 +90,8 @@ class A1111Pass:
             call.detach()
 
     def _unet_layers(self) -> UnetLayers:
-        unet = self._unet()
+        """Of the model that the denoiser calls: not always the loaded one, in img2img after a refiner's batch."""
+        unet = self.denoiser.inner_model.inner_model.model.diffusion_model
         if self._layers is None or self._layers.unet is not unet:
             self._layers = UnetLayers(unet)
         return self._layers

@@ -39,17 +39,16 @@ class ForgePass:
 
     :param plan: the active techniques
     :param p: the host's processing object
-    :param objects: gives ``forge_objects`` of the model that is loaded at the moment (a refiner changes it)
     :param predict: Forge's function that predicts
     """
 
-    def __init__(self, plan: Plan, p: Any, objects: Callable[[], Any], predict: Predict) -> None:
+    def __init__(self, plan: Plan, p: Any, predict: Predict) -> None:
         self.problem: Exception | None = None
         self.denoiser = p.sampler.model_wrap_cfg
-        self._plan, self._p, self._objects, self._predict = plan, p, objects, predict
+        self._plan, self._p, self._predict = plan, p, predict
         self._call: _DenoiserCall | None = None
         self._layers: UnetLayers | None = None
-        self._patched = PatchedUnet(objects(), self._functions())
+        self._patched = PatchedUnet(self._objects(), self._functions())
         self._steps = SamplerSteps(p.sampler, self._drop_call, plan.needs_ratio)
 
     def detach(self) -> None:
@@ -83,6 +82,10 @@ class ForgePass:
                 f"the result of a model call was combined without SDFM, at step {self._call.step.index}: another extension "
                 "replaces Forge's sampling"
             )
+
+    def _objects(self) -> Any:
+        """Of the model that the denoiser calls: not always the loaded one, in img2img after a refiner's batch."""
+        return self.denoiser.inner_model.inner_model.forge_objects
 
     def _follow_model(self) -> None:
         """A refiner brings another model, without the patches."""

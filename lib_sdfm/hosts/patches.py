@@ -49,13 +49,17 @@ class AttentionPatches:
         self._layers: dict[Place, TransformerLayer] = {(layer.section, layer.block, layer.index): layer for layer in layers}
         self._perturbation, self._chosen = perturbation, chosen
         self._ran: set[Place] = set()
-        self._outputs: dict[Place, list[tuple[slice, Tensor]]] = {}
+        self._values: dict[Place, list[tuple[slice, Tensor]]] = {}
 
     def added_to(self, transformer_options: dict[str, Any]) -> dict[str, Any]:
-        """Forge's transformer options with the patches added; the given ones stay as they are."""
+        """Forge's transformer options with the patches added; the given ones stay as they are.
+
+        Queries are changed before anybody else sees them, while they still are a map: Forge's token merging is a patch too.
+        """
         patches = dict(transformer_options.get("patches", {}))
         for name, function in self.functions().items():
-            patches[name] = [*patches.get(name, ()), function]
+            others, first = patches.get(name, ()), self._perturbation.query is not None
+            patches[name] = [function, *others] if first else [*others, function]
         return {**transformer_options, "patches": patches}
 
     def require_ran(self) -> None:
@@ -76,24 +80,28 @@ class AttentionPatches:
             return n, context, value
 
         def after(n: Tensor, extra: dict[str, Any]) -> Tensor:
-            for rows, output in self._outputs.pop(_place(extra), ()):
-                n = with_rows(n, rows, output)
+            place = _place(extra)
+            for rows, value in self._values.pop(place, ()):
+                n = with_rows(n, rows, self._output(self._layers[place], value, n[rows]))
             return n
 
         return {"attn1_patch": before, **({"attn1_output_patch": after} if self._perturbation.identity else {})}
 
     def _perturbed(self, layer: TransformerLayer, place: Place, n: Tensor, value: Tensor, extra: dict[str, Any]) -> Tensor:
-        """What queries are made of, changed; the projection is linear, so a blur of either is one. With the identity as
-        attention map, the output is known before attention runs."""
-        change, attention = self._perturbation, layer.module.attn1
+        """What queries are made of, changed: the projection is linear, so a blur of either is one."""
+        change = self._perturbation
         for rows in self._chosen(n.shape[0], extra["cond_or_uncond"]):
             if change.identity:
-                values = attention.to_v(values_like(value, n, layer.name)[rows])
-                self._outputs.setdefault(place, []).append((rows, attention.to_out(values) if change.project else values))
+                self._values.setdefault(place, []).append((rows, value[rows]))
             if change.query is not None:
                 grid = token_grid(extra["original_shape"], n.shape[1], layer.name)
                 n = with_rows(n, rows, change.query(n[rows], grid))
         return n
+
+    def _output(self, layer: TransformerLayer, value: Tensor, wanted: Tensor) -> Tensor:
+        """With the identity as attention map attention gives its values, whatever queries there were."""
+        values = layer.module.attn1.to_v(values_like(value, wanted, layer.name))
+        return layer.module.attn1.to_out(values) if self._perturbation.project else values
 
 
 def _place(extra: dict[str, Any]) -> Place:

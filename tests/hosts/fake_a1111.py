@@ -423,7 +423,7 @@ class Host:
 
     def new_pass(self, plan: Plan, p: Processing) -> A1111Pass:
         """SDFM's adapter for this host."""
-        return A1111Pass(plan, p, lambda: self.sd_model.model.diffusion_model)
+        return A1111Pass(plan, p)
 
     def reset_tables(self) -> None:
         """What the host does to the noise table before each picture."""
@@ -451,9 +451,9 @@ class Host:
         self.script_call(p, "before_process")
         self.call([script.process for script in p.scripts or () if hasattr(script, "process")], p, *p.script_args)
         p.init()
-        batches = []
+        batches, loaded = [], self.sd_model
         for iteration in range(p.n_iter):
-            p.iteration = iteration
+            p.iteration, self.sd_model = iteration, loaded
             self.script_call(p, "process_batch")
             p.setup_conds()
             self.reset_tables()

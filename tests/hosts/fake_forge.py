@@ -133,7 +133,7 @@ def calc_cond_uncond_batch(
 
 def sampling_function(host: ForgeHost, params: Any, scale: float, conds_list: list) -> tuple[Tensor, Tensor]:
     """Guided and uncond denoised images, with the functions of the UNet's options called where Forge calls them."""
-    unet = host.sd_model.forge_objects.unet
+    unet = params.denoiser.inner_model.inner_model.forge_objects.unet
     model, options, x, sigma = unet.model, unet.model_options, params.x, params.sigma
     cond = [
         {"text": params.text_cond[[row for row, _ in rows]], "strength": rows[-1][1]} for rows in map(list, zip(*conds_list))
@@ -166,6 +166,7 @@ class ForgeDenoiser(nn.Module):
     def __init__(self, sampler: Sampler) -> None:
         super().__init__()
         self.sampler, self.host = sampler, sampler.host
+        self.model_wrap: Any = None
         self.p: Any = None
         self.step, self.steps, self.total_steps = 0, None, None
         self.need_last_noise_uncond = False
@@ -174,8 +175,10 @@ class ForgeDenoiser(nn.Module):
 
     @property
     def inner_model(self) -> Any:
-        engine = self.host.sd_model
-        return SimpleNamespace(inner_model=engine, sigmas=engine.kmodel.predictor.sigmas)
+        if self.model_wrap is None:
+            engine = self.host.sd_model
+            self.model_wrap = SimpleNamespace(inner_model=engine, sigmas=engine.kmodel.predictor.sigmas)
+        return self.model_wrap
 
     @property
     def alphas(self) -> Tensor:
@@ -197,7 +200,7 @@ class ForgeDenoiser(nn.Module):
             sigma = host.sd_model.kmodel.predictor.sigmas[sigma.round().long()]
             x = x * (sigma**2 + 1).sqrt().view(-1, 1, 1, 1)
         if host.refiner is not None and self.step == host.refiner[0]:
-            host.sd_model = host.refiner[1]
+            host.sd_model, self.model_wrap = host.refiner[1], None
         conds_list, text = rows_of(cond)
         params = SimpleNamespace(
             x=x, image_cond=image_cond, sigma=sigma, sampling_step=host.sampling_step, denoiser=self,
@@ -262,7 +265,7 @@ class ForgeHost(Host):
         return ForgeDenoiser(sampler)
 
     def new_pass(self, plan: Plan, p: Processing) -> ForgePass:
-        return ForgePass(plan, p, lambda: self.sd_model.forge_objects, calc_cond_uncond_batch)
+        return ForgePass(plan, p, calc_cond_uncond_batch)
 
     def reset_tables(self) -> None:
         """Forge leaves them alone."""

@@ -204,6 +204,18 @@ def check_refiner(host: Host, at: int, refiner: nn.Module) -> None:
         assert not hooks_of(sampler.model_wrap) and not hooks_of(sampler.model_wrap_cfg.inner_model)
 
 
+@pytest.mark.parametrize("request_", [{"pag": {}}, {"freeu": {}}, {"recipe": "original", "seg": {}}], ids=str)
+def test_the_model_that_the_denoiser_calls_is_guided(host: Host, request_: dict):
+    """In img2img both hosts keep the refiner's denoiser for the next batch, although the first checkpoint is loaded again."""
+    settings = {"init_latent": torch.zeros(1, 4, 8, 8), "denoising_strength": 1.0}
+    refiner = another_checkpoint(host)
+    host.refiner = 1, refiner
+    batches = samples(host, request_, n_iter=2, **settings)
+    host.sd_model, host.refiner = refiner, None
+    assert torch.equal(batches[1:], samples(host, request_, seed=2, **settings))
+    assert not torch.equal(batches[1:], samples(host, seed=2, **settings))
+
+
 def hooks_of(wrap: object) -> dict:
     """Hooks on what wraps the model; Forge's is no module."""
     return dict(getattr(wrap, "_forward_pre_hooks", {}))
