@@ -138,7 +138,16 @@ class StableDiffusionProcessing:
         if len(self.all_prompts) != len(self.all_negative_prompts):
             counts = len(self.all_prompts), len(self.all_negative_prompts)
             raise RuntimeError("Received a different number of prompts ({}) and negative prompts ({})".format(*counts))
+        self.all_prompts, self.all_negative_prompts = self.with_styles(self.all_prompts, self.all_negative_prompts)
         self.main_prompt, self.main_negative_prompt = self.all_prompts[0], self.all_negative_prompts[0]
+
+    def with_styles(self, prompts: list[str], negative: list[str]) -> tuple[list[str], list[str]]:
+        """Prompts and negative prompts in the job's styles."""
+        styles = shared.prompt_styles
+        return (
+            [styles.apply_styles_to_prompt(text, self.styles) for text in prompts],
+            [styles.apply_negative_styles_to_prompt(text, self.styles) for text in negative],
+        )
 
     def cached_params(self, prompts: Any, steps: int, network_data: Any, hires_steps: int | None, old: bool) -> tuple:
         """What a cached cond depends on; prompts are part of it."""

@@ -146,6 +146,7 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
         prompts, negative = self.hr_prompt, self.hr_negative_prompt
         self.all_hr_prompts = prompts if isinstance(prompts, list) else [prompts] * count
         self.all_hr_negative_prompts = negative if isinstance(negative, list) else [negative] * count
+        self.all_hr_prompts, self.all_hr_negative_prompts = self.with_styles(self.all_hr_prompts, self.all_hr_negative_prompts)
 
     def parse_extra_network_prompts(self) -> None:
         super().parse_extra_network_prompts()

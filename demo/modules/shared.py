@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from modules import devices, shared_cmd_options
+from modules import devices, paths, shared_cmd_options
 from modules.options import Options
 from modules.shared_options import option_templates
 from modules.shared_state import State
+from modules.styles import StyleDatabase
 
 cmd_opts = shared_cmd_options.cmd_opts
 parser = shared_cmd_options.parser
 opts = Options(option_templates)
 state = State()
+prompt_styles = StyleDatabase(paths.data_path)
 device = devices.device
 sd_model: Any = None
 demo: Any = None

@@ -47,6 +47,41 @@ def host(data_folder):
         os.environ.update(environment)
 
 
+@pytest.fixture(scope="module")
+def shapes_host(host):
+    """The host with the shipped checkpoints."""
+    from modules import paths, sd_models
+
+    def take(folder):
+        paths.models_path = str(folder)
+        sd_models.forget_models()
+        sd_models.list_models()
+        sd_models.reload_model_weights()
+
+    before = paths.models_path
+    take(paths.shipped_models_path)
+    yield host
+    take(before)
+
+
+@pytest.fixture(scope="module")
+def switching(shapes_host):
+    """The host with the shipped checkpoints, as :class:`tests.demo.switching.Switching`."""
+    from .switching import Switching
+
+    return Switching(shapes_host)
+
+
+@pytest.fixture
+def expected(shapes_host):
+    """From values of the panel to the pass in which the refiner takes over."""
+    from modules import sd_samplers, sd_samplers_common, shared
+
+    from sdfm_webui.expectation import HostSchedule
+
+    return HostSchedule(sd_samplers, sd_samplers_common, shared.opts, lambda: shared.sd_model, goes_by_calls=False)
+
+
 @pytest.fixture(autouse=True)
 def as_before(request):
     """Settings and the list of swallowed errors are fresh for each test that has the host."""

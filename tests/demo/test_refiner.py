@@ -1,146 +1,165 @@
-"""Refiner sync in the demo: at each call of the denoiser, which checkpoint and which prompts were used."""
+"""Refiner sync in the demo with the shipped models: model and prompts change in the same call of the UNet."""
 
 from __future__ import annotations
 
-import json
-from contextlib import contextmanager
+import math
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-FIRST, SECOND = "demo-first", "demo-second"
-SMALL = {"width": 64, "height": 64, "steps": 6}
-REFINER = {"refiner_checkpoint": SECOND, "refiner_switch_at": 0.5, **SMALL}
-MARKED = {"prompt": "[red:blue:refiner] house", "negative_prompt": "[dark:light:refiner], blurry"}
-HIRES = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.8}
-BEFORE, AFTER = (FIRST, "red house", "dark, blurry"), (SECOND, "blue house", "light, blurry")
-NO_SYNC = {"refiner_sync": False}
+from .switching import (
+    AFTER,
+    BEFORE,
+    FIRST,
+    FLOW,
+    HIRES,
+    MARKED,
+    NO_SYNC,
+    REFINER,
+    SECOND,
+    SMALL,
+    VALUES,
+    Seen,
+    assert_reproducible,
+    pasted,
+    prompts_of,
+)
+
+HALF = 500
+"""The model's time at which "Switch at" 0.5 has come where the host goes by it, give or take what it rounds."""
+RULES = pytest.mark.parametrize("by_steps", [False, True], ids=["by the model's time", "by steps"])
+PASSES = ["first pass", "second pass", "both passes"]
 
 
-class Seen(list):
-    """One entry per denoiser call: checkpoint, prompt and negative prompt. ``passes`` has the latent's width of each."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.passes: list[int] = []
-        self.p = None
-
-    def of_pass(self, number: int) -> list[tuple]:
-        width = sorted(set(self.passes))[number]
-        return [state for state, seen in zip(self, self.passes) if seen == width]
+def rule(by_steps: bool) -> dict:
+    return {"refiner_switch_by_sample_steps": by_steps}
 
 
-@contextmanager
-def watched(host, *texts: str):
-    """What each denoiser call sees; texts are told by their conds."""
+def assert_half_over(seen: Seen) -> None:
+    """The switch came at the first call past half of the model's time."""
+    change = seen.change
+    assert change is not None and seen[change].timestep <= HALF
+    assert all(call.timestep >= HALF - 1 for call in seen[:change])
+
+
+def samplers(host) -> dict[str, int]:
+    """The host's samplers and ours, with the calls that the host expects of a step."""
+    return {item["name"]: 2 if item["options"].get("second_order") == "True" else 1 for item in host.get("samplers")}
+
+
+@RULES
+def test_with_every_sampler(switching, expected, by_steps: bool):
+    """It is the call that the panel has told; stored prompts have plain numbers, or say why not."""
     from modules import shared
 
-    known = {text: shared.sd_model.get_learned_conditioning([text])[0] for text in {*BEFORE[1:], *AFTER[1:], *texts}}
-    seen = Seen()
-
-    def text_of(cond: torch.Tensor) -> str:
-        return next((text for text, own in known.items() if own.shape == cond.shape and torch.equal(own, cond)), "?")
-
-    def look(params) -> None:
-        name = shared.sd_model.sd_checkpoint_info.name_for_extra
-        seen.append((name, text_of(params.text_cond[0]), text_of(params.text_uncond[0])))
-        seen.passes.append(params.x.shape[-1])
-        seen.p = params.denoiser.p
-
-    with host.callback("cfg_denoiser", look):
-        yield seen
+    shared.opts.data.update(rule(by_steps))
+    for name, calls_per_step in samplers(switching.host).items():
+        fields = {**REFINER, "sampler_name": name}
+        answer, seen = switching.txt2img(**MARKED, **fields)
+        told = expected({**VALUES, "sampler": name})
+        assert name == "DPM adaptive" or "CFG++" in name if told is None else told.switch(0.5) == seen.change, name
+        if by_steps:
+            assert seen.change == math.ceil(SMALL["steps"] * calls_per_step / 2), name
+        else:
+            assert_half_over(seen)
+            assert_stored(switching.host, answer, seen, **fields)
 
 
-def change_of(states: list[tuple]) -> int | None:
-    """The call at which model and both prompts change together; ``None`` if they never do."""
-    assert set(states) <= {BEFORE, AFTER}, states
-    change = states.index(AFTER) if AFTER in states else None
-    assert states == [BEFORE] * (len(states) if change is None else change) + [AFTER] * states.count(AFTER)
-    return change
-
-
-def prompts_of(text: str) -> dict:
-    """The stored prompts, as a request."""
-    from modules.infotext_utils import parse_generation_parameters
-
-    said = parse_generation_parameters(text)
-    names = {"Prompt": "prompt", "Negative prompt": "negative_prompt", "Hires prompt": "hr_prompt",
-             "Hires negative prompt": "hr_negative_prompt"}  # fmt: skip
-    return {name: said[key] for key, name in names.items() if said.get(key)}
-
-
-def assert_reproducible(host, answer, **fields) -> None:
-    """The stored prompts make the same picture, by the host alone too."""
-    stored = {**fields, **prompts_of(answer.text)}
-    for args in ((), (NO_SYNC,)):
-        assert np.array_equal(host.guided(*args, **stored).pixels, answer.pixels), (args, stored)
-
-
-def pasted(host, text: str):
-    """The picture of a text alone."""
-    return host.post("/sdapi/v1/txt2img", {"infotext": text})
-
-
-def test_model_and_prompts_change_together_with_every_sampler(host):
-    for sampler in host.get("samplers"):
-        for by_steps in (False, True):
-            fields = {"sampler_name": sampler["name"], "override_settings": {"refiner_switch_by_sample_steps": by_steps}}
-            with watched(host) as seen:
-                answer = host.txt2img(**MARKED, **REFINER, **fields)
-            assert answer.status == 200 and not host.swallowed and change_of(seen) is not None, (sampler["name"], by_steps)
-            if "Refiner Sync" not in answer.text:
-                assert_reproducible(host, answer, **REFINER, **fields)
-            else:
-                assert sampler["name"] == "DPM adaptive" or change_of(seen) == 1
-                assert "[red:blue:refiner] house" in answer.text
-
-
-def test_with_every_schedule(host):
-    for schedule in host.get("schedulers"):
-        with watched(host) as seen:
-            host.txt2img(**MARKED, **REFINER, scheduler=schedule["label"])
-        assert change_of(seen) is not None, schedule["label"]
-
-
-@pytest.mark.parametrize("by_steps", [False, True])
-@pytest.mark.parametrize("which", ["first pass", "second pass", "both passes"])
-def test_in_hires_passes(host, which: str, by_steps: bool):
-    fields = {**REFINER, **HIRES, "steps": 8}
-    settings = {"hires_fix_refiner_pass": which, "refiner_switch_by_sample_steps": by_steps}
-    with watched(host) as seen:
-        answer = host.txt2img(**MARKED, **fields, override_settings=settings)
-    changes = [change_of(seen.of_pass(number)) for number in (0, 1)]
-    assert [change is not None for change in changes] == [which != "second pass", which != "first pass"]
-    if "Refiner Sync" not in answer.text:
-        assert_reproducible(host, answer, **fields, override_settings=settings)
+def assert_stored(host, answer, seen: Seen, **fields) -> None:
+    """No number changes a prompt at the second call, and none where more calls come than the host expects."""
+    name = fields["sampler_name"]
+    if "Refiner Sync" in answer.text:
+        assert name == "DPM adaptive" or seen.change == 1, name
+        assert MARKED["prompt"] in answer.text
+        assert np.array_equal(pasted(host, answer.text).pixels, answer.pixels), name
     else:
-        assert 1 in changes
+        plain = host.guided(NO_SYNC, **{**fields, **prompts_of(answer.text)})
+        assert np.array_equal(plain.pixels, answer.pixels), name
 
 
-def test_prompts_of_the_hires_pass(host):
-    fields = {**REFINER, **HIRES, "steps": 8, "hr_prompt": "[green:white:refiner] tree", "hr_negative_prompt": "[x:y:refiner]"}
-    with watched(host, "green tree", "white tree", "x", "y") as seen:
-        answer = host.txt2img(**MARKED, **fields)
-    assert set(seen.of_pass(0)) == {BEFORE}
-    assert set(seen.of_pass(1)) == {(FIRST, "green tree", "x"), (SECOND, "white tree", "y")}
-    assert_reproducible(host, answer, **fields)
+@RULES
+def test_with_every_schedule(switching, by_steps: bool):
+    for schedule in switching.host.get("schedulers"):
+        _, seen = switching.txt2img(**MARKED, **REFINER, scheduler=schedule["label"], override_settings=rule(by_steps))
+        assert seen.change == 3 if by_steps else seen.change is not None, schedule["label"]
+        if not by_steps:
+            assert_half_over(seen)
 
 
-def test_a_hires_checkpoint_that_is_the_refiners_has_the_second_prompt(host):
-    with watched(host) as seen:
-        host.txt2img(**MARKED, **REFINER, **HIRES, hr_checkpoint_name=SECOND)
-    assert set(seen.of_pass(0)) == {BEFORE} and set(seen.of_pass(1)) == {AFTER}
+def test_with_both_models_in_memory(switching):
+    """Each has modules of its own then."""
+    from modules import sd_models
+
+    settings = {"sd_checkpoints_limit": 2}
+    sd_models.forget_models()
+    sd_models.reload_model_weights()
+    answer, seen = switching.txt2img(**MARKED, **REFINER, override_settings=settings)
+    assert seen.change == 3
+    assert_reproducible(switching.host, answer, **REFINER)
+    sd_models.forget_models()
+    sd_models.reload_model_weights()
 
 
-def test_in_img2img(host):
-    picture = Image.new("RGB", (64, 64), "red")
+class TestHires:
+    @RULES
+    @pytest.mark.parametrize("which", PASSES)
+    @pytest.mark.parametrize("early_conds", [False, True])
+    def test_passes(self, switching, which: str, by_steps: bool, early_conds: bool):
+        settings = {"hires_fix_refiner_pass": which, "hires_fix_use_firstpass_conds": early_conds, **rule(by_steps)}
+        fields = {**REFINER, **HIRES, "override_settings": settings}
+        answer, seen = switching.txt2img(**MARKED, **fields)
+        changes = [seen.of_pass(number).change for number in (0, 1)]
+        assert [change is not None for change in changes] == [which != "second pass", which != "first pass"]
+        if by_steps:
+            assert set(changes) <= {None, 3}
+        if "Refiner Sync" in answer.text:
+            assert 1 in changes
+        elif by_steps and not early_conds:
+            assert_reproducible(switching.host, answer, **fields)
+
+    def test_prompts_of_its_own(self, switching):
+        own = {"hr_prompt": "[green:white:refiner] star", "hr_negative_prompt": "[left:right:refiner]"}
+        texts = "green star", "white star", "left", "right"
+        answer, seen = switching.txt2img(*texts, **MARKED, **REFINER, **HIRES, **own)
+        assert set(seen.of_pass(0).states) == {BEFORE}
+        assert set(seen.of_pass(1).states) == {(FIRST, "green star", "left"), (SECOND, "white star", "right")}
+        assert_reproducible(switching.host, answer, **REFINER, **HIRES)
+
+    def test_a_checkpoint_of_its_own_that_is_the_refiners(self, switching):
+        _, seen = switching.txt2img(**MARKED, **REFINER, **HIRES, hr_checkpoint_name=SECOND)
+        assert set(seen.of_pass(0).states) == {BEFORE} and set(seen.of_pass(1).states) == {AFTER}
+
+    def test_several_batches_of_both_passes(self, switching):
+        settings = {"hires_fix_refiner_pass": "both passes"}
+        _, seen = switching.txt2img(**MARKED, **REFINER, **HIRES, n_iter=2, override_settings=settings)
+        first, second = seen.of_pass(0).states, seen.of_pass(1).states
+        for states in (first, second):
+            half = len(states) // 2
+            assert states[:half] == states[half:] and set(states) == {BEFORE, AFTER}
+
+
+@RULES
+def test_in_img2img(switching, by_steps: bool):
+    picture = Image.new("RGB", (96, 96), "red")
     for strength in (0.5, 1.0):
-        with watched(host) as seen:
-            answer = host.img2img(picture, **MARKED, **{**REFINER, "steps": 10}, denoising_strength=strength, n_iter=2)
+        with switching.watched() as seen:
+            answer = switching.host.img2img(
+                picture, **MARKED, **{**REFINER, "steps": 10}, denoising_strength=strength, n_iter=2,
+                override_settings=rule(by_steps),
+            )  # fmt: skip
         half = len(seen) // 2
-        assert answer.status == 200 and change_of(seen[:half]) == change_of(seen[half:]) is not None
+        changes = [Seen(calls).change for calls in (seen[:half], seen[half:])]
+        assert answer.status == 200 and changes[0] == changes[1] is not None
+        if not by_steps:
+            assert_half_over(Seen(seen[:half]))
+
+
+def test_several_batches_of_several_pictures(switching):
+    answer, seen = switching.txt2img(**MARKED, **REFINER, batch_size=2, n_iter=2)
+    assert [Seen(calls).change for calls in (seen[:6], seen[6:])] == [3, 3]
+    assert answer.body["info"].count("[red:blue:2] circle") >= 4
+    assert "refiner]" not in answer.body["info"].split('"prompt"')[0]
 
 
 @pytest.mark.parametrize(
@@ -152,93 +171,75 @@ def test_in_img2img(host):
     ],
     ids=["switch at 0", "the same checkpoint", "our control"],
 )
-def test_the_second_prompt_from_the_first_call_on(host, fields: dict):
-    with watched(host) as seen:
-        answer = host.txt2img(**{**MARKED, **REFINER, **fields})
-    assert {state[1:] for state in seen} == {AFTER[1:]} and "[red:blue:0] house" in answer.text
+def test_the_second_prompt_from_the_first_call_on(switching, fields: dict):
+    answer, seen = switching.txt2img(**{**MARKED, **REFINER, **fields})
+    assert set(seen.states) == {(fields.get("refiner_checkpoint", SECOND), *AFTER[1:])} and "[red:blue:0] circle" in answer.text
     assert ("Refiner Sync Start: True" in answer.text) == ("alwayson_scripts" in fields)
-    assert pasted(host, answer.text).pixels.tolist() == answer.pixels.tolist()
+    assert np.array_equal(pasted(switching.host, answer.text).pixels, answer.pixels)
 
 
-def test_a_switch_that_never_comes_leaves_the_first_prompt(host):
-    with watched(host) as seen:
-        answer = host.txt2img(**{**MARKED, **REFINER, "refiner_switch_at": 1})
-    assert set(seen) == {BEFORE} and "Refiner" not in answer.text
-    assert_reproducible(host, answer, **SMALL)
+def test_a_switch_that_never_comes_leaves_the_first_prompt(switching):
+    answer, seen = switching.txt2img(**{**MARKED, **REFINER, "refiner_switch_at": 1})
+    assert set(seen.states) == {BEFORE} and "Refiner" not in answer.text
+    assert_reproducible(switching.host, answer, **SMALL)
 
 
-class TestNumbers:
-    NUMBERS = {"prompt": "[red:blue:0.5] house", "negative_prompt": "[dark:light:.50], blurry"}
-
-    def test_equal_to_switch_at_they_follow(self, host):
-        with watched(host) as seen:
-            answer = host.txt2img(**self.NUMBERS, **REFINER)
-        assert change_of(seen) == 3 and prompts_of(answer.text)["prompt"] == "[red:blue:2] house"
-        assert_reproducible(host, answer, **REFINER)
-
-    def test_not_with_the_option_off(self, host):
-        plain = host.guided(NO_SYNC, **self.NUMBERS, **REFINER)
-        answer = host.guided({"refiner_sync": {"numbers": False}}, **self.NUMBERS, **REFINER)
-        assert np.array_equal(plain.pixels, answer.pixels)
-        assert prompts_of(answer.text)["prompt"] == self.NUMBERS["prompt"] and "SDFM" not in answer.text
-
-    def test_not_when_a_text_without_us_is_pasted(self, host):
-        """Its picture was made with numbers that count steps."""
-        plain = host.guided({"refiner_sync": {"numbers": False}}, **self.NUMBERS, **REFINER)
-        again = pasted(host, plain.text)
-        assert np.array_equal(plain.pixels, again.pixels)
-
-    def test_others_stay(self, host):
-        with watched(host, "blue house") as seen:
-            host.txt2img(**{**REFINER, "prompt": "[red:blue:0.4] house", "negative_prompt": "[dark:light:1], blurry"})
-        assert [state[0] for state in seen] == [FIRST] * 3 + [SECOND] * 3
-        assert [state[1] for state in seen] == ["red house"] * 3 + ["blue house"] * 3  # 0.4 of 6 calls is 2: from call 3 on
-        assert [state[2] for state in seen] == ["dark, blurry"] * 2 + ["light, blurry"] * 4
+@pytest.mark.parametrize("request_", [{"pag": {}}, {"seg": {}, "freeu": {}}, {"dynamic_thresholding": {}}], ids=str)
+def test_guidance_goes_on_through_the_switch(switching, request_: dict):
+    """Predictions with changed attention are made of the prompt's rows, by the model of the moment."""
+    args = {"alwayson_scripts": {"SDFM": {"args": [request_]}}}
+    answer, seen = switching.txt2img(**MARKED, **REFINER, **args)
+    changed = [call.state for call in seen if call.state[1] == call.state[2]]
+    assert Seen(call for call in seen if call.state not in changed).change == 3
+    extra = [(model, text, text) for model, text, _ in (BEFORE, AFTER)]
+    assert changed == ([extra[0]] * 3 + [extra[1]] * 3 if {"pag", "seg"} & set(request_) else [])
+    plain, _ = switching.txt2img(**MARKED, **REFINER)
+    assert not np.array_equal(answer.pixels, plain.pixels)
+    assert "[red:blue:2] circle" in answer.text and "Refiner Sync" not in answer.text and "SDFM: 1" in answer.text
 
 
-@pytest.mark.parametrize(
-    ("prompt", "before", "after", "stored"),
-    [
-        ("([red:blue:refiner]:1.3) house", "(red:1.3) house", "(blue:1.3) house", "([red:blue:2]:1.3) house"),
-        ("[[red:blue:refiner]:cat:refiner]", "red", "cat", "[[red:blue:2]:cat:2]"),
-        ("[red::refiner] [:blue:refiner]", "red ", " blue", "[red::2] [:blue:2]"),
-        ("[[red|red]:blue:refiner]", "red", "blue", "[[red|red]:blue:2]"),
-        ("[red:blue: refiner ] (", "red (", "blue (", "[red:blue: 2 ] ("),
-    ],
-)
-def test_nested_weighted_and_several(host, prompt: str, before: str, after: str, stored: str):
-    with watched(host, before, after) as seen:
-        answer = host.txt2img(**REFINER, prompt=prompt)
-    assert [(model, text) for model, text, _ in seen] == [(FIRST, before)] * 3 + [(SECOND, after)] * 3
-    assert prompts_of(answer.text)["prompt"] == stored
+@pytest.mark.parametrize("request_", [{"pag": {"start_step": 3}}, {"seg": {"start_step": 3}}], ids=str)
+def test_guidance_that_begins_after_the_switch_acts(switching, request_: dict):
+    plain, _ = switching.txt2img(**MARKED, **REFINER)
+    assert not np.array_equal(switching.host.guided(request_, **MARKED, **REFINER).pixels, plain.pixels)
 
 
-def test_and(host):
-    plain = [host.txt2img(**SMALL, prompt=f"{colour} house AND a tree :0.5") for colour in ("red", "blue")]
-    marked = {"prompt": "[red:blue:refiner] house AND a tree :0.5", **SMALL}
-    ends = [host.txt2img(**marked, refiner_checkpoint=SECOND, refiner_switch_at=1),
-            host.txt2img(**marked, refiner_checkpoint=FIRST, refiner_switch_at=0)]  # fmt: skip
-    assert [np.array_equal(one.pixels, other.pixels) for one, other in zip(plain, ends)] == [True, True]
+class TestFlow:
+    """From a flow model to one that predicts noise: the latent carries over where both know its noise level."""
 
+    FIELDS = {**MARKED, **REFINER, "alwayson_scripts": {"SDFM": {"args": [{"flow": {}}]}}}
 
-class TestNothingIsTouched:
-    def test_without_a_refiner(self, host):
-        for prompt in (MARKED["prompt"], "[red:blue:0.5] house"):
-            plain, ours = (host.guided(*args, **SMALL, prompt=prompt) for args in ((NO_SYNC,), ()))
-            assert np.array_equal(plain.pixels, ours.pixels) and plain.text == ours.text and "SDFM" not in ours.text
+    @pytest.fixture
+    def flow(self, switching):
+        from modules import sd_models, shared
+
+        shared.opts.data["sd_model_checkpoint"] = FLOW
+        sd_models.reload_model_weights()
+        return switching
+
+    @RULES
+    @pytest.mark.parametrize("name", ["Euler", "Euler a", "Heun", "LMS", "DPM++ 2M", "DPM++ 2M SDE", "DPM fast"])
+    def test_both_switch(self, flow, name: str, by_steps: bool):
+        fields = {**self.FIELDS, "sampler_name": name, "override_settings": rule(by_steps)}
+        answer, seen = flow.txt2img(**fields)
+        change = seen.states.index(AFTER)
+        assert seen.states == [(FLOW, *BEFORE[1:])] * change + [AFTER] * (len(seen) - change)
+        if by_steps:
+            assert change == (6 if name == "Heun" else 3)
+        again = flow.host.post("/sdapi/v1/txt2img", {"infotext": answer.text})
+        assert "Flow Matching: On" in answer.text and np.array_equal(again.pixels, answer.pixels)
+
+    def test_dpm_adaptive_where_both_know_the_noise_level(self, flow):
+        _, seen = flow.txt2img(**self.FIELDS, sampler_name="DPM adaptive")
+        assert set(seen.states) == {(FLOW, *BEFORE[1:]), AFTER}
 
     @pytest.mark.parametrize(
-        "prompt", ["[red:blue:refiner house", "red:blue:refiner] x", "a|b [red:blue:refiner]", "(a:b:refiner)"]
+        ("name", "why"), [("DPM adaptive", "knows none above 14.6. Set a later “Switch at”"), ("DDIM", "DDIM can't go over")]
     )
-    def test_of_malformed_prompts(self, host, prompt: str):
-        plain, ours = (host.guided(*args, **REFINER, prompt=prompt) for args in ((NO_SYNC,), ()))
-        assert np.array_equal(plain.pixels, ours.pixels) and plain.text == ours.text
-        assert ours.text.startswith(prompt)
-
-    def test_when_it_is_off_and_the_text_says_so(self, host):
-        answer = host.guided(NO_SYNC, **MARKED, **REFINER)
-        assert answer.text.startswith(MARKED["prompt"]) and "Refiner Sync: False, SDFM: 1" in answer.text
-        assert np.array_equal(pasted(host, answer.text).pixels, answer.pixels)
+    def test_what_can_not_be_is_refused_by_name(self, flow, name: str, why: str):
+        """DPM adaptive makes many more calls than its steps: half of these is far up."""
+        answer = flow.host.txt2img(**self.FIELDS, sampler_name=name, override_settings=rule(True))
+        assert answer.status == 422 and why in answer.body["detail"]
 
 
 class TestNothingStaysBehind:
@@ -247,15 +248,16 @@ class TestNothingStaysBehind:
         assert seen.p.refiner_switch_at == 0.5 and "999983" not in str(vars(seen.p).get("prompts"))
 
     @pytest.mark.parametrize("request_", [{}, {"pag": {"scale": 2}}, {"refiner_sync": {"from_start": True}}], ids=str)
-    def test_after_a_job(self, host, request_: dict):
+    def test_after_a_job(self, switching, request_: dict):
+        host = switching.host
         plain = host.txt2img(**SMALL)
-        with watched(host) as seen:
+        with switching.watched() as seen:
             host.guided(request_, **MARKED, **REFINER)
         self.assert_clean(seen)
         assert np.array_equal(host.txt2img(**SMALL).pixels, plain.pixels)
 
     @pytest.mark.parametrize("interrupted", [False, True])
-    def test_after_errors_and_interrupts_in_a_call(self, host, interrupted: bool):
+    def test_after_errors_and_interrupts_in_a_call(self, switching, interrupted: bool):
         from modules import sd_samplers_cfg_denoiser as denoisers
         from modules.sd_samplers_common import InterruptedException
 
@@ -266,35 +268,7 @@ class TestNothingStaysBehind:
                 raise InterruptedException if interrupted else RuntimeError("in the middle")
             return whole(denoiser, *args)
 
-        with watched(host) as seen, pytest.MonkeyPatch.context() as patched:
+        with switching.watched() as seen, pytest.MonkeyPatch.context() as patched:
             patched.setattr(denoisers.CFGDenoiser, "_predict", fail)
-            assert host.txt2img(**MARKED, **REFINER).status == (200 if interrupted else 500)
+            assert switching.host.txt2img(**MARKED, **REFINER).status == (200 if interrupted else 500)
         self.assert_clean(seen)
-
-    def test_of_a_batch_in_the_next(self, host):
-        with watched(host) as seen:
-            answer = host.txt2img(**MARKED, **REFINER, batch_size=2, n_iter=2)
-        assert [change_of(seen[:6]), change_of(seen[6:])] == [3, 3]
-        assert (
-            answer.body["info"].count("[red:blue:2] house") >= 4 and "refiner]" not in answer.body["info"].split('"prompt"')[0]
-        )
-
-
-def test_guidance_goes_on_through_the_switch(host):
-    fields = {**MARKED, **REFINER, "width": 128, "height": 128}
-    plain = host.txt2img(**fields)
-    for request in ({"pag": {"scale": 3, "start_step": 3}}, {"seg": {"start_step": 3}}, {"dynamic_thresholding": {}}):
-        with watched(host) as seen:
-            answer = host.guided(request, **fields)
-        assert change_of(seen) == 3 and not np.array_equal(answer.pixels, plain.pixels), request
-        assert "[red:blue:2] house" in answer.text and "Refiner Sync" not in answer.text and "SDFM: 1" in answer.text
-
-
-def test_a_plot_over_switch_at(host):
-    """Cells of a plot share the generation parameters, and each has its own numbers."""
-    choices = next(s for s in host.get("script-info") if s["name"] == "x/y/z plot")["args"][0]["choices"]
-    axes = [choices.index("Refiner switch at"), "0.5, 0", [], 0, "", [], 0, "", []]
-    args = [*axes, False, True, False, True, False, False, False, 0, False]
-    answer = host.txt2img(**MARKED, **REFINER, script_name="x/y/z plot", script_args=args)
-    texts = json.loads(answer.body["info"])["infotexts"]
-    assert [prompts_of(text)["prompt"] for text in texts[-2:]] == ["[red:blue:2] house", "[red:blue:0] house"]

@@ -25,23 +25,6 @@ SINGLES = [
 FIELDS = {"steps": 20, "cfg_scale": 4, "sampler_name": "Euler", "width": 96, "height": 96}
 
 
-@pytest.fixture(scope="module")
-def shapes_host(host):
-    """The host with the shipped checkpoints."""
-    from modules import paths, sd_models
-
-    def take(folder):
-        paths.models_path = str(folder)
-        sd_models.forget_models()
-        sd_models.list_models()
-        sd_models.reload_model_weights()
-
-    before = paths.models_path
-    take(paths.shipped_models_path)
-    yield host
-    take(before)
-
-
 def batch(host, scene, **fields):
     """Eight pictures of one caption."""
     answer = host.txt2img(**{**FIELDS, "prompt": scene.words(), "batch_size": 8, **fields})

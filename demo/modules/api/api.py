@@ -77,7 +77,7 @@ class Api:
             "upscalers": lambda: [],
             "latent-upscale-modes": lambda: [{"name": name} for name in shared.latent_upscale_modes],
             "sd-vae": lambda: [],
-            "prompt-styles": lambda: [],
+            "prompt-styles": lambda: [style._asdict() for style in shared.prompt_styles.styles.values()],
             "cmd-flags": lambda: vars(shared.cmd_opts),
         }
 
