@@ -40,7 +40,7 @@ else:
     from sdfm_webui.flow import FlowHost
     from sdfm_webui.flow_memory import FlowMemory
     from sdfm_webui.flow_row import add_flow_routes, build_flow_row
-    from sdfm_webui.job import HostObjects, begin_batch, begin_job, forget_keys
+    from sdfm_webui.job import HostObjects, begin_batch, begin_job, forget_earlier
     from sdfm_webui.old_entries import entry_classes, installed_originals, old_payloads, originals_notice, rivals
     from sdfm_webui.paste import PasteTargets, labels_of, mend_sampler
     from sdfm_webui.refiner_line import RefinerLine
@@ -124,7 +124,7 @@ else:
             return panel.inputs
 
         def before_process(self, p, *args):
-            forget_keys(SCHEMA, p)
+            forget_earlier(SCHEMA, p)
 
         def process(self, p, *args):
             begin_job(SCHEMA, p, args, HOST)

@@ -64,6 +64,10 @@ class FlowHost:
         model = self.loaded()
         set_edge(self.target(model), checkpoint_of(model), None if use is None else use.shift, self.new_edge)
 
+    def has_refiner_loaded(self, p: Any) -> bool:
+        """Whether another checkpoint is loaded than a job began with: then it doesn't begin now (see ``forget_earlier``)."""
+        return getattr(p, "sd_model_hash", None) not in (None, getattr(self.loaded(), "sd_model_hash", None))
+
     def remember(self, mode: str, shift: float) -> str:
         """Remembers the loaded checkpoint; what was done, in words.
 

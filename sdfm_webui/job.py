@@ -21,7 +21,7 @@ from .errors import shown_to_user
 from .flow import FlowHost
 from .refiner import RefinerSync, forget_keys
 
-__all__ = ["HostObjects", "begin_batch", "forget_keys"]
+__all__ = ["HostObjects", "begin_batch", "begin_job", "forget_earlier"]
 
 Payloads = Sequence[tuple[OldEntry, Sequence[Any]]]
 
@@ -96,9 +96,19 @@ def _sampling(plan: Plan, p: Any, host: HostObjects) -> Sampling | None:
     return host.flow.sampling(lambda new_pass: Run(plan, p, new_pass), p, host.new_pass, use)
 
 
+def forget_earlier(schema: Schema, p: Any) -> None:
+    """Takes the keys of an earlier job out of the generation parameters.
+
+    ADetailer tells scripts of a beginning once more while a job's pictures are finished, with a copy that shares them: by
+    then the job has its conds, and its keys stay.
+    """
+    if getattr(p, "c", None) is None:
+        forget_keys(schema, p)
+
+
 def begin_job(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> None:
     """Makes the loaded model what the job says it is, before the host makes samplers. What is wrong is said by its batches."""
-    if host.flow is None:
+    if host.flow is None or host.flow.has_refiner_loaded(p):
         return
     try:
         job = resolve_job(schema, args, host.old_payloads(p), axes_of_job(p), bool(getattr(p, "is_api", False)))

@@ -179,6 +179,7 @@ def _finish_batch(p: StableDiffusionProcessing, n: int, samples: Tensor) -> list
         _take_batch(p, n)  # what the texts shall show stands in all_prompts by now
     finished = []
     for i, pixels in enumerate(decoded):
+        p.batch_index = i
         picture = Image.fromarray((255.0 * np.moveaxis(pixels.numpy(), 0, 2)).astype(np.uint8))
         if p.scripts is not None:
             wrapped = scripts_module.PostprocessImageArgs(picture)

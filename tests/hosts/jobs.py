@@ -12,7 +12,7 @@ from lib_sdfm.hosts.run import run_of
 from lib_sdfm.sampling.stages import ModelFacts
 from lib_sdfm.schema.settings import Schema
 from sdfm_webui.flow import FlowHost
-from sdfm_webui.job import HostObjects, begin_batch, begin_job, forget_keys
+from sdfm_webui.job import HostObjects, begin_batch, begin_job, forget_earlier
 from tests.hosts.fake_a1111 import Host, Processing, SdModel
 from tests.hosts.fake_forge import Engine, ForgeHost
 from tests.support import fingerprint, tiny_unet
@@ -27,7 +27,7 @@ class SdfmScript:
         host.on_cfg_denoiser.append(self.on_cfg_denoiser)
 
     def before_process(self, p: Processing, *args: Any) -> None:
-        forget_keys(self.schema, p)
+        forget_earlier(self.schema, p)
 
     @property
     def objects(self) -> HostObjects:

@@ -138,6 +138,18 @@ class TestOtherGenerations:
         inner = host.processing(host, sampler_name="Euler", steps=30, cfg_scale=1.5)
         assert error(host.run(inner), start(host)) < 0.25
 
+    def test_a_refiner_that_is_loaded_when_scripts_hear_of_the_beginning_again_stays_as_it_is(self, host: Host):
+        """ADetailer tells of it while the pictures are finished."""
+        p, refiner = job(host, ON, steps=2, cfg_scale=1.5), another_checkpoint(host)
+        host.sd_model.sd_model_hash = p.sd_model_hash = "first"
+        refiner.sd_model_hash = "second"
+        refiner.sd_checkpoint_info = named("second")
+        host.run(p)
+        assert edge_of(target(host)).shift == 3
+        host.sd_model = refiner
+        host.sdfm.process(p, ON)
+        assert edge_of(target(host)) is None
+
     def test_another_checkpoint_s_weights_take_it_off(self, host: Host):
         samples(host, ON, steps=2, cfg_scale=1.5)
         host.sd_model.sd_checkpoint_info = named("second")
