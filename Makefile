@@ -24,7 +24,7 @@ DEMO_VENV = .venv$(if $(filter 4,$(GRADIO)),-gradio4)
 demo: $(DEMO_VENV)/ready
 	$(DEMO_VENV)/bin/python demo/launch.py --pictures --port $(or $(PORT),7860) $(if $(ONCE),--once)
 
-# trains the demo's models anew (an hour or two), and counts how often they paint what the caption says
+# trains the demo's models anew (about an hour), and counts how often they paint what the caption says
 models: .venv/ready
 	.venv/bin/python -m tools.train_tiny --again
 

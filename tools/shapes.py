@@ -18,8 +18,10 @@ COLOURS = {
 }  # fmt: skip
 SHAPES = ("circle", "square", "triangle", "star")
 STYLES = ("flat", "shaded")
-RADII = {"small": (12.5, 14.5), "medium": (17.0, 19.5), "large": (22.5, 26.0)}
+RADII = {"small": (14.5, 15.0), "medium": (19.5, 20.5), "large": (25.0, 26.0)}
 """Pixels, of the circle; other shapes have about its area."""
+GRID = 8
+"""Pixels between the places where a shape's centre may be: as far apart as values of a latent."""
 COUNTS = {1: "a", 2: "two", 3: "three"}
 PLACES = {
     "on the left": (-1, 0), "on the right": (1, 0), "at the top": (0, -1), "at the bottom": (0, 1), "in the middle": (0, 0),
@@ -31,9 +33,9 @@ WORDS = sorted({
     *COLOURS, *SHAPES, *(f"{shape}s" for shape in SHAPES), *STYLES, *RADII, *COUNTS.values(), "an", "one", "and", "background",
     *(word for place in PLACES for word in place.split()), ",", ".",
 })  # fmt: skip
-GAP = 6.0
+GAP = 4.5
 """Pixels between two shapes, at least."""
-MARGIN = 4.0
+MARGIN = 2.0
 REACH = {"circle": 1.0, "square": 1.26, "triangle": 1.33, "star": 1.45}
 """How far a shape's corners reach, for a radius of 1."""
 TRIES = 150
@@ -109,7 +111,7 @@ class Drawn:
 
 
 def random_scene(rng: np.random.Generator) -> Scene:
-    """A promise; singles are two in five, two kinds one in five."""
+    """A promise; singles are half of them, two kinds one in five."""
     colours = list(rng.permutation(list(COLOURS))[:3])
     background = str(colours.pop()) if rng.random() < 0.92 else None
     style = str(rng.choice(STYLES)) if rng.random() < 0.4 else None
@@ -119,7 +121,7 @@ def random_scene(rng: np.random.Generator) -> Scene:
         counts = (1, 1) if rng.random() < 0.6 else tuple(rng.permutation([1, 2]))
         groups = [_random_group(rng, str(s), str(c), int(n), int(sum(counts))) for s, c, n in zip(shapes, colours, counts)]
         return Scene(tuple(groups), background, style)
-    count = 1 if kind < 0.6 else int(rng.integers(2, 4))
+    count = 1 if kind < 0.7 else int(rng.integers(2, 4))
     return Scene((_random_group(rng, str(rng.choice(SHAPES)), str(colours[0]), count, count),), background, style)
 
 
@@ -153,11 +155,12 @@ def realise(scene: Scene, rng: np.random.Generator) -> Drawn:
 
 def _positions(extents: np.ndarray, place: str | None, rng: np.random.Generator) -> tuple[np.ndarray, float]:
     """Centres ``(n, 2)``, and the factor by which shapes must shrink to fit (1 for nearly all)."""
-    low, high = extents + MARGIN, SIZE - extents - MARGIN
+    # in steps of the grid
+    low, high = np.ceil((extents + MARGIN) / GRID), np.floor((SIZE - extents - MARGIN) / GRID)
     if place is not None:
         third = SIZE / 2 + np.array(PLACES[place]) * THIRD + rng.uniform(-0.07, 0.07, (1, 2)) * SIZE
-        return np.clip(third, low[:, None], high[:, None]), 1.0
-    tries = rng.uniform(low[None, :, None], high[None, :, None], (TRIES, len(extents), 2))
+        return GRID * np.clip(np.round(third / GRID), low[:, None], high[:, None]), 1.0
+    tries = GRID * rng.integers(low[None, :, None], high[None, :, None] + 1, (TRIES, len(extents), 2)).astype(float)
     if len(extents) == 1:
         return tries[0], 1.0
     first, second = np.triu_indices(len(extents), 1)

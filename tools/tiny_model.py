@@ -26,9 +26,10 @@ PREFIXES = {"unet": "model.diffusion_model.", "text": "cond_stage_model.transfor
 UNET = {
     "image_size": 12, "in_channels": 4, "out_channels": 4, "model_channels": 32, "num_res_blocks": 1, "channel_mult": [1, 2, 3],
     "attention_resolutions": [2, 4], "num_heads": -1, "num_head_channels": 32, "use_spatial_transformer": True,
-    "transformer_depth": 1, "middle_depth": 3, "context_dim": 64, "legacy": False, "groups": 8, "out_groups": 1,
+    "transformer_depth": 1, "middle_depth": 3, "context_dim": 64, "legacy": False, "groups": 8, "out_groups": 1, "pooled": True,
 }  # fmt: skip
-"""SDXL's layout, small: no attention at full size, attention in two levels, the deepest stack of it in the middle."""
+"""SDXL's layout, small: no attention at full size, attention in two levels, the deepest stack of it in the middle; the whole
+text joins the time embedding."""
 
 
 class TinyModel(nn.Module):

@@ -7,6 +7,7 @@ folder and is not done again; a stage that was interrupted goes on from its last
 from __future__ import annotations
 
 import argparse
+import copy
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -25,11 +26,11 @@ from tools.training import fit, step_random
 CODING = {"steps": 6000, "batch": 32, "crop": 64, "rate": 2e-3, "pictures": 16000}
 TEXT = {"steps": 1000, "batch": 128, "rate": 2e-3, "captions": 20000}
 STAGES = {
-    "shapes-eps": {"objective": EPS, "style": drawing.PLAIN, "steps": 16000, "rate": 1e-3, "pictures": 30000},
-    "shapes-ink": {"objective": EPS, "style": drawing.INK, "steps": 4000, "rate": 5e-4, "pictures": 16000},
-    "shapes-flow": {"objective": FLOW, "style": drawing.PLAIN, "steps": 12000, "rate": 1e-3, "pictures": 30000},
+    "shapes-eps": {"objective": EPS, "style": drawing.PLAIN, "steps": 8000, "rate": 1e-3, "pictures": 30000},
+    "shapes-ink": {"objective": EPS, "style": drawing.INK, "steps": 3000, "rate": 5e-4, "pictures": 16000},
+    "shapes-flow": {"objective": FLOW, "style": drawing.PLAIN, "steps": 5000, "rate": 8e-4, "pictures": 30000},
 }
-BEGINS = {"shapes-ink": "shapes-eps"}
+BEGINS = {"shapes-ink": "shapes-eps", "shapes-flow": "shapes-eps"}
 """A stage that begins with another's weights."""
 BATCH = 32
 NO_CAPTION = 0.12
@@ -38,6 +39,8 @@ LAYER_LEFT_OUT = 0.1
 """Share of batches without the text encoder's last layer: "Clip skip" 2 must give pictures too."""
 LARGEST_WEIGHT = 64.0
 """Of an epsilon model's noise levels: where there is much noise, its small errors decide what is in the picture."""
+LEVELS = 32
+"""Parts of the timesteps whose difficulty is learnt apart."""
 LATENT_NOISE = 0.1
 """Put on latents when the decoder learns: it must bear what a sampler leaves of errors."""
 
@@ -96,7 +99,7 @@ def train_coding(options: argparse.Namespace) -> None:
 
 @torch.no_grad()
 def latents_of(model: TinyModel, style: str, count: int, seed: int, cache: Path) -> tuple[Tensor, Tensor]:
-    """Latents ``(count, 4, 16, 16)``, half precision, and token numbers ``(count, N)`` of the captions."""
+    """Latents ``(count, 4, 12, 12)``, half precision, and token numbers ``(count, N)`` of the captions."""
     if cache.exists():
         return torch.load(cache)
     source, latents, captions = draw_many(count, style, np.random.default_rng([seed, len(style)])), [], []
@@ -109,9 +112,14 @@ def latents_of(model: TinyModel, style: str, count: int, seed: int, cache: Path)
     return made
 
 
+def spread(count: int, random: torch.Generator) -> Tensor:
+    """Numbers in (0, 1), one in each of ``count`` equal parts: a batch has all noise levels."""
+    return ((torch.arange(count) + torch.rand((), generator=random)) / count).clamp(1e-4, 1 - 1e-4)
+
+
 def noised_eps(x0: Tensor, noise: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Noisy latents, timesteps, what to predict, and each row's weight."""
-    timesteps = torch.randint(0, TIMESTEPS, (len(x0),), generator=random)
+    timesteps = (TIMESTEPS * spread(len(x0), random)).long()
     alpha = noise_table().float()[timesteps][:, None, None, None]
     # an error of the velocity at this noise level is that of epsilon times 1 + sigma: both kinds of models learn alike
     weight = (1 + ((1 - alpha) / alpha).sqrt()).square().clamp(max=LARGEST_WEIGHT) / 10
@@ -120,7 +128,7 @@ def noised_eps(x0: Tensor, noise: Tensor, random: torch.Generator) -> tuple[Tens
 
 def noised_flow(x0: Tensor, noise: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """As :func:`noised_eps`, for rectified flow with logit-normal times."""
-    t = shifted(torch.sigmoid(torch.randn(len(x0), generator=random)))
+    t = shifted(torch.sigmoid(torch.special.ndtri(spread(len(x0), random))))
     wide = t[:, None, None, None]
     return (1 - wide) * x0 + wide * noise, TIMESTEPS * t, noise - x0, torch.ones(())
 
@@ -155,35 +163,66 @@ def spoil_captions(numbers: Tensor, random: torch.Generator) -> Tensor:
     return torch.where(torch.rand(len(numbers), 1, generator=random) < NO_CAPTION, empty, numbers)
 
 
+class Difficulty(nn.Module):
+    """Learns how large the error is at each timestep, so that none drowns the others: EDM2, `Karras et al. 2024
+    <https://arxiv.org/abs/2312.02696>`_, equation 14."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_error = nn.Parameter(torch.zeros(LEVELS + 1))
+
+    def forward(self, errors: Tensor, timesteps: Tensor) -> Tensor:
+        """The loss of a batch ``(B,)``, from its errors and timesteps ``(B,)``."""
+        place = timesteps * (LEVELS / TIMESTEPS)
+        before = place.floor().long().clamp(max=LEVELS - 1)
+        log_error = torch.lerp(self.log_error[before], self.log_error[before + 1], place - before)
+        return (errors / log_error.exp() + log_error).mean()
+
+
+def shorten_context(unet: nn.Module, length: int) -> None:
+    """Beyond ``length`` all tokens of a training caption are the same one: they are projected once."""
+    from modules.text_transformer import LENGTH
+
+    for name, module in unet.named_modules():
+        if not name.endswith("attn2"):
+            continue
+        for projection in (module.to_k, module.to_v):
+            projection.register_forward_pre_hook(lambda _, given: (given[0][:, :length],))
+            projection.register_forward_hook(
+                lambda _, given, out: torch.cat([out, out[:, -1:].expand(-1, LENGTH - length, -1)], 1)
+            )
+
+
 def train_stage(model: TinyModel, name: str, seed: int, work: Path) -> None:
     """UNet and text encoder of one checkpoint."""
     settings = STAGES[name]
     cache = work / f"{settings['style']}.latents"
     latents, numbers = latents_of(model, settings["style"], settings["pictures"], seed, cache)
-    networks = nn.ModuleDict({"unet": model.unet, "text": model.text})
+    trained = copy.deepcopy(model)
+    networks = nn.ModuleDict({"unet": trained.unet, "text": trained.text, "difficulty": Difficulty()})
     own_seed = seed + 1 + list(STAGES).index(name)
-    for module in model.unet.modules():
+    for module in trained.unet.modules():
         if hasattr(module, "checkpoint"):
             module.checkpoint = False  # saves memory that is not needed, for time that is
+    shorten_context(trained.unet, numbers.shape[1] + 1)
 
     def loss(step: int) -> Tensor:
         random = step_random(own_seed, step)
         rows = torch.randint(len(latents), (BATCH,), generator=random)
-        return diffusion_loss(model, latents[rows].float(), numbers[rows], random)
+        return networks["difficulty"](*diffusion_errors(trained, latents[rows].float(), numbers[rows], random))
 
-    networks.train().requires_grad_(True).to(memory_format=torch.channels_last)
-    networks.load_state_dict(fit(networks, loss, settings, work / f"{name}.state").state_dict())
-    networks.eval().requires_grad_(False)
+    fitted = fit(networks.train().requires_grad_(True), loss, settings, work / f"{name}.state")
+    for part in ("unet", "text"):
+        getattr(model, part).load_state_dict(fitted[part].state_dict())
 
 
-def diffusion_loss(model: TinyModel, x0: Tensor, numbers: Tensor, random: torch.Generator) -> Tensor:
-    """One batch's weighted error, with noise, times and spoiled captions by chance."""
+def diffusion_errors(model: TinyModel, x0: Tensor, numbers: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Each row's weighted error and timestep, with noise, times and spoiled captions by chance."""
     noised = {EPS: noised_eps, FLOW: noised_flow}[model.objective]
     x, timesteps, wanted, weight = noised(x0, torch.randn(x0.shape, generator=random), random)
     left_out = int(torch.rand((), generator=random) < LAYER_LEFT_OUT)
     context = model.text(spoil_captions(numbers, random), left_out)
-    x = x.contiguous(memory_format=torch.channels_last)
-    return (weight * (model.unet(x, timesteps, context) - wanted) ** 2).mean()
+    return (weight * (model.unet(x, timesteps, context) - wanted) ** 2).mean((1, 2, 3)), timesteps
 
 
 def make(name: str, options: argparse.Namespace) -> None:
