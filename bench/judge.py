@@ -128,6 +128,7 @@ def _colours(picture: np.ndarray, mask: np.ndarray, scale: float) -> tuple[np.nd
     core = picture[depth > min(RIM * scale, 0.6 * depth.max())]
     bright = core.max(1)
     rim = picture[mask & (depth > 1 * scale) & (depth < 2.5 * scale)]
+    rim = rim if len(rim) else core  # a region one pixel thin
     return np.median(core[bright >= 0.75 * np.percentile(bright, 90)], 0), np.median(rim, 0)
 
 

@@ -27,8 +27,8 @@ CODING = {"steps": 6000, "batch": 32, "crop": 64, "rate": 2e-3, "pictures": 1600
 TEXT = {"steps": 1000, "batch": 128, "rate": 2e-3, "captions": 20000}
 STAGES = {
     "shapes-eps": {"objective": EPS, "style": drawing.PLAIN, "steps": 8000, "rate": 1e-3, "pictures": 30000},
-    "shapes-ink": {"objective": EPS, "style": drawing.INK, "steps": 3000, "rate": 5e-4, "pictures": 16000},
-    "shapes-flow": {"objective": FLOW, "style": drawing.PLAIN, "steps": 5000, "rate": 8e-4, "pictures": 30000},
+    "shapes-ink": {"objective": EPS, "style": drawing.INK, "steps": 1500, "rate": 5e-4, "pictures": 16000},
+    "shapes-flow": {"objective": FLOW, "style": drawing.PLAIN, "steps": 2500, "rate": 8e-4, "pictures": 30000},
 }
 BEGINS = {"shapes-ink": "shapes-eps", "shapes-flow": "shapes-eps"}
 """A stage that begins with another's weights."""

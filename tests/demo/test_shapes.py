@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
+from bench import adherence
 from bench.judge import judge, look
 from tools import drawing, shapes, tiny_model, tiny_sampling
 from tools.shapes import Group, Scene
@@ -33,10 +34,9 @@ def batch(host, scene, **fields):
 
 
 def check(pictures, scene, least=0.5):
-    """How many there are, of which colour, on what: chance gets one in dozens right. Shapes are bench/adherence's business."""
+    """As many of each shape in its colour as promised, on the right background."""
     verdicts = [judge(picture, scene) for picture in pictures]
-    for aspect in ("count", "colour", "background"):
-        assert np.mean([getattr(verdict, aspect) is not False for verdict in verdicts]) >= least, aspect
+    assert np.mean([verdict.kept for verdict in verdicts]) >= least, verdicts
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -61,8 +61,18 @@ def test_the_demo_lists_them_and_begins_with_epsilon(shapes_host):
     assert shared.sd_model.sd_checkpoint_info.name_for_extra == "shapes-eps"
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_single_objects_are_what_the_caption_says(name):
+    """Measured at 20 steps and CFG 4; required are four in five."""
+    model = tiny_model.load(tiny_model.MODELS / f"{name}.safetensors")
+    scenes = adherence.scenes_of("single object", 64, seed=8)
+    pictures = adherence.painted(model, scenes, seed=8, steps=20, cfg=4.0)
+    kept = [judge(picture, scene).kept for picture, scene in zip(pictures, scenes, strict=True)]
+    assert np.mean(kept) >= 0.8, np.mean(kept)
+
+
 def test_three_red_circles_on_blue(shapes_host):
-    check(batch(shapes_host, CIRCLES), CIRCLES, 0.25)
+    check(batch(shapes_host, CIRCLES), CIRCLES, 0.4)
 
 
 @pytest.mark.parametrize("scene", SINGLES, ids=Scene.words)
@@ -104,7 +114,7 @@ def test_img2img_keeps_a_drawn_picture(shapes_host):
     picture = Image.fromarray(drawing.draw(drawn, drawing.PLAIN, rng))
     answer = shapes_host.img2img(picture, **{**FIELDS, "prompt": CIRCLES.words(), "denoising_strength": 0.4, "batch_size": 4})
     results = [np.asarray(result) for result in answer.pictures[-4:]]
-    check(results, CIRCLES, 0.25)
+    check(results, CIRCLES, 0.5)
     assert max(_distance(found, look(np.asarray(picture)).objects) for found in look(results[0]).objects) < 8
 
 
