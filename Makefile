@@ -1,7 +1,7 @@
 PYTHON ?= python3
 PIP = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: test lint format docs demo models adherence clean
+.PHONY: test lint format docs demo models adherence quality clean
 
 test: .venv/ready .venv-gradio4/ready
 	.venv/bin/python -m pytest tests
@@ -30,6 +30,10 @@ models: .venv/ready
 
 adherence: .venv/ready
 	.venv/bin/python -m bench.adherence --drawn
+
+# whether the guidance guides: the README's tables and the demo's sheets (half an hour)
+quality: .venv/ready
+	.venv/bin/python -m bench.quality --readme README.md --sheets demo/sheets
 
 .venv/ready: tests/requirements.txt tests/requirements-no-deps.txt
 	$(PYTHON) -m venv .venv

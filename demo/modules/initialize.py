@@ -6,7 +6,7 @@ import gradio as gr
 import weights
 from fastapi import FastAPI
 
-from modules import paths, script_callbacks, scripts, sd_models, ui
+from modules import paths, script_callbacks, scripts, sd_models, sheets, ui
 from modules.api.api import Api
 from modules.page import serve_page
 
@@ -27,5 +27,6 @@ def create_app() -> tuple[FastAPI, gr.Blocks]:
     app = FastAPI(title="WebUI (demo)")
     Api(app)
     script_callbacks.app_started_callback(blocks, app)
+    sheets.serve(app)
     serve_page(app)
     return gr.mount_gradio_app(app, blocks, path="/"), blocks

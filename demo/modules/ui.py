@@ -9,7 +9,7 @@ import gradio as gr
 from PIL import Image
 
 import modules.gradio_extensions  # noqa: F401
-from modules import images, infotext_utils, script_callbacks, scripts, sd_models, sd_samplers, sd_schedulers, shared
+from modules import images, infotext_utils, script_callbacks, scripts, sd_models, sd_samplers, sd_schedulers, shared, sheets
 from modules.infotext_utils import ParamBinding, PasteField
 from modules.processing import StableDiffusionProcessingImg2Img, StableDiffusionProcessingTxt2Img
 from modules.ui_components import GRADIO_4, JS, InputAccordion
@@ -205,7 +205,7 @@ def create_ui() -> gr.Blocks:
     script_callbacks.before_ui_callback()
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     with gr.Blocks(title="WebUI (demo)", theme=theme, analytics_enabled=False) as blocks:
-        gr.HTML("<p>A small host for trying the extension: random weights, real samplers.</p>", elem_id="about")
+        gr.HTML("<p>A small host for trying the extension: small models of shapes, real samplers.</p>", elem_id="about")
         with gr.Tabs(elem_id="tabs") as tabs:
             of: dict[str, tuple[Controls, Output]] = {}
             for tabname, other in (("txt2img", "img2img"), ("img2img", "txt2img")):
@@ -213,6 +213,8 @@ def create_ui() -> gr.Blocks:
                     of[tabname] = _build_tab(tabname, other)
             with gr.Tab("PNG Info", id="pnginfo", elem_id="tab_pnginfo"):
                 _build_png_info(tabs)
+            with gr.Tab("Techniques", id="techniques", elem_id="tab_techniques"):
+                sheets.build()
             for tabs_of_one in script_callbacks.ui_tabs_callback():
                 for interface, label, name in tabs_of_one or []:
                     with gr.Tab(label, id=name, elem_id=f"tab_{name}"):

@@ -1,0 +1,133 @@
+"""What ``bench.quality`` compares: each setting is a name and the request that it adds to everybody's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from lib_sdfm.errors import SettingError
+from tools import drawing
+
+CAPTION, NOTHING, SYNCED, BY_NUMBER = "caption", "nothing", "synced", "by number"
+SWITCH_AT = 0.4
+COMMON = {"steps": 20, "cfg_scale": 4, "sampler_name": "Euler", "negative_prompt": "", "width": 96, "height": 96}
+CALLS = (5, 10, 20, 40)
+ONE_CALL = (
+    "Euler", "Euler a", "LMS", "DPM++ 2M", "DPM++ 2M SDE", "DPM++ 2M SDE Heun", "DPM++ 3M SDE", "DPM fast", "DDIM",
+)  # fmt: skip
+TWO_CALLS = ("Heun", "DPM2", "DPM2 a", "DPM++ 2S a", "DPM++ SDE")
+"""Samplers by the model calls of a step; of the latter the last step has one."""
+IN_FULL = ("Euler", "DPM++ 2M")
+"""Flow samplers about which something is claimed: they get as many pictures as all other settings, the others half."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row.
+
+    :param fields: of the request
+    :param techniques: what the request asks of SDFM
+    :param prompts: what stands in the prompt: the caption; nothing; a caption with other colours and this one where the refiner
+        takes over; the same, where the number of the refiner's switch stands instead, as without SDFM
+    :param style: of the drawn pictures to compare with
+    :param part: divides the number of pictures
+    :param calls: of the model for each picture, at most
+    """
+
+    name: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    techniques: dict[str, Any] = field(default_factory=dict)
+    prompts: str = CAPTION
+    style: str = drawing.PLAIN
+    part: int = 1
+    calls: int | None = None
+
+    def request(self) -> dict[str, Any]:
+        """The request but for prompts and seeds."""
+        return {**COMMON, **self.fields, "alwayson_scripts": {"SDFM": {"args": [self.techniques]}}}
+
+    def checkpoints(self) -> list[str]:
+        """Names of those that take part."""
+        chosen = self.fields.get("override_settings", {}).get("sd_model_checkpoint", "shapes-eps")
+        return [name for name in (chosen, self.fields.get("refiner_checkpoint")) if name]
+
+
+def at(cfg: float, words: str = "", **techniques: Any) -> Setting:
+    """Captions with shapes-eps."""
+    return Setting(f"CFG {cfg:g}{words and ', '}{words}", {"cfg_scale": cfg}, techniques)
+
+
+def _plain() -> Iterator[Setting]:
+    yield from (at(cfg) for cfg in (1, 2, 4, 7, 12, 20))
+    for scale in (1, 3):
+        yield at(4, f"PAG {scale}", pag={"scale": scale})
+        yield at(4, f"SEG {scale}", seg={"scale": scale})
+    yield at(2, "PAG 3", pag={"scale": 3})
+    yield at(4, "PAG 3, SANF", pag={"scale": 3, "sanf": True})
+    yield at(4, "FreeU", freeu={})
+    # the paper's lambda that is as strong as a CFG scale
+    yield from (Setting(f"CFG++ {cfg / 12.5:g}", {}, {"cfgpp": {"scale": cfg / 12.5}}) for cfg in (4, 7, 12))
+    for cfg in (12, 20):
+        yield at(cfg, "dynamic thresholding", dynamic_thresholding={})
+        yield at(cfg, "CFG rescale", cfg_rescale={})
+    yield from (at(cfg, "interval", cfg_schedule={"schedule": "Interval"}) for cfg in (4, 7, 12, 20))
+
+
+def _without_prompt() -> Iterator[Setting]:
+    techniques = {
+        "off": {},
+        "PAG 1": {"pag": {"scale": 1}},
+        "PAG 3": {"pag": {"scale": 3}},
+        "SEG 1": {"seg": {"scale": 1}},
+        "SEG 3": {"seg": {"scale": 3}},
+        "FreeU": {"freeu": {}},
+    }
+    for words, asked in techniques.items():
+        yield Setting(f"no prompt, {words}", {"cfg_scale": 1}, asked, NOTHING)
+
+
+def _checkpoint(name: str) -> dict[str, Any]:
+    """The field that chooses it."""
+    return {"override_settings": {"sd_model_checkpoint": name}}
+
+
+def _refined() -> Iterator[Setting]:
+    yield Setting("shapes-ink", _checkpoint("shapes-ink"), style=drawing.INK)
+    # a schedule for which steps and noise levels are not alike
+    fields = {"refiner_checkpoint": "shapes-ink", "refiner_switch_at": SWITCH_AT, "scheduler": "Exponential"}
+    yield Setting("refiner, one prompt", fields, style=drawing.INK)
+    yield Setting("refiner, prompt synced", fields, prompts=SYNCED, style=drawing.INK)
+    yield Setting("refiner, prompt by number", fields, {"refiner_sync": {"numbers": False}}, BY_NUMBER, drawing.INK)
+
+
+def flow(words: str, part: int = 1, calls: int | None = None, techniques: Any = None, **fields: Any) -> Setting:
+    """Captions with shapes-flow."""
+    asked = {"flow": {}} if techniques is None else techniques
+    return Setting(f"flow, {words}", {**fields, **_checkpoint("shapes-flow")}, asked, part=part, calls=calls)
+
+
+def _flow() -> Iterator[Setting]:
+    yield flow("taken for a noise model", techniques={})
+    yield flow("CFG 3, PAG 2", techniques={"flow": {}, "pag": {"scale": 2}}, cfg_scale=3)
+    for sampler in (*ONE_CALL, *TWO_CALLS):
+        for calls in CALLS:
+            steps = calls if sampler in ONE_CALL else (calls + 1) // 2
+            part = 1 if sampler in IN_FULL else 2
+            yield flow(f"{sampler}, {calls} calls", part, calls, sampler_name=sampler, steps=steps)
+    yield flow("DPM adaptive", 2, sampler_name="DPM adaptive")
+
+
+SETTINGS: tuple[Setting, ...] = (*_plain(), *_without_prompt(), *_refined(), *_flow())
+
+
+def chosen(patterns: list[str]) -> list[Setting]:
+    """Settings whose names fit one of the patterns; all without any.
+
+    :raises SettingError: if a pattern fits none
+    """
+    for pattern in patterns:
+        if not any(fnmatchcase(setting.name, pattern) for setting in SETTINGS):
+            raise SettingError("--only", pattern, f"a pattern that fits one of: {'; '.join(s.name for s in SETTINGS)}")
+    return [s for s in SETTINGS if not patterns or any(fnmatchcase(s.name, pattern) for pattern in patterns)]

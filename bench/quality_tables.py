@@ -1,0 +1,89 @@
+"""The README's tables of quality, made from ``bench/quality.json``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from bench.quality_claims import ADHERENCE
+from bench.quality_settings import CALLS, ONE_CALL, TWO_CALLS
+
+MARKED = re.compile(r"(<!-- quality: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+Rows = dict[str, dict[str, Any]]
+
+
+def share(value: float) -> str:
+    return f"{100 * value:.0f}%"
+
+
+def _adherence(row: dict[str, Any]) -> str:
+    low, high = row["adherence_ci"]
+    return f"{share(row['adherence'])} [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def _distance(row: dict[str, Any]) -> str:
+    low, high = row["distance_ci"]
+    return f"{row['distance']:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _table(head: list[str], lines: list[list[str]]) -> str:
+    rows = [head, ["---"] * len(head), *lines]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows).replace("| --- ", "|---").replace("|--- |", "|---|")
+
+
+def _sampler_row(sampler: str, calls: int) -> str:
+    return f"flow, {sampler}, {calls} calls"
+
+
+def rows_table(results: dict[str, Any]) -> str:
+    """All settings but flow's samplers."""
+    in_grid = {_sampler_row(sampler, calls) for sampler in (*ONE_CALL, *TWO_CALLS) for calls in CALLS}
+    lines = [[row["setting"], str(row["n"]), _adherence(row), _distance(row)]
+             for row in results["rows"] if row["setting"] not in in_grid]  # fmt: skip
+    return _table(["setting", "n", "adherence", "distance"], lines)
+
+
+def flow_table(results: dict[str, Any]) -> str:
+    """Flow's samplers by the number of model calls: adherence, and distance behind it."""
+    rows = {row["setting"]: row for row in results["rows"]}
+
+    def cell(row: dict[str, Any] | None) -> str:
+        if row is None:
+            return ""
+        half = max(row["adherence"] - row["adherence_ci"][0], row["adherence_ci"][1] - row["adherence"])
+        return f"{share(row['adherence'])} ±{100 * half:.0f}, {row['distance']:.2f}"
+
+    samplers = (*ONE_CALL, *TWO_CALLS)
+    lines = [[sampler, *(cell(rows.get(_sampler_row(sampler, calls))) for calls in CALLS)] for sampler in samplers]
+    return _table(["sampler", *(f"{calls} calls" for calls in CALLS)], [line for line in lines if any(line[1:])])
+
+
+def _gain(claim: dict[str, Any]) -> str:
+    if claim["measure"] == ADHERENCE:
+        return f"{100 * claim['gain']:+.0f} points [{100 * claim['low']:+.0f}, {100 * claim['high']:+.0f}]"
+    return f"{claim['gain']:+.2f} [{claim['low']:+.2f}, {claim['high']:+.2f}]"
+
+
+def claims_table(results: dict[str, Any]) -> str:
+    """Claims and findings."""
+    lines = [[claim["text"], claim["measure"], _gain(claim), claim["verdict"]] for claim in results["claims"]]
+    return _table(["claim", "by", "gain", ""], lines)
+
+
+def styles_table(results: dict[str, Any]) -> str:
+    """What the refiner makes of the style."""
+    lines = [
+        [name, f"{share(value)} [{100 * low:.0f}, {100 * high:.0f}]"] for name, (value, low, high) in results["inked"].items()
+    ]
+    return _table(["setting", "ink drawings"], lines)
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "rows": rows_table, "flow": flow_table, "claims": claims_table, "styles": styles_table,
+}  # fmt: skip
+
+
+def refreshed(results: dict[str, Any], readme: str) -> str:
+    """The README with every table between ``<!-- quality: NAME -->`` and ``<!-- end -->`` made anew."""
+    return MARKED.sub(lambda found: found[1] + TABLES[found[2]](results) + found[3], readme)

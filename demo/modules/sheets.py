@@ -1,0 +1,52 @@
+"""The tab with pictures of each technique off and on, and what ``bench.quality`` found."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+from typing import Any
+
+import gradio as gr
+from fastapi import FastAPI
+from starlette.staticfiles import StaticFiles
+
+from modules import paths
+
+FOLDER = os.path.join(paths.script_path, "sheets")
+ROUTE = "/sheets"
+ABOUT = (
+    "Each pair of rows has the same prompts and seeds, the first eight of a measurement. <i>Adherence</i>: the share of all "
+    "its pictures that keep what the prompt promises; without a prompt, that could be of this world. <i>Distance</i> from "
+    "drawn pictures: 0 is as drawn. In brackets 95% intervals. <code>python -m bench.quality</code> measures, with small ones."
+)
+
+
+def _figures(row: dict[str, Any]) -> str:
+    low, high = (f"{100 * value:.0f}" for value in row["adherence_ci"])
+    adherence = f"adherence {100 * row['adherence']:.0f}% [{low}, {high}]"
+    distance = "distance {:.2f} [{:.2f}, {:.2f}]".format(row["distance"], *row["distance_ci"])
+    return f"<b>{html.escape(row['setting'])}</b>: {adherence}, {distance}, {row['n']} pictures"
+
+
+def _sheet(sheet: dict[str, Any]) -> str:
+    first, second = map(_figures, sheet["rows"])
+    names = " and ".join(row["setting"] for row in sheet["rows"])
+    picture = f'<img src="{ROUTE.strip("/")}/{html.escape(sheet["file"])}" alt="{html.escape(names)}" loading="lazy">'
+    return f"<figure><figcaption>{html.escape(sheet['title'])}</figcaption><p>{first}</p>{picture}<p>{second}</p></figure>"
+
+
+def read() -> list[dict[str, Any]]:
+    """The index that ``python -m bench.quality --sheets`` writes."""
+    with open(os.path.join(FOLDER, "sheets.json"), encoding="utf8") as file:
+        return json.load(file)
+
+
+def build() -> None:
+    """The tab's contents."""
+    gr.HTML(f"<p>{ABOUT}</p>" + "".join(map(_sheet, read())), elem_id="sheets")
+
+
+def serve(app: FastAPI) -> None:
+    """The pictures."""
+    app.mount(ROUTE, StaticFiles(directory=FOLDER), name="sheets")
