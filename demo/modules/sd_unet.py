@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from modules.libraries import SpatialTransformer, UNetModel, timestep_embedding
+from modules.sd_hijack_unet import th
 from modules.text_transformer import LENGTH
 
 OWN_ARGUMENTS = ("middle_depth", "groups", "out_groups", "pooled")
@@ -52,10 +53,7 @@ class OddSizeUNet(UNetModel):
             skips.append(h)
         h = self.middle_block(h, emb, context)
         for block in self.output_blocks:
-            skip = skips.pop()
-            if h.shape[-2:] != skip.shape[-2:]:
-                h = torch.nn.functional.interpolate(h, skip.shape[-2:], mode="nearest")
-            h = block(torch.cat([h, skip], dim=1), emb, context)
+            h = block(th.cat([h, skips.pop()], dim=1), emb, context)
         return self.out(h.type(x.dtype))
 
 

@@ -128,6 +128,15 @@ def test_passes_with_guidance(host, fields):
     assert host.swallowed == []
 
 
+@pytest.mark.parametrize("size", [{"width": 136, "height": 72}, {"width": 64, "height": 200}], ids=str)
+@pytest.mark.parametrize("hires", [{}, {"enable_hr": True, "hr_scale": 1.5, "denoising_strength": 0.6}], ids=["base", "hires"])
+def test_sizes_that_do_not_halve(host, size, hires):
+    asked = {"pag": {}, "seg": {"blur": 2}, "freeu": {"preset": "SDXL"}}
+    guided, plain = host.guided(asked, **size, **hires), host.txt2img(**size, **hires)
+    assert guided.status == 200 and guided.pixels.shape == plain.pixels.shape and (guided.pixels != plain.pixels).any()
+    assert host.swallowed == []
+
+
 def test_img2img_with_guidance(host):
     from PIL import Image
 
