@@ -148,7 +148,7 @@ class FlowSchedule:
         if not flow_sampler(self._name).in_time:
             return changed
 
-        @functools.wraps(func)
+        @functools.wraps(changed)
         def sample(*args: Any, **kwargs: Any) -> Tensor:
             if kwargs.get("s_churn", 0) > 0:
                 raise UnsupportedError(

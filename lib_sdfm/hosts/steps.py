@@ -84,7 +84,7 @@ class SamplerSteps:
         @functools.wraps(func)
         def sample(*args: Any, **kwargs: Any) -> Any:
             callback = kwargs.get("callback")
-            self._start(kwargs)
+            self._start(func, kwargs)
             if self._needs_ratio:
                 self._ways = self._ways_of(func, args, kwargs)
 
@@ -101,9 +101,9 @@ class SamplerSteps:
 
         return sample
 
-    def _start(self, arguments: dict[str, Any]) -> None:
+    def _start(self, func: Callable[..., Any], arguments: dict[str, Any]) -> None:
         """Learns from the sampler's arguments how its steps are made."""
-        self._clock = CallClock() if self._name == "UniPC" else StepClock(self._calls_of(arguments))
+        self._clock = CallClock() if self._name == "UniPC" else StepClock(self._calls_of(func, arguments))
         self._total = self._steps_of(arguments)
 
     def _ways_of(self, func: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> StepWays:
@@ -124,13 +124,13 @@ class SamplerSteps:
             return None
         return len(points) - (self._name != "UniPC")
 
-    def _calls_of(self, arguments: dict[str, Any]) -> LastCalls:
+    def _calls_of(self, func: Callable[..., Any], arguments: dict[str, Any]) -> LastCalls:
         if self._name == "DPM fast":
             return dpm_fast_calls(arguments["n"])
+        if getattr(func, "second_order", self._options.get("second_order")):  # flow matching runs HeunPP2 so
+            return second_order_calls(arguments["sigmas"].tolist())
         if self._name == "HeunPP2":
             return heunpp2_calls(len(arguments["sigmas"]) - 1)
-        if self._options.get("second_order"):
-            return second_order_calls(arguments["sigmas"].tolist())
         return single_calls
 
 

@@ -150,8 +150,14 @@ def resampled(times: list[float], steps: int) -> list[float]:
 
 
 def times_to_sigmas(times: list[float], latest: float) -> list[float]:
-    """Noise levels of the variance-exploding latent, with times capped at ``latest``."""
-    return [time_to_sigma(min(t, latest)) for t in times]
+    """Noise levels of the variance-exploding latent, with times capped at ``latest``.
+
+    What lies above it is spaced evenly down to the first time below it: no two levels are equal, as solvers divide by
+    their distances.
+    """
+    above = sum(t >= latest for t in times)
+    capped = [*_line(latest, times[above], above + 1)[:-1], *times[above:]] if above else times
+    return [time_to_sigma(t) for t in capped]
 
 
 def _converted(sigmas: list[float], shift: float) -> list[float]:

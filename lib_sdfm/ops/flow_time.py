@@ -54,6 +54,42 @@ def in_time(func: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return sample
 
 
+def heun_weighted(
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None = None,
+    callback: Callback | None = None,
+    disable: bool | None = None,
+) -> Tensor:
+    """HeunPP2 whose every step is as its last but one: Heun's method, weighted by ``sigma_next / (2 * sigma)``.
+
+    Its own weights are shares of the schedule's first noise level: steps of first order, at three model calls each.
+    """
+    for i, (sigma, sigma_next) in enumerate(zip(sigmas, sigmas[1:])):
+        denoised = model(x, sigma.expand(len(x)), **(extra_args or {}))
+        slope, step = (x - denoised) / sigma, sigma_next - sigma
+        if callback is not None:
+            callback({"x": x, "i": i, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
+        if sigma_next > 0:
+            ahead = x + slope * step
+            slope_next = (ahead - model(ahead, sigma_next.expand(len(x)), **(extra_args or {}))) / sigma_next
+            slope = slope + (slope_next - slope) * (sigma_next / sigma / 2)
+        x = x + slope * step
+    return x
+
+
+def two_calls(func: Callable[..., Tensor], instead: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Another sampler function in place of one, with that one's name and signature; marked as making two calls a step."""
+
+    @functools.wraps(func)
+    def sample(*args: Any, **kwargs: Any) -> Tensor:
+        return instead(*args, **kwargs)
+
+    sample.second_order = True
+    return sample
+
+
 def from_level(func: Callable[..., Tensor], highest: float, lowest: float) -> Callable[..., Tensor]:
     """A sampler function that divides the way between two noise levels itself, for less of the way.
 

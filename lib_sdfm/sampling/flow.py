@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..ops.flow import shift_time, time_to_sigma
-from ..ops.flow_time import from_level, in_time
+from ..ops.flow_time import from_level, heun_weighted, in_time, two_calls
 
 AUTOMATIC = "Automatic"
 CLEAN = 0.02
@@ -27,12 +27,14 @@ class FlowSampler:
     :param in_time: whether it runs in the model's time, see :mod:`lib_sdfm.ops.flow_time`
     :param softened: whether it needs a schedule whose last step is no jump in ``log(sigma)``
     :param divides: whether it makes a grid of its own between two noise levels
+    :param instead: what runs in its place, with two model calls a step
     """
 
     schedule: str = "Beta"
     in_time: bool = False
     softened: bool = True
     divides: bool = False
+    instead: Callable[..., Tensor] | None = None
 
 
 _FIRST_ORDER = FlowSampler("Normal", softened=False)
@@ -42,6 +44,7 @@ _STOCHASTIC = FlowSampler("Exponential")
 SAMPLERS: dict[str, FlowSampler] = {
     "Euler": _FIRST_ORDER,
     "Euler CFG++": _FIRST_ORDER,
+    "Gradient Estimation CFG++": FlowSampler("Normal"),
     "DDIM": _FIRST_ORDER,
     "DDIM CFG++": _FIRST_ORDER,
     "PLMS": _OWN_PLACES,
@@ -51,7 +54,8 @@ SAMPLERS: dict[str, FlowSampler] = {
     "DPM2": _IN_TIME,
     "LMS": _IN_TIME,
     "IPNDM": _IN_TIME,
-    "HeunPP2": FlowSampler("Exponential", in_time=True, softened=False),
+    "IPNDM_V": FlowSampler("Karras", in_time=True, softened=False),
+    "HeunPP2": FlowSampler(in_time=True, softened=False, instead=heun_weighted),
     "DPM++ 2M SDE": _STOCHASTIC,
     "DPM++ 2M SDE Heun": _STOCHASTIC,
     "DPM++ 3M SDE": _STOCHASTIC,
@@ -79,6 +83,8 @@ def fitted(name: str, function: Callable[..., Tensor], end: float) -> Callable[.
     :param end: the schedule's end, see :func:`default_end`
     """
     suits = flow_sampler(name)
+    if suits.instead is not None:
+        function = two_calls(function, suits.instead)
     if suits.in_time:
         return in_time(function)
     if suits.divides:

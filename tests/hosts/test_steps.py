@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lib_sdfm.hosts.run import Run
+from lib_sdfm.ops.flow_time import heun_weighted, in_time, two_calls
 from lib_sdfm.sampling.plan import Plan
 from lib_sdfm.sampling.stages import Technique
 from lib_sdfm.sampling.step import Step
@@ -99,6 +100,18 @@ def test_dpm_fast_divides_its_calls_into_steps_of_third_order(host: Host, calls:
 )
 def test_forges_heunpp2_looks_up_to_two_steps_ahead(forge: ForgeHost, steps: int, indices: list[int]):
     assert [step.index for step in watched_steps(forge, sampler_name="HeunPP2", steps=steps)] == indices
+
+
+@pytest.mark.parametrize(("steps", "indices"), [(1, [0]), (2, [0, 0, 1]), (4, [0, 0, 1, 1, 2, 2, 3])])
+def test_a_function_in_heunpp2_s_place_makes_two_calls_a_step(forge: ForgeHost, steps: int, indices: list[int]):
+    class Replacing(WatchingScript):
+        def process_before_every_sampling(self, p: Processing) -> None:
+            p.sampler.func = in_time(two_calls(p.sampler.func, heun_weighted))
+            super().process_before_every_sampling(p)
+
+    script = Replacing(forge)
+    forge.run(forge.processing(forge, scripts=[script], sampler_name="HeunPP2", steps=steps))
+    assert [step.index for step in script.watcher.steps] == indices and not forge.swallowed
 
 
 def test_dpm_adaptive_makes_three_calls_per_attempt_and_has_no_total(host: Host):

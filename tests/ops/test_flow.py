@@ -144,3 +144,13 @@ def test_converted_schedules_end_as_clean_as_on_other_models(name: str, shift: f
 
 def test_noise_levels_are_capped():
     assert flow_schedules.times_to_sigmas([1.0, 0.5, 0.0], flow.LATEST_TIME) == pytest.approx([9999.0, 1.0, 0.0])
+
+
+@pytest.mark.parametrize("shift", [0.1, 1.0, 12.0, 100.0])
+@pytest.mark.parametrize("steps", [1, 2, 20, 150])
+@pytest.mark.parametrize("schedule", flow_schedules.SCHEDULES)
+def test_no_two_levels_are_equal(schedule: str, steps: int, shift: float):
+    """The hosts take them as float32; solvers divide by their distances."""
+    sigmas = flow_schedules.times_to_sigmas(flow_schedules.flow_times(schedule, steps, shift), flow.LATEST_TIME)
+    levels = torch.tensor(sigmas, dtype=torch.float32)
+    assert (levels.diff() < 0).all() and levels[0] <= flow.time_to_sigma(flow.LATEST_TIME) and levels[-1] == 0

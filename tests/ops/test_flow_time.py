@@ -8,9 +8,9 @@ import k_diffusion.sampling as k
 import pytest
 import torch
 
-from bench.analytic_flow import AnalyticFlow, ExplodingModel
+from bench.analytic_flow import AnalyticFlow, ExplodingModel, TimeModel
 from lib_sdfm.ops.flow_schedules import flow_times, times_to_sigmas
-from lib_sdfm.ops.flow_time import from_level, in_time
+from lib_sdfm.ops.flow_time import from_level, heun_weighted, in_time, two_calls
 
 FLOW = AnalyticFlow.drawn(2, 3, (0.3, 0.5))
 SIGMAS = torch.tensor(times_to_sigmas(flow_times("Normal", 8, 3.0), 0.9999), dtype=torch.float64)
@@ -101,3 +101,21 @@ def test_a_sampler_that_makes_a_new_grid_of_the_given_one_starts_below_too():
     assert torch.equal(
         from_level(restarts, 1e6, 0.02)(Model(), START, sigmas=SIGMAS, disable=True), restarts(Model(), START, SIGMAS, True)
     )
+
+
+def test_heun_weighted_is_of_second_order_and_calls_back_once_a_step():
+    def error(steps: int) -> float:
+        levels = torch.linspace(0.9, 0.0, steps + 1, dtype=torch.float64)  # where the slope is smooth
+        model, seen = TimeModel(FLOW), []
+        x = k.sample_heun(model, START / SIGMAS[0], torch.linspace(0.9999, 0.9, 400, dtype=torch.float64), disable=True)
+        result = heun_weighted(model, x, levels, extra_args={"cond": 1}, callback=seen.append)
+        assert [info["i"] for info in seen] == list(range(steps))
+        return float((result - FLOW.exact(START / SIGMAS[0])).abs().mean())
+
+    assert error(100) / error(200) > 3.4
+
+
+def test_a_function_in_another_s_place_keeps_its_name_and_signature():
+    placed = in_time(two_calls(k.sample_heun, heun_weighted))
+    assert placed.__name__ == "sample_heun" and placed.second_order
+    assert inspect.signature(placed) == inspect.signature(k.sample_heun)
