@@ -22,6 +22,7 @@ from .attributes import InstanceAttribute
 from .calls import CallRecorder
 from .cond_only import CondOnly
 from .decoder import EditedSkips
+from .flow_edge import edge_of, unet_time
 from .shared_pass import SharedPass, shared_pass
 from .space import Space, alpha_bar_of
 from .steps import SamplerSteps, asked_scale
@@ -103,11 +104,11 @@ class A1111Pass:
 
     def _level(self, level: Tensor) -> tuple[float, float]:
         """Noise level and the model's time of a sigma, or of the timestep of samplers that count in those: ``(1,)``."""
-        alpha_bar = alpha_bar_of(self.denoiser, level)
-        if alpha_bar is None:
-            return float(level), float(self.denoiser.inner_model.sigma_to_t(level, quantize=False))
-        alpha = float(alpha_bar)
-        return ((1 - alpha) / alpha) ** 0.5, float(level)
+        model, alpha_bar = self.denoiser.inner_model, alpha_bar_of(self.denoiser, level)
+        sigma = float(level) if alpha_bar is None else ((1 - float(alpha_bar)) / float(alpha_bar)) ** 0.5
+        if edge_of(model.inner_model) is not None:
+            return sigma, unet_time(sigma)
+        return sigma, float(level if alpha_bar is not None else model.sigma_to_t(level, quantize=False))
 
     def _combine_denoised(self, x_out: Tensor, conds_list: list, uncond: Any, cond_scale: float) -> Tensor:
         """Stands in for the denoiser's method of this name."""

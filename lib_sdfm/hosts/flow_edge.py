@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UnsupportedError
-from ..ops.flow import preserving_to_flow, table_to_time, time_table, time_to_alpha_bar, velocity_to_noise
+from ..ops.flow import preserving_to_flow, sigma_to_time, table_to_time, time_table, time_to_alpha_bar, velocity_to_noise
 from .attributes import InstanceAttribute
 
 EDGE = "sdfm_flow_edge"
@@ -48,6 +48,11 @@ NewEdge = Callable[[Any, str, float], Edge]
 def edge_of(model: Any) -> Edge | None:
     """The edge that a model has, if any."""
     return getattr(model, EDGE, None)
+
+
+def unet_time(sigma: float) -> float:
+    """What a flow UNet is given as time at a noise level: 0 to 1000, whatever the shift."""
+    return UNET_TIMES * sigma_to_time(sigma)
 
 
 def set_edge(model: Any, checkpoint: str, shift: float | None, new_edge: NewEdge) -> None:

@@ -23,6 +23,7 @@ from ..sampling.plan import Plan, compose, guidance_scale, main_perturbations, p
 from ..sampling.prediction import Prediction
 from ..sampling.stages import Perturbation, Technique
 from ..sampling.step import Step
+from .flow_edge import edge_of, unet_time
 from .forge_space import ForgeSpace
 from .forge_tail import ForgeTail, forge_tail, is_shareable
 from .patched_unet import PatchedUnet
@@ -104,7 +105,7 @@ class ForgePass:
         sigma = timestep = None
         if self._plan.needs_level:
             sigma = float(params.sigma[-1])
-            timestep = timestep_of(self._patched.model.predictor, sigma)
+            timestep = timestep_of(self._patched.model, sigma)
         return self._steps.next(self._p, params, run_call, sigma=sigma, timestep=timestep)
 
     def _functions(self) -> dict[str, Callable[..., Any]]:
@@ -237,12 +238,14 @@ class _DenoiserCall:
         self.tail = forge_tail(unet, self.changes, bool(self.skip_editors))
 
 
-def timestep_of(predictor: Any, sigma: float) -> float:
+def timestep_of(model: Any, sigma: float) -> float:
     """The model's time for a noise level, between the table's entries as A1111 tells it (Forge rounds to the nearest).
 
-    :param predictor: Forge's predictor; its ``sigmas`` ascend
+    :param model: Forge's; the ``sigmas`` of its predictor ascend
     """
-    table = predictor.sigmas.log().cpu().numpy()
+    if edge_of(model) is not None:
+        return unet_time(sigma)
+    table = model.predictor.sigmas.log().cpu().numpy()
     return float(numpy.interp(math.log(max(sigma, 1e-10)), table, numpy.arange(len(table))))
 
 

@@ -39,7 +39,7 @@ class Step:
     :param index: the sampler's step of the pass, from 0; the same for all calls of a step of second order
     :param total: number of steps of the pass, ``None`` where only the sampler knows it (DPM adaptive, Restart)
     :param sigma: noise level of this call, in k-diffusion's scale; ``None`` where no technique asked for it
-    :param timestep: the model's time of this call, 0 to 999; ``None`` like ``sigma``
+    :param timestep: the model's time of this call, 0 to 999 (a flow model's: to 1000); ``None`` like ``sigma``
     :param hires: whether this is the hires pass
     :param scale_multiplier: what the sampler multiplies the CFG scale with (1/12.5 for A1111's DDIM CFG++)
     :param host: the host's own counters

@@ -17,6 +17,7 @@ from sdfm_webui.flow_memory import Remembered
 from tests.hosts.fake_a1111 import Host
 from tests.hosts.flow_hosts import error, flow_a1111, flow_forge, named, unet_of
 from tests.hosts.jobs import another_checkpoint, job, samples
+from tests.hosts.test_steps import WatchingScript
 from tests.support import stable_diffusion_alphas
 
 ON = {"flow": {"shift": 3}}
@@ -53,10 +54,30 @@ def test_stochastic_samplers_land_on_the_modes(host: Host, sampler: str):
     assert FLOW.distance(result.double()) < 0.12
 
 
+@pytest.mark.parametrize("technique", [{}, {"cfgpp": {"scale": 1}}, {"pag": {"scale": 0.0}}])
+def test_forges_heunpp2_is_of_second_order(tmp_path: Path, technique: dict):
+    host = flow_forge(tmp_path)
+    result = samples(host, {**ON, **technique}, sampler_name="HeunPP2", steps=12, cfg_scale=1.5)
+    assert len(unet_of(host).times) == 23 and not host.swallowed
+    assert error(result, start(host)) < 0.1
+
+
 def test_euler_calls_the_unet_at_comfyui_s_times(host: Host):
     samples(host, ON, sampler_name="Euler", steps=12, cfg_scale=1.5)
     wanted = [1000 * min(t, LATEST_TIME) for t in flow_times("Normal", 12, 3.0)[:-1]]
     assert unet_of(host).times == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("shift", [1, 6])
+@pytest.mark.parametrize("sampler", ["Euler", "Heun", "DDIM"])
+def test_techniques_are_told_the_time_that_the_unet_is_given(host: Host, sampler: str, shift: float):
+    samples(host, {"flow": {"shift": shift}}, steps=2, cfg_scale=1.5)
+    unet_of(host).times.clear()
+    script = WatchingScript(host)
+    host.run(host.processing(host, scripts=[script], sampler_name=sampler, steps=6, cfg_scale=1.5))
+    assert [step.timestep for step in script.watcher.steps] == pytest.approx(
+        unet_of(host).times, rel=1e-3
+    ) and not host.swallowed
 
 
 def test_the_schedule_of_the_job_counts(host: Host):
