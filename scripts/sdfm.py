@@ -24,7 +24,7 @@ else:
 
     from lib_sdfm.catalog import SCHEMA, SHIPPED_PRESETS
     from lib_sdfm.hosts.a1111 import A1111Pass
-    from lib_sdfm.hosts.flow_asking import ask_a1111
+    from lib_sdfm.hosts.flow_asking import ask_a1111, ask_forge
     from lib_sdfm.hosts.flow_edge import A1111Edge
     from lib_sdfm.hosts.flow_forge import ForgeEdge
     from lib_sdfm.hosts.forge import ForgePass
@@ -48,7 +48,7 @@ else:
     from sdfm_webui.samplers import SamplerModules, register_samplers
 
     if is_forge():
-        from backend.sampling.sampling_function import calc_cond_uncond_batch
+        from backend.sampling.sampling_function import calc_cond_uncond_batch, sampling_cleanup, sampling_prepare
 
         def new_pass(plan, p):
             return ForgePass(plan, p, calc_cond_uncond_batch)
@@ -56,7 +56,12 @@ else:
         def flow_target(model):
             return model.forge_objects.unet.model
 
-        flow_probe = None  # the file's metadata has to do
+        def flow_probe(model):
+            from modules.call_queue import queue_lock
+            from modules_forge import main_thread
+
+            with queue_lock:  # no picture meanwhile; Forge's models belong to one thread
+                return main_thread.run_and_wait_result(ask_forge, model, sampling_prepare, sampling_cleanup)
     else:
         new_pass = A1111Pass
 
@@ -65,8 +70,10 @@ else:
 
         def flow_probe(model):
             from modules import devices
+            from modules.call_queue import queue_lock
 
-            return ask_a1111(model, devices.autocast())
+            with queue_lock:  # no picture meanwhile
+                return ask_a1111(model, devices.autocast())
 
     def flow_shape():
         opts = shared.opts

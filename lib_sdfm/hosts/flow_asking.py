@@ -1,14 +1,15 @@
-"""Asking the loaded model of A1111 what it predicts, for an empty prompt."""
+"""Asking the loaded model what it predicts, for an empty prompt; it is called as it is by itself, past an edge."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..ops.flow_probe import Recognition, recognise
+from ..ops.flow_probe import IMAGES, Recognition, recognise
 from .flow_edge import A1111Edge, edge_of
 
 LATENT = (4, 64, 64)
@@ -16,7 +17,7 @@ LATENT = (4, 64, 64)
 
 @torch.no_grad()
 def ask_a1111(model: Any, autocast: AbstractContextManager | None = None) -> Recognition:
-    """What A1111's model predicts; it is called as it is by itself, past an edge.
+    """What A1111's model predicts.
 
     :param autocast: in which the host calls it
     """
@@ -31,8 +32,31 @@ def ask_a1111(model: Any, autocast: AbstractContextManager | None = None) -> Rec
         return recognise(predict, LATENT, device=next(model.model.diffusion_model.parameters()).device)
 
 
+@torch.no_grad()
+def ask_forge(model: Any, prepare: Callable[[Any, Tensor], None], cleanup: Callable[[Any], None]) -> Recognition:
+    """What Forge's model predicts.
+
+    :param prepare: the host's ``sampling_prepare``, which brings a UNet's weights to where they are used
+    :param cleanup: the host's ``sampling_cleanup``
+    """
+    cond = model.get_learned_conditioning([""])
+    parts = {"context": cond["crossattn"], "y": cond["vector"]} if isinstance(cond, dict) else {"context": cond}
+    patcher = model.forge_objects.unet
+    unet, dtype = patcher.model.diffusion_model, patcher.model.computation_dtype
+    prepare(patcher, torch.zeros(IMAGES, *LATENT))
+
+    def predict(x: Tensor, times: Tensor) -> Tensor:
+        conds = {name: part.to(x.device, dtype).expand(len(x), *part.shape[1:]) for name, part in parts.items()}
+        return unet(x.to(dtype), times.float(), control=None, transformer_options={}, **conds)
+
+    try:
+        return recognise(predict, LATENT, device=patcher.load_device)
+    finally:
+        cleanup(patcher)
+
+
 def _cond_of(cond: Any, rows: int, x: Tensor) -> dict[str, Any]:
-    """The host's conditioning of a model call, one row for each latent."""
+    """A1111's conditioning of a model call, one row for each latent."""
     repeat = {key: value.expand(rows, *value.shape[1:]) for key, value in cond.items()} if isinstance(cond, dict) else None
     no_picture = {"c_concat": [x.new_zeros(rows, 5, 1, 1)]}
     return {**(repeat or {"c_crossattn": [cond.expand(rows, *cond.shape[1:])]}), **no_picture}
