@@ -1,0 +1,114 @@
+"""Flow matching where something is wrong or coarse: models that can't be flow models, changes in the middle, half precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from lib_sdfm.hosts.flow_edge import edge_of
+from sdfm_webui.errors import SdfmError
+from tests.hosts.fake_a1111 import Host
+from tests.hosts.fake_forge import ForgeHost
+from tests.hosts.flow_hosts import FlowUnet, error, flow_a1111, flow_forge, named
+from tests.hosts.jobs import job, samples
+
+ON = {"flow": {"shift": 3}}
+HOSTS = {"a1111": flow_a1111, "forge": flow_forge}
+
+
+@pytest.fixture(params=HOSTS)
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> Host:
+    return HOSTS[request.param](tmp_path)
+
+
+def target(host: Host) -> object:
+    return host.sdfm.flow.target(host.sd_model)
+
+
+def flux(host: ForgeHost) -> None:
+    host.sd_model.kmodel.predictor.prediction_type = "const"
+
+
+def inpainting(host: ForgeHost) -> None:
+    host.sd_model.kmodel.diffusion_model.config = {"in_channels": 9}
+
+
+def no_table(host: ForgeHost) -> None:
+    host.sd_model.kmodel.predictor.sigmas = torch.ones(10)
+
+
+def no_unet(host: ForgeHost) -> None:
+    host.sd_model.kmodel.diffusion_model = torch.nn.Identity()
+
+
+@pytest.mark.parametrize(
+    "change, match",
+    [(flux, "knows by itself"), (inpainting, "inpainting"), (no_table, "no Stable Diffusion UNet"), (no_unet, "no Stable")],
+)
+def test_forge_s_models_that_can_t_be_flow_models(tmp_path: Path, change: Callable[[ForgeHost], None], match: str):
+    host = flow_forge(tmp_path)
+    change(host)
+    predictor = host.sd_model.kmodel.predictor
+    with pytest.raises(SdfmError, match=match):
+        host.run(job(host, ON, steps=2))
+    assert edge_of(target(host)) is None and host.sd_model.kmodel.predictor is predictor
+
+
+def test_another_checkpoint_s_weights_in_the_middle_of_a_run(host: Host):
+    """An in-place reload by somebody else: the noise levels of the rest are unknown to what is loaded now."""
+    before = samples(host, None, steps=3, cfg_scale=1.5)
+
+    def switch(params: object) -> None:
+        host.sd_model.sd_checkpoint_info = named("second")
+        host.sdfm.flow.model_loaded(host.sd_model)
+
+    host.on_cfg_denoiser.insert(0, switch)
+    with pytest.raises(SdfmError, match="is no flow model"):
+        samples(host, ON, sampler_name="Euler", steps=4, cfg_scale=1.5)
+    host.on_cfg_denoiser.remove(switch)
+    assert edge_of(target(host)) is None
+    assert torch.equal(samples(host, None, steps=3, cfg_scale=1.5), before)
+
+
+@pytest.mark.parametrize("call", [0, 1])
+def test_an_interrupt_leaves_the_edge_as_it_is_and_nothing_else(host: Host, call: int):
+    before = samples(host, None, steps=3, cfg_scale=1.5)
+    wanted = samples(host, ON, steps=3, cfg_scale=1.5)
+    seen: list[object] = []
+
+    def stop(params: object) -> None:
+        seen.append(params)
+        if len(seen) > call:
+            raise KeyboardInterrupt
+
+    host.on_cfg_denoiser.append(stop)
+    with pytest.raises(KeyboardInterrupt):
+        samples(host, ON, steps=3, cfg_scale=1.5)
+    host.on_cfg_denoiser.remove(stop)
+    assert edge_of(target(host)).shift == 3
+    assert torch.equal(samples(host, ON, steps=3, cfg_scale=1.5), wanted)
+    assert torch.equal(samples(host, None, steps=3, cfg_scale=1.5), before)
+
+
+class HalfUnet(FlowUnet):
+    """In half precision: it gets latents and times of eleven bits, and gives such velocities."""
+
+    def forward(self, x: Tensor, timesteps: Tensor, *args: object, **more: object) -> Tensor:
+        return super().forward(x.half().float(), timesteps.half().float()).half()
+
+
+@pytest.mark.parametrize("sampler", ["Euler", "Heun", "DPM++ 2M", "DDIM", "LMS"])
+def test_half_precision_is_as_good(host: Host, sampler: str):
+    settings = {"sampler_name": sampler, "steps": 20, "cfg_scale": 1.5}
+    whole, start = samples(host, ON, **settings), job(host, None, **settings).noise(8, 8)
+    if isinstance(host, ForgeHost):
+        host.sd_model.kmodel.diffusion_model = HalfUnet()
+    else:
+        host.sd_model.model.diffusion_model = HalfUnet()
+    half = samples(host, ON, **settings)
+    assert half.isfinite().all() and float((half - whole).abs().median()) < 2e-3
+    assert error(half, start) < 1.1 * error(whole, start) + 2e-3
