@@ -10,6 +10,8 @@ ComfyUI's way without its rewritten samplers (none for samplers with a grid of t
 from __future__ import annotations
 
 import argparse
+import functools
+import inspect
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -20,16 +22,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench import host_samplers as others
 from bench.analytic_flow import AnalyticFlow, ExplodingModel, TimeModel
+from bench.flow_grids import NOISY_GRIDS, OWN_GRIDS, levels_of
+from bench.flow_table import refreshed
 from bench.libraries import sampling as k
-from lib_sdfm.ops.flow import LATEST_TIME, shift_time, time_to_sigma
-from lib_sdfm.ops.flow_schedules import flow_times, times_to_sigmas
+from lib_sdfm.hosts.named_samplers import NAMED_SAMPLERS
+from lib_sdfm.ops.flow import LATEST_TIME
+from lib_sdfm.ops.flow_schedules import flow_times
 from lib_sdfm.sampling.flow import AUTOMATIC, default_end, fitted, flow_sampler
 
 CALLS, SHIFTS, SCHEDULES = (10, 20, 40), (1.0, 3.0, 6.0), (AUTOMATIC, "Normal", "Beta")
 IMAGES, SIDE, MODES, SPREADS = 2, 32, 3, (0.1, 0.6)
 BROWNIAN_SEED = 5
+STRAIGHT_CFGPP = ("Euler CFG++", "DPM++ 2M CFG++", "RES Multistep CFG++", "Gradient Estimation CFG++")
+"""CFG++ samplers that add no noise."""
 ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,7 @@ class Sampler:
 
     :param function: k-diffusion's
     :param order: model calls per step; the last step takes one
+    :param naive_order: the same as the host runs it, where that differs; the last steps take one call less each
     :param noisy: whether its result has to be judged by its distribution
     :param options: further arguments
     """
@@ -45,7 +55,29 @@ class Sampler:
     function: Callable[..., Tensor]
     order: int = 1
     noisy: bool = False
+    naive_order: int | None = None
     options: tuple[tuple[str, Any], ...] = ()
+
+
+def _cfgpp(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A CFG++ sampler of a model whose prediction without prompt is the same."""
+
+    def sample(model: Any, x: Tensor, sigmas: Tensor, **options: Any) -> Tensor:
+        return function(Unguided(model), x, sigmas, **options)
+
+    return sample
+
+
+class Unguided:
+    """A model that tells its own prediction as the one without prompt."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.last_uncond: Tensor
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        self.last_uncond = self._model(x, sigma)
+        return self.last_uncond
 
 
 FIXED: dict[str, Sampler] = {
@@ -54,8 +86,15 @@ FIXED: dict[str, Sampler] = {
     "Heun": Sampler(k.sample_heun, order=2),
     "DPM2": Sampler(k.sample_dpm_2, order=2),
     "DPM++ 2M": Sampler(k.sample_dpmpp_2m),
+    "HeunPP2": Sampler(others.sample_heunpp2, order=2, naive_order=3),
+    "IPNDM": Sampler(others.sample_ipndm),
+    "IPNDM_V": Sampler(others.sample_ipndm_v),
+    "DEIS": Sampler(others.sample_deis),
+    **{named.name: Sampler(_cfgpp(named.sample)) for named in NAMED_SAMPLERS if named.name in STRAIGHT_CFGPP},
     "Euler a": Sampler(k.sample_euler_ancestral, noisy=True),
+    "DDPM": Sampler(others.sample_ddpm, noisy=True),
     "DPM2 a": Sampler(k.sample_dpm_2_ancestral, order=2, noisy=True),
+    "Restart": Sampler(others.sample_restart, order=2, noisy=True),
     "DPM++ 2S a": Sampler(k.sample_dpmpp_2s_ancestral, order=2, noisy=True),
     "DPM++ SDE": Sampler(k.sample_dpmpp_sde, order=2, noisy=True),
     "DPM++ 2M SDE": Sampler(k.sample_dpmpp_2m_sde, noisy=True),
@@ -72,9 +111,17 @@ def main() -> None:
     parser.add_argument("--calls", type=int, nargs="+", default=CALLS)
     parser.add_argument("--shifts", type=float, nargs="+", default=SHIFTS)
     parser.add_argument("--samplers", nargs="+", default=[*FIXED, *OWN_GRIDS])
+    parser.add_argument("--rows", type=Path, help="a file that --json has printed, instead of measuring")
+    parser.add_argument("--readme", action="store_true", help="put the table into the README")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [row for name in asked.samplers for row in rows_of(name, asked.shifts, asked.calls)]
+    if asked.rows is not None:
+        rows = json.loads(asked.rows.read_text(encoding="utf8"))["rows"]
+    else:
+        rows = [row for name in asked.samplers for row in rows_of(name, asked.shifts, asked.calls)]
+    if asked.readme:
+        README.write_text(refreshed(README.read_text(encoding="utf8"), rows, is_noisy), encoding="utf8")
+        return
     if asked.json:
         print(json.dumps({"rows": rows}))
         return
@@ -97,13 +144,19 @@ def rows_of(name: str, shifts: list[float] = SHIFTS, calls: list[int] = CALLS) -
                     "calls": number,
                     "error": bench.error(name, schedule, shift, number),
                     "error_naive": None if name in OWN_GRIDS else bench.error(name, schedule, shift, number, naive=True),
-                    "error_euler": bench.error("Euler", schedule, shift, number, noisy=is_noisy(name)),
+                    "error_euler": euler_error(schedule, shift, number, is_noisy(name)),
                 }
+
+
+@functools.cache
+def euler_error(schedule: str, shift: float, calls: int, noisy: bool) -> float:
+    """Euler's error, by the distribution if ``noisy``."""
+    return Bench().error("Euler", schedule, shift, calls, noisy=noisy)
 
 
 def is_noisy(name: str) -> bool:
     """Whether a sampler is judged by its distribution."""
-    return name in FIXED and FIXED[name].noisy
+    return name in NOISY_GRIDS or (name in FIXED and FIXED[name].noisy)
 
 
 class Bench:
@@ -137,93 +190,31 @@ class Bench:
         if name in OWN_GRIDS:
             return OWN_GRIDS[name](self, shift, calls)
         end = default_end(name, shift)
-        sigmas = _levels(self._times(name, schedule, shift, calls, end))
+        sigmas = levels_of(self._times(name, schedule, shift, calls, end))
         return self._call(FIXED[name], fitted(name, FIXED[name].function, end), ExplodingModel(self.flow), sigmas)
 
     def naive(self, name: str, schedule: str, shift: float, calls: int) -> Tensor:
         """``sigma = t``; logarithms of ``1 - t`` are kept finite by the cap."""
-        times = [min(t, LATEST_TIME) for t in self._times(name, schedule, shift, calls, 0.0)]
+        order = FIXED[name].naive_order
+        times = [min(t, LATEST_TIME) for t in self._times(name, schedule, shift, calls, 0.0, order)]
         return self._call(FIXED[name], FIXED[name].function, TimeModel(self.flow), torch.tensor(times, dtype=torch.float64))
 
-    def _times(self, name: str, schedule: str, shift: float, calls: int, end: float) -> list[float]:
-        sampler = FIXED[name]
-        steps = calls if sampler.order == 1 else (calls + 1) // 2
+    def _times(self, name: str, schedule: str, shift: float, calls: int, end: float, order: int | None = None) -> list[float]:
+        order = order or FIXED[name].order
+        steps = (calls + order * (order - 1) // 2) // order
         chosen = flow_sampler(name).schedule if schedule == AUTOMATIC else schedule
         return flow_times(chosen, steps, shift, end)
 
     def _call(self, sampler: Sampler, function: Callable[..., Tensor], model: Any, sigmas: Tensor) -> Tensor:
         options = dict(sampler.options)
-        if sampler.noisy:
+        if sampler.noisy and "noise_sampler" in inspect.signature(function).parameters:
             options["noise_sampler"] = _noise(self.noise, sigmas)
-        return function(model, self.noise * sigmas[0], sigmas, disable=True, **options)
-
-
-def _levels(times: list[float]) -> Tensor:
-    return torch.tensor(times_to_sigmas(times, LATEST_TIME), dtype=torch.float64)
+        return function(model, self.noise * sigmas[0], sigmas=sigmas, disable=True, **options)
 
 
 def _noise(x: Tensor, sigmas: Tensor) -> Callable[..., Tensor]:
     """Noise of overlapping intervals that fits together, as the WebUIs give it to the samplers that need it."""
     return k.BrownianTreeNoiseSampler(x, sigmas[sigmas > 0].min(), sigmas.max(), seed=BROWNIAN_SEED)
-
-
-def _timesteps(bench: Bench, times: list[float], solver: Callable[..., Tensor]) -> Tensor:
-    sigmas = _levels(times)
-    return solver(ExplodingModel(bench.flow), bench.noise * (sigmas[0] ** 2 + 1).sqrt(), sigmas)
-
-
-def host_grid(shift: float, calls: int) -> list[float]:
-    """The times of A1111's timestep samplers: equal strides over the table, downwards from below its end."""
-    places = [min(place + 1, 999) for place in range(0, 1000, 1000 // (calls + 1))][: calls + 1]
-    return [shift_time((place + 1) / 1000, shift) for place in reversed(places)]
-
-
-def our_grid(schedule: str, shift: float, calls: int) -> list[float]:
-    """The times that the extension gives to them."""
-    return [*flow_times(schedule, calls, shift)[:-1], shift_time(0.001, shift)]
-
-
-def ddim(model: ExplodingModel, y: Tensor, sigmas: Tensor) -> Tensor:
-    """DDIM without added noise is Euler's method."""
-    return k.sample_euler(model, y, sigmas, disable=True)
-
-
-def plms(model: ExplodingModel, y: Tensor, sigmas: Tensor) -> Tensor:
-    """Adams and Bashforth on the noise prediction, as if all steps were of one length (arXiv 2202.09778)."""
-    weights = {0: (1.0,), 1: (1.5, -0.5), 2: (23 / 12, -16 / 12, 5 / 12), 3: (55 / 24, -59 / 24, 37 / 24, -9 / 24)}
-    before: list[Tensor] = []
-    for sigma, sigma_next in zip(sigmas, sigmas[1:]):
-        eps = (y - model(y, sigma)) / sigma
-        mixed = sum(weight * noise for weight, noise in zip(weights[len(before)], [eps, *before]))
-        if not before:
-            ahead = y + (sigma_next - sigma) * eps
-            mixed = (eps + (ahead - model(ahead, sigma_next)) / sigma_next) / 2
-        y, before = y + (sigma_next - sigma) * mixed, [eps, *before][:3]
-    return y
-
-
-def divided(name: str, function: Callable[..., Tensor]) -> Callable[[Bench, float, int], Tensor]:
-    """A sampler that divides the way itself; the tolerance of DPM adaptive decides how many calls it makes."""
-
-    def run(bench: Bench, shift: float, calls: int) -> Tensor:
-        highest = time_to_sigma(LATEST_TIME)
-        number = {"n": calls} if name == "DPM fast" else {}
-        sample = fitted(name, function, default_end(name, shift))
-        start, lowest = bench.noise * highest, time_to_sigma(shift_time(0.001, shift))
-        return sample(ExplodingModel(bench.flow), start, sigma_min=lowest, sigma_max=highest, disable=True, **number)
-
-    return run
-
-
-OWN_GRIDS: dict[str, Callable[[Bench, float, int], Tensor]] = {
-    "DDIM (host's grid)": lambda bench, shift, calls: _timesteps(bench, host_grid(shift, calls), ddim),
-    "DDIM": lambda bench, shift, calls: _timesteps(bench, our_grid("Normal", shift, calls), ddim),
-    "PLMS (host's grid)": lambda bench, shift, calls: _timesteps(bench, host_grid(shift, calls - 1), plms),
-    "PLMS": lambda bench, shift, calls: _timesteps(bench, our_grid("Beta", shift, calls - 1), plms),
-    "DPM fast": divided("DPM fast", k.sample_dpm_fast),
-    "DPM adaptive": divided("DPM adaptive", k.sample_dpm_adaptive),
-}
-"""Samplers that make a grid of their own."""
 
 
 if __name__ == "__main__":
