@@ -91,6 +91,16 @@ class WebUi:
         if sdfm is not None:
             scripts = {"SDFM": {"args": sdfm if isinstance(sdfm, list) else [sdfm]}}
             body["alwayson_scripts"] = {**scripts, **body.get("alwayson_scripts", {})}
+        return self._made(path, body)
+
+    def pasted(self, text: str) -> Pictures:
+        """Pictures of generation parameters alone.
+
+        A1111 takes what its panel calls "Use same sampler" for a sampler's name, where it isn't told that there is none.
+        """
+        return self._made("/sdapi/v1/txt2img", {"infotext": text, "hr_sampler_name": None, "hr_scheduler": None})
+
+    def _made(self, path: str, body: dict[str, Any]) -> Pictures:
         answer = self.post(path, body)
         images = [Image.open(io.BytesIO(base64.b64decode(image))) for image in answer["images"]]
         return Pictures([image.convert("RGB").tobytes() for image in images], json.loads(answer["info"])["infotexts"])
