@@ -3,8 +3,9 @@ PIP = -m pip install --quiet --disable-pip-version-check
 
 .PHONY: test lint format docs demo models adherence quality clean
 
+# in two processes, a file in either: files that share a folder share what it takes long to set up
 test: .venv/ready .venv-gradio4/ready
-	.venv/bin/python -m pytest tests
+	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 	.venv-gradio4/bin/python -m pytest -m panel tests/webui
 
 lint: .venv/ready
