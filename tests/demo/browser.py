@@ -66,7 +66,7 @@ def served(python: str, data: Path, *arguments: str):
 
 
 def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
-    for _ in range(600):
+    for _ in range(3000):
         if process.poll() is not None:
             break
         try:

@@ -209,8 +209,8 @@ class TestWhereverPromptsComeFrom:
         lines = f'{MARKED["prompt"]}\n--prompt "a [tree:hill:refiner]" --negative_prompt "[dark:light:refiner]"'
         args = [False, False, "start", lines]
         made = self.run(webui, refiner, "prompts from file or textbox", args, prompt="", negative_prompt="blurry")
-        assert len(made.pixels) == 2 and "refiner]" not in "".join(made.texts)
-        for pixels, text in zip(made.pixels, made.texts):
+        assert "refiner]" not in "".join(made.texts)
+        for pixels, text in zip(made.pixels[-2:], made.texts[-2:]):  # Forge makes a grid too
             assert_same(webui, self.alone(webui, refiner, text), [pixels])
 
     def test_styles(self, webui: WebUi, refiner: str):
