@@ -65,6 +65,7 @@ def _plain() -> Iterator[Setting]:
         yield at(4, f"PAG {scale}", pag={"scale": scale})
         yield at(4, f"SEG {scale}", seg={"scale": scale})
     yield at(2, "PAG 3", pag={"scale": 3})
+    yield at(2, "PAG 3 in output.2-3", pag={"scale": 3, "layers": "output.2, output.3"})
     yield at(4, "PAG 3, SANF", pag={"scale": 3, "sanf": True})
     yield at(4, "FreeU", freeu={})
     # the paper's lambda that is as strong as a CFG scale
@@ -84,6 +85,9 @@ def _without_prompt() -> Iterator[Setting]:
         "SEG 3": {"seg": {"scale": 3}},
         "FreeU": {"freeu": {}},
     }
+    # these models' attention that sees shapes: the default, the middle block, has 3 by 3 tokens
+    wider = {"scale": 3, "layers": "output.2, output.3"}
+    techniques |= {"PAG 3 in output.2-3": {"pag": wider}, "SEG 3 in output.2-3": {"seg": wider}}
     for words, asked in techniques.items():
         yield Setting(f"no prompt, {words}", {"cfg_scale": 1}, asked, NOTHING)
 
