@@ -10,9 +10,9 @@ from bench.quality_results import Results
 from bench.resampling import interval
 
 ADHERENCE, DISTANCE = "adherence", "distance"
-HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
+HOLDS, FAILS, SAME, UNDECIDED = "holds", "does not hold", "no difference", "undecided"
 MARGINS = {ADHERENCE: 0.05, DISTANCE: 0.05}
-"""How much worse is "as good"."""
+"""How much worse is "as good", and how little is "no difference"."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,13 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        least = -MARGINS[self.claim.measure] if self.claim.equal else 0.0
-        return HOLDS if self.low > least else FAILS if self.high < least else UNDECIDED
+        margin = MARGINS[self.claim.measure]
+        least = -margin if self.claim.equal else 0.0
+        if self.low > least:
+            return HOLDS
+        if self.high < least:
+            return FAILS
+        return SAME if -margin < self.low and self.high < margin else UNDECIDED
 
     def as_json(self) -> dict:
         figures = {name: round(getattr(self, name), 5) for name in ("gain", "low", "high")}

@@ -24,7 +24,7 @@ def _adherence(row: dict[str, Any]) -> str:
 
 def _distance(row: dict[str, Any]) -> str:
     low, high = row["distance_ci"]
-    return f"{row['distance']:.2f} [{low:.2f}, {high:.2f}]"
+    return f"{row['distance']:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _table(head: list[str], lines: list[list[str]]) -> str:
@@ -62,7 +62,7 @@ def flow_table(results: dict[str, Any]) -> str:
 def _gain(claim: dict[str, Any]) -> str:
     if claim["measure"] == ADHERENCE:
         return f"{100 * claim['gain']:+.0f} points [{100 * claim['low']:+.0f}, {100 * claim['high']:+.0f}]"
-    return f"{claim['gain']:+.2f} [{claim['low']:+.2f}, {claim['high']:+.2f}]"
+    return f"{claim['gain']:+.3f} [{claim['low']:+.3f}, {claim['high']:+.3f}]"
 
 
 def claims_table(results: dict[str, Any]) -> str:

@@ -25,7 +25,7 @@ ABOUT = (
 def _figures(row: dict[str, Any]) -> str:
     low, high = (f"{100 * value:.0f}" for value in row["adherence_ci"])
     adherence = f"adherence {100 * row['adherence']:.0f}% [{low}, {high}]"
-    distance = "distance {:.2f} [{:.2f}, {:.2f}]".format(row["distance"], *row["distance_ci"])
+    distance = "distance {:.3f} [{:.3f}, {:.3f}]".format(row["distance"], *row["distance_ci"])
     return f"<b>{html.escape(row['setting'])}</b>: {adherence}, {distance}, {row['n']} pictures"
 
 

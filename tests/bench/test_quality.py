@@ -9,7 +9,7 @@ import pytest
 
 from bench import quality, quality_claims, quality_rows, quality_sheets, quality_tables
 from bench.features import drawn, features
-from bench.quality_claims import CLAIMS, FAILS, HOLDS, UNDECIDED, Claim, Finding
+from bench.quality_claims import CLAIMS, FAILS, HOLDS, SAME, UNDECIDED, Claim, Finding
 from bench.quality_results import Results, coded
 from bench.quality_rows import Measured, Work
 from bench.quality_settings import NOTHING, SETTINGS, Setting, chosen
@@ -92,6 +92,7 @@ def test_all_settings_have_the_same_promises():
     [
         (0.01, 0.1, False, HOLDS), (-0.1, -0.01, False, FAILS), (-0.1, 0.1, False, UNDECIDED),
         (-0.04, 0.1, True, HOLDS), (-0.2, -0.06, True, FAILS), (-0.06, 0.1, True, UNDECIDED),
+        (-0.01, 0.04, False, SAME), (0.0, 0.0, False, SAME), (0.01, 0.04, False, HOLDS), (-0.01, 0.06, False, UNDECIDED),
     ],
 )  # fmt: skip
 def test_verdicts(low, high, equal, verdict):
