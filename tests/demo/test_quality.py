@@ -35,9 +35,9 @@ def test_high_cfg_spoils_and_dynamic_thresholding_tames_it(results):
     assert tamed < high and plain < high
 
 
-def test_flow_mode_paints_what_is_noise_without_it(results):
-    noise, flow = (results.row(name) for name in MEASURED[3:])
-    assert noise["adherence"] == 0 < flow["adherence"] and flow["distance"] < noise["distance"] / 3
+def test_flow_mode_paints_what_is_spoiled_without_it(results):
+    spoiled, flow = (results.row(name) for name in MEASURED[3:])
+    assert flow["adherence"] >= 0.3 and flow["distance"] < spoiled["distance"] / 3
 
 
 @pytest.mark.parametrize("name", ["flow, Heun, 10 calls", "flow, DPM++ SDE, 5 calls", "flow, DPM2 a, 5 calls",
