@@ -49,8 +49,8 @@ class CfgPlusPlus(Technique):
     name, label = "cfgpp", "CFG++"
     title = "CFG++"
     summary = (
-        "Lets the sampler renoise with the prediction without prompt: low scales, less burnt colours, smoother ways to the "
-        "picture. Its scale takes the place of the CFG scale. PAG and SEG act several times as strong: 0.25 instead of 3."
+        "Lets the sampler renoise with the prediction without prompt: low scales, less burnt colours. "
+        "Its scale takes the place of the CFG scale. PAG and SEG act several times as strong: 0.25 instead of 3."
     )
     Settings = CfgPlusPlusSettings
     active_key = KEY

@@ -113,7 +113,7 @@ class DynamicThresholding(Technique):
     name, label = "dynamic_thresholding", "Dynamic thresholding"
     title = "Dynamic thresholding (mimic scale)"
     summary = (
-        "Keeps the contrast of a low CFG scale while a high one decides about content: high CFG without burnt colours. "
+        "Keeps the contrast of a low CFG scale while a high one decides about content: high CFG with less burnt colours. "
         "Works with every sampler."
     )
     Settings = DynamicThresholdingSettings

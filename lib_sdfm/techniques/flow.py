@@ -54,8 +54,8 @@ class Flow(Technique):
     name, label = "flow", "Flow matching"
     title = "Flow matching (rectified-flow checkpoints)"
     summary = (
-        "For SDXL checkpoints that were trained with flow matching (bigASP v2.5 and its kind), which give noise without it. "
-        "Works with every sampler. Closed: as remembered for the checkpoint."
+        "For SDXL checkpoints that were trained with flow matching (bigASP v2.5 and its kind): without it their pictures are "
+        "spoiled. Works with every sampler. Closed: as remembered for the checkpoint."
     )
     Settings = FlowSettings
     active_key = KEY

@@ -69,7 +69,7 @@ class Pag(Technique):
     title = "Perturbed-attention guidance (PAG)"
     summary = (
         "Predicts a second time with self-attention switched off in the middle of the UNet, which ruins the composition, and "
-        "steers away from that. Gives structure, also without a prompt and at low CFG."
+        "steers away from that. Meant for structure, also without a prompt and at low CFG."
     )
     Settings = PagSettings
     active_key = "PAG Active"

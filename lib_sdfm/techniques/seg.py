@@ -56,8 +56,8 @@ class Seg(Technique):
     name, label = "seg", "SEG"
     title = "Smoothed energy guidance (SEG)"
     summary = (
-        "Predicts a second time with self-attention blurred in the middle of the UNet and steers away from that: like PAG, "
-        "gentler. Recipe original blurs the prediction without prompt instead, at no cost, and needs CFG above 1."
+        "Predicts a second time with self-attention blurred in the middle of the UNet and steers away from that, as PAG "
+        "does. Recipe original blurs the prediction without prompt instead, at no cost, and needs CFG above 1."
     )
     Settings = SegSettings
     active_key = "SEG Active"
