@@ -3,6 +3,7 @@
 import argparse
 import json
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from lib_sdfm.schema.payload import resolve_job
 from tools import drawing, shapes
 from tools.shapes import Group, Scene
 
+ROOT = Path(__file__).parents[2]
 NAMES = [setting.name for setting in SETTINGS]
 
 
@@ -209,3 +211,13 @@ def test_tables_show_every_row_once(results):
     new = quality_tables.refreshed(figures, text)
     assert "stale" not in new and new.startswith("a\n<!-- quality: claims -->\n| claim |") and new.endswith("<!-- end -->\nb")
     assert quality_tables.refreshed(figures, new) == new
+
+
+def test_the_readme_shows_the_figures_that_were_measured():
+    """If not: ``python -m bench.quality --readme README.md``."""
+    figures = json.loads(quality.FIGURES.read_text(encoding="utf8"))
+    text = (ROOT / "README.md").read_text(encoding="utf8")
+    assert all(f"<!-- quality: {name} -->" in text for name in quality_tables.TABLES)
+    assert quality_tables.refreshed(figures, text) == text
+    assert [row["setting"] for row in figures["rows"]] == NAMES
+    assert [claim["text"] for claim in figures["claims"]] == [claim.text for claim in CLAIMS]

@@ -157,6 +157,19 @@ def test_a_narrow_page_does_not_scroll_sideways(panel):
     panel.page.set_viewport_size({"width": 1280, "height": 1000})
 
 
+def test_the_sheets_are_shown_with_their_figures(panel):
+    panel.page.click("#tabs button:has-text('Techniques')")
+    figures = panel.page.locator("#sheets figure")
+    assert figures.count() > 10
+    for number in range(figures.count()):
+        figures.nth(number).scroll_into_view_if_needed()
+        assert re.search(r"adherence \d+% \[\d+, \d+\], distance", figures.nth(number).inner_text())
+    panel.page.wait_for_function(
+        "() => [...document.querySelectorAll('#sheets img')].every((img) => img.complete && img.naturalWidth === 768)"
+    )
+    panel.show("txt2img")
+
+
 class TestRefinerLine:
     """The line in the Refiner's panel, and numbers that move with its slider."""
 
