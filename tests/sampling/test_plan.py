@@ -58,12 +58,12 @@ class Idle(AddOne):
         return "tired"
 
 
-@pytest.mark.parametrize(("techniques", "result"), [((Double(), AddOne()), 7), ((AddOne(), Double()), 8), ((), 3)], ids=str)
+@pytest.mark.parametrize(("techniques", "result"), [((Double(), AddOne()), 7), ((AddOne(), Double()), 8), ((), 3)])
 def test_corrections_follow_each_other_in_order(techniques: tuple, result: float):
     assert torch.equal(compose(techniques, PREDICTION, STEP, lambda: ONE * 3), ONE * result)
 
 
-@pytest.mark.parametrize(("techniques", "scale"), [((Double(), AddOne()), 15), ((AddOne(), Double()), 16), ((), 7)], ids=str)
+@pytest.mark.parametrize(("techniques", "scale"), [((Double(), AddOne()), 15), ((AddOne(), Double()), 16), ((), 7)])
 def test_each_technique_may_change_the_scale(techniques: tuple, scale: float):
     assert guidance_scale(techniques, 7.0, STEP) == scale
 
