@@ -107,7 +107,7 @@ class WebUi:
 
     def _open(self, request: urllib.request.Request) -> Any:
         try:
-            with self._opener.open(request, timeout=300) as answer:
+            with self._opener.open(request, timeout=1200) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             raise Refused(error.code, error.read().decode()) from None
