@@ -15,6 +15,7 @@ from bench.quality_settings import Setting
 from bench.resampling import Target, Weights, interval, shares
 from tools import drawing
 from tools.tiny_model import MODELS, load
+from tools.tiny_sampling import as_bytes
 from tools.train_tiny import as_input
 
 DRAWN = 768
@@ -28,7 +29,7 @@ def coded(pictures: np.ndarray) -> np.ndarray:
     """Pictures as they are after the latent coding: what a perfect model gives. Its loss is no matter of guidance."""
     coding = load(MODELS / "shapes-eps.safetensors").coding
     back = [coding.decode(coding.encode(as_input(part))) for part in np.split(pictures, range(64, len(pictures), 64))]
-    return ((torch.cat(back) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    return as_bytes(torch.cat(back)).numpy()
 
 
 @cache
@@ -62,8 +63,8 @@ class Results:
     def has(self, *names: str) -> bool:
         return all(name in self._rows for name in names)
 
-    def _weights(self, row: Measured) -> Weights:
-        return Weights.chosen(len(row.kept), self._drawn)
+    def _weights(self, row: Measured) -> np.ndarray:
+        return Weights.chosen(len(row.kept), self._drawn).made
 
     def _target(self, style: str) -> Target:
         if style not in self._targets:
@@ -75,9 +76,9 @@ class Results:
         """A setting's adherence or distance; the first value is the figure, the others are resampled."""
         setting, row = self._rows[name]
         if measure == "adherence":
-            return shares(row.kept, self._weights(row).made)
+            return shares(row.kept, self._weights(row))
         if name not in self._distances:
-            self._distances[name] = self._target(setting.style).distances(row.features, self._weights(row).made)
+            self._distances[name] = self._target(setting.style).distances(row.features, self._weights(row))
         return self._distances[name]
 
     def row(self, name: str) -> dict[str, Any]:

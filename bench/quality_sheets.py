@@ -44,17 +44,13 @@ SHEETS = (
 )
 
 
-def _figures(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in ("setting", "n", "adherence", "adherence_ci", "distance", "distance_ci")}
-
-
 def write(folder: Path, measured: dict[str, Measured], rows: list[dict[str, Any]]) -> list[Sheet]:
     """Pictures and the index of those sheets whose settings are there; other files stay as they are.
 
     :param measured: by the settings' names
     """
     folder.mkdir(parents=True, exist_ok=True)
-    figures = {row["setting"]: _figures(row) for row in rows}
+    figures = {row["setting"]: row for row in rows}
     made = [sheet for sheet in SHEETS if sheet.without in figures and sheet.with_it in figures]
     for sheet in made:
         pictures = np.concatenate([measured[name].shown for name in (sheet.without, sheet.with_it)])

@@ -17,9 +17,8 @@ def share(value: float) -> str:
     return f"{100 * value:.0f}%"
 
 
-def _adherence(row: dict[str, Any]) -> str:
-    low, high = row["adherence_ci"]
-    return f"{share(row['adherence'])} [{100 * low:.0f}, {100 * high:.0f}]"
+def _share_within(value: float, low: float, high: float) -> str:
+    return f"{share(value)} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 def _distance(row: dict[str, Any]) -> str:
@@ -39,7 +38,7 @@ def _sampler_row(sampler: str, calls: int) -> str:
 def rows_table(results: dict[str, Any]) -> str:
     """All settings but flow's samplers."""
     in_grid = {_sampler_row(sampler, calls) for sampler in (*ONE_CALL, *TWO_CALLS) for calls in CALLS}
-    lines = [[row["setting"], str(row["n"]), _adherence(row), _distance(row)]
+    lines = [[row["setting"], str(row["n"]), _share_within(row["adherence"], *row["adherence_ci"]), _distance(row)]
              for row in results["rows"] if row["setting"] not in in_grid]  # fmt: skip
     return _table(["setting", "n", "adherence", "distance"], lines)
 
@@ -73,9 +72,7 @@ def claims_table(results: dict[str, Any]) -> str:
 
 def styles_table(results: dict[str, Any]) -> str:
     """What the refiner makes of the style."""
-    lines = [
-        [name, f"{share(value)} [{100 * low:.0f}, {100 * high:.0f}]"] for name, (value, low, high) in results["inked"].items()
-    ]
+    lines = [[name, _share_within(*found)] for name, found in results["inked"].items()]
     return _table(["setting", "ink drawings"], lines)
 
 

@@ -51,6 +51,11 @@ def _euler_flow(model: TinyModel, noise: Tensor, context: Tensor, steps: int, cf
     return x
 
 
+def as_bytes(pictures: Tensor) -> Tensor:
+    """``(B, 3, H, W)`` in [-1, 1] to ``(B, H, W, 3)`` bytes."""
+    return ((pictures + 1) * 127.5).round().byte().permute(0, 2, 3, 1)
+
+
 @torch.no_grad()
 def sample(model: TinyModel, captions: Sequence[str], seed: int, steps: int = 20, cfg: float = 4.0, size: int = 12) -> Tensor:
     """Pictures ``(B, H, W, 3)`` of bytes, one for each caption.
@@ -60,5 +65,4 @@ def sample(model: TinyModel, captions: Sequence[str], seed: int, steps: int = 20
     noise = torch.randn(len(captions), 4, size, size, generator=torch.Generator().manual_seed(seed))
     context = torch.cat([model.conditioning([""]).expand(len(captions), -1, -1), model.conditioning(captions)])
     sampler = _euler_flow if model.objective == FLOW else _euler_eps
-    pictures = model.coding.decode(sampler(model, noise, context, steps, cfg))
-    return ((pictures + 1) * 127.5).round().byte().permute(0, 2, 3, 1)
+    return as_bytes(model.coding.decode(sampler(model, noise, context, steps, cfg)))
