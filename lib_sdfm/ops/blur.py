@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from .precision import outside_autocast
+
 
 def kernel_size(sigma: float, length: int) -> int:
     """Taps of a Gaussian kernel for an axis: ``ceil(6 sigma)`` made odd, at most the axis' length made odd.
@@ -43,7 +45,7 @@ def blur_matrices(grid: tuple[int, int], sigma: float, taps: tuple[int, int], li
     :param taps: kernel size over height and width
     :param like: of the tokens' type and device
     """
-    down, across = (blur_matrix(n, sigma, k).to(like) for n, k in zip(grid, taps))
+    down, across = (blur_matrix(n, sigma, k).to(like.dtype).to(like.device) for n, k in zip(grid, taps))
     return down, across
 
 
@@ -56,8 +58,9 @@ def blur_tokens(tokens: Tensor, down: Tensor, across: Tensor) -> Tensor:
     """
     height, width = len(down), len(across)
     rows, _, channels = tokens.shape
-    lines = down @ tokens.reshape(rows, height, width * channels)
-    return (across @ lines.reshape(rows * height, width, channels)).reshape(tokens.shape)
+    with outside_autocast(tokens):
+        lines = down @ tokens.reshape(rows, height, width * channels)
+        return (across @ lines.reshape(rows * height, width, channels)).reshape(tokens.shape)
 
 
 def mean_tokens(tokens: Tensor) -> Tensor:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from .precision import at_least_float32, outside_autocast
 
+
+@lru_cache(maxsize=64)
 def channel_window(offset: float, width: float, channels: int, inclusive: bool, device: torch.device | None = None) -> Tensor:
-    """Which channels count as backbone: ``(channels,)`` bool.
+    """Which channels count as backbone: ``(channels,)`` bool, made once for the same arguments.
 
     :param offset: where the window begins, as a share of the channels, 0 to 1
     :param width: its share, 0 to 1; beyond the last channel it goes on at the first
@@ -19,9 +23,9 @@ def channel_window(offset: float, width: float, channels: int, inclusive: bool, 
     wraps = width + offset > 1
     start, end = ((width + offset - 1), offset) if wraps else (offset, width + offset)
     first, last = round(start * channels), round(end * channels)
-    place = torch.arange(channels, device=device)
+    place = torch.arange(channels)
     inside = (first <= place) & (place <= last if inclusive else place < last)
-    return ~inside if wraps else inside
+    return (~inside if wraps else inside).to(device)
 
 
 def scale_backbone(h: Tensor, window: Tensor, factor: float, version: str) -> Tensor:
@@ -31,13 +35,13 @@ def scale_backbone(h: Tensor, window: Tensor, factor: float, version: str) -> Te
     """
     scale: Tensor | float = factor
     if version == "2":
-        scale = 1 + (factor - 1) * _normalised_mean(h)
-    return torch.where(window.to(h.device)[:, None, None], h * scale, h).to(h.dtype)
+        scale = (1 + (factor - 1) * _normalised_mean(h)).to(h.dtype)
+    return torch.where(window[:, None, None], h * scale, h)
 
 
 def _normalised_mean(h: Tensor) -> Tensor:
-    """The mean over channels, from 0 at its smallest to 1 at its largest per image; 0 where it is constant."""
-    mean = h.mean(dim=1, keepdim=True)
+    """The mean over channels in float32, from 0 at its smallest to 1 at its largest per image; 0 where it is constant."""
+    mean = h.mean(dim=1, keepdim=True, dtype=torch.promote_types(h.dtype, torch.float32))
     low, high = mean.amin(dim=(2, 3), keepdim=True), mean.amax(dim=(2, 3), keepdim=True)
     return torch.where(high == low, torch.zeros_like(mean), (mean - low) / (high - low))
 
@@ -49,48 +53,58 @@ FEW = 8
 def filter_skip(skip: Tensor, cutoff: float, low: float, high: float) -> Tensor:
     """Skip features ``(B, C, H, W)`` with low spatial frequencies times ``low`` and the others times ``high``.
 
+    Computed in float32 at least, inside autocast too: in half the sums over a map would overflow.
+
     :param cutoff: half the side of the square of low frequencies, as a share of the spectrum, at least one frequency
     """
     if low == high:
         return skip if low == 1 else skip * low
     reach = tuple(max(1, math.floor(n // 2 * cutoff)) for n in skip.shape[-2:])
-    lowpass = _lowpass_by_products if max(reach) <= FEW else _lowpass_by_transform
-    features = skip.float()
-    return (features * high + lowpass(features, reach) * (low - high)).to(skip.dtype)
+    mix = _mix_by_products if max(reach) <= FEW else _mix_by_transform
+    with outside_autocast(skip):
+        return mix(at_least_float32(skip), reach, low - high, high).to(skip.dtype)
 
 
-def _lowpass_by_transform(features: Tensor, reach: tuple[int, ...]) -> Tensor:
-    masks = [_is_low(n, r, features.device) for n, r in zip(features.shape[-2:], reach)]
+def _mix_by_transform(features: Tensor, reach: tuple[int, ...], low: float, whole: float) -> Tensor:
+    """``whole`` times the features and ``low`` times their low frequencies, by a Fourier transform."""
+    masks = [_is_low(n, r).to(features.device) for n, r in zip(features.shape[-2:], reach)]
     spectrum = torch.fft.fft2(features) * torch.outer(*masks)
-    return torch.fft.ifft2(spectrum).real
+    return torch.add(features * whole, torch.fft.ifft2(spectrum).real, alpha=low)
 
 
-def _is_low(length: int, reach: int, device: torch.device) -> Tensor:
+def _is_low(length: int, reach: int) -> Tensor:
     """Which frequencies of an axis, in FFT order, are low."""
     centre = length // 2
-    place = torch.arange(length, device=device)
+    place = torch.arange(length)
     return torch.fft.ifftshift((place >= centre - reach) & (place < centre + reach))
 
 
-def _lowpass_by_products(features: Tensor, reach: tuple[int, ...]) -> Tensor:
+def _mix_by_products(features: Tensor, reach: tuple[int, ...], low: float, whole: float) -> Tensor:
     """The same from the few waves that pass: their coefficients, and what those make.
 
     With C and S the waves' cosines and sines of an axis, the coefficients are
-    ``X = (C_h - i S_h) x (C_w - i S_w)^T``, and the result is the real part of ``(C_h + i S_h)^T X (C_w + i S_w) / (H W)``.
+    ``X = (C_h - i S_h) x (C_w - i S_w)^T / (H W)``, and the low frequencies are the real part of
+    ``(C_h + i S_h)^T X (C_w + i S_w)``.
     """
-    (height, width), device = features.shape[-2:], features.device
-    down, across = (_waves(n, r, device) for n, r in zip((height, width), reach))
-    cc, cs, sc, ss = _quarters(down @ features @ across.mT)
-    real, imaginary = (cc - ss) / (height * width), (cs + sc) / (height * width)
-    return down.mT @ torch.cat([torch.cat([real, imaginary], -1), torch.cat([imaginary, -real], -1)], -2) @ across
+    size, device, kind = features.shape, features.device, features.dtype
+    (down, down_share), (across, across_share) = (_waves(n, r, device, kind) for n, r in zip(size[-2:], reach))
+    cc, cs, sc, ss = _quarters(down_share @ features @ across_share.mT)
+    real, imaginary = cc - ss, cs + sc
+    rows = down.mT @ torch.cat([torch.cat([real, imaginary], -1), torch.cat([imaginary, -real], -1)], -2)
+    lines = features.reshape(-1, size[-1])
+    return torch.addmm(lines, rows.reshape(len(lines), -1), across, beta=whole, alpha=low).reshape(size)
 
 
-def _waves(length: int, reach: int, device: torch.device) -> Tensor:
-    """Cosines, then sines, of the low frequencies of an axis: ``(4 * reach, length)``, or fewer on a short axis."""
-    frequencies = torch.arange(-min(reach, length // 2), min(reach, length - length // 2), device=device)
-    turns = torch.outer(frequencies, torch.arange(length, device=device)) % length
-    angles = turns.float() * (2 * math.pi / length)
-    return torch.cat([angles.cos(), angles.sin()])
+@lru_cache(maxsize=256)
+def _waves(length: int, reach: int, device: torch.device, kind: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Cosines, then sines, of the low frequencies of an axis: ``(4 * reach, length)``, or fewer on a short axis.
+
+    :return: the waves, and the waves divided by ``length``, whose products with a map are means: they stay in its range
+    """
+    frequencies = torch.arange(-min(reach, length // 2), min(reach, length - length // 2))
+    angles = (torch.outer(frequencies, torch.arange(length)) % length).double() * (2 * math.pi / length)
+    waves = torch.cat([angles.cos(), angles.sin()])
+    return waves.to(kind).to(device), (waves / length).to(kind).to(device)
 
 
 def _quarters(table: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
