@@ -1,0 +1,198 @@
+"""Every function of ``ops``, inside autocast and outside, on maps of the sizes and ranges that real UNets have.
+
+A GPU's host calls the UNet, and so everything in it, inside autocast with half weights; what is around the UNet runs in
+float32, inside autocast too on some hosts.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+import lib_sdfm.ops
+from lib_sdfm.ops import blur, cfgpp_samplers, descent, flow, flow_probe, flow_time, freeu, fusion, guidance, spaces
+from lib_sdfm.ops.precision import at_least_float32, outside_autocast
+from lib_sdfm.ops.thresholding import AD, MEAN, STD, ZERO, mimic
+from tests.support import noise_of
+
+HALVES = [torch.float16, torch.bfloat16]
+FEATURES = [(1280, 32, 32), (64, 64, 64), (32, 128, 128), (16, 256, 256), (32, 152, 104), (32, 77, 53)]
+"""Channels, height and width of maps: the sides are those of SDXL and SD1.5 decoders, odd and large sizes; sums are over them."""
+MEANS = [0.0, 1.3, 16.0, 64.0]
+"""Means of channels; small trained models have up to 12, and 64 overflowed on every map."""
+LATENTS = [(32, 32), (128, 128), (152, 104), (256, 256)]
+
+
+def tokens(features: Tensor) -> Tensor:
+    """Some channels of a map as attention sees it, ``(rows, tokens, channels)``; attention sees 128 a side at most."""
+    return features[:, :16, :128, :128].flatten(2).mT.contiguous()
+
+
+def blurred(features: Tensor, sigma: float) -> Tensor:
+    grid = tuple(min(side, 128) for side in features.shape[-2:])
+    taps = tuple(blur.kernel_size(sigma, n) for n in grid)
+    seen = tokens(features)
+    return blur.blur_tokens(seen, *blur.blur_matrices(grid, sigma, taps, seen))
+
+
+def half_window(features: Tensor) -> Tensor:
+    return freeu.channel_window(0.0, 0.5, features.shape[1], True)
+
+
+ON_FEATURES: dict[str, Callable[[Tensor], Tensor]] = {
+    "blur.blur_tokens": lambda x: blurred(x, 4.0),
+    "blur.blur_tokens, wide": lambda x: blurred(x, 512.0),
+    "blur.blur_matrices": lambda x: blur.blur_matrices((9, 5), 2.0, (5, 5), x)[0],
+    "blur.mean_tokens": lambda x: blur.mean_tokens(tokens(x)),
+    "freeu.scale_backbone": lambda x: freeu.scale_backbone(x, half_window(x), 1.3, "2"),
+    "freeu.scale_backbone, version 1": lambda x: freeu.scale_backbone(x, half_window(x), 1.3, "1"),
+    "freeu.filter_skip": lambda x: freeu.filter_skip(x, 0.0, 0.6, 1.0),
+    "freeu.filter_skip, high end": lambda x: freeu.filter_skip(x, 0.0, 0.2, 1.4),
+    "freeu.filter_skip, wide": lambda x: freeu.filter_skip(x, 0.5, 0.9, 1.0),
+    "precision.at_least_float32": lambda x: at_least_float32(x).to(x.dtype),
+}
+"""What runs inside the UNet, on its features in whatever type they are."""
+
+
+class Denoiser:
+    """A model for the samplers, with an unconditional prediction."""
+
+    def __call__(self, x: Tensor, sigma: Tensor, **extra: object) -> Tensor:
+        self.last_uncond = x / (1 + sigma.view(-1, 1, 1, 1))
+        return self.last_uncond * 0.9
+
+    inner_model = None
+
+
+def sampled(function: Callable[..., Tensor]) -> Callable[[Tensor], Tensor]:
+    def run(x: Tensor) -> Tensor:
+        options = {"noise_sampler": lambda *levels: torch.ones_like(x)}
+        wanted = inspect.signature(function).parameters
+        sigmas = torch.tensor([14.6, 6.0, 2.0, 0.3, 0.0])
+        return function(Denoiser(), x * 14.6, sigmas, **{k: v for k, v in options.items() if k in wanted})
+
+    return run
+
+
+def thresholded(measure: str, startpoint: str, quantile: float, dims: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
+    def run(x: Tensor) -> Tensor:
+        return mimic(x, x.flip(-1), 7.0, 1.0, startpoint=startpoint, measure=measure, quantile=quantile, dims=dims)
+
+    return run
+
+
+def per_row(x: Tensor, value: float) -> Tensor:
+    return torch.full((len(x), 1, 1, 1), value)
+
+
+ON_LATENTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "descent.cfgpp_step": lambda x: descent.cfgpp_step(x, x * 0.5, x * 0.4, 0.7),
+    "descent.denoised_for_uncond_renoise": lambda x: descent.denoised_for_uncond_renoise(x, x * 0.4, 0.7),
+    "flow.shift_time": lambda x: flow.shift_time(x.sigmoid(), 3.0),
+    "flow.unshift_time": lambda x: flow.unshift_time(x.sigmoid(), 3.0),
+    "flow.time_to_sigma": lambda x: flow.time_to_sigma(x.sigmoid() * 0.99),
+    "flow.sigma_to_time": lambda x: flow.sigma_to_time(x.abs()),
+    "flow.velocity_to_denoised": lambda x: flow.velocity_to_denoised(x, x.flip(-1), per_row(x, 0.7)),
+    "flow.denoised_to_velocity": lambda x: flow.denoised_to_velocity(x, x.flip(-1), per_row(x, 0.7)),
+    "flow.velocity_to_noise": lambda x: flow.velocity_to_noise(x, x.flip(-1), per_row(x, 0.7)),
+    "flow.noise_to_velocity": lambda x: flow.noise_to_velocity(x, x.flip(-1), per_row(x, 0.7)),
+    "flow.exploding_to_flow": lambda x: flow.exploding_to_flow(x * 1e4, per_row(x, 0.9999)),
+    "flow.flow_to_exploding": lambda x: flow.flow_to_exploding(x, per_row(x, 0.9999)),
+    "flow.preserving_to_flow": lambda x: flow.preserving_to_flow(x, per_row(x, 0.7)),
+    "flow.flow_to_preserving": lambda x: flow.flow_to_preserving(x, per_row(x, 0.7)),
+    "flow.time_to_alpha_bar": lambda x: flow.time_to_alpha_bar(x.sigmoid()),
+    "flow.alpha_bar_to_time": lambda x: flow.alpha_bar_to_time(x.sigmoid()),
+    "flow.table_to_time": lambda x: flow.table_to_time(x.sigmoid() * 999, flow.time_table(3.0)).float(),
+    "flow_probe.denoise": lambda x: flow_probe.denoise("flow", lambda y, times: y * 0.1, x, 3.0),
+    "flow_time.heun_weighted": sampled(flow_time.heun_weighted),
+    "fusion.saliency": fusion.saliency,
+    "fusion.fuse_over_pixels": lambda x: fusion.fuse_over_pixels(x, x.flip(-1)),
+    "fusion.fuse_over_channels": lambda x: fusion.fuse_over_channels(x, x.flip(-1)),
+    "guidance.perturbed_term": lambda x: guidance.perturbed_term(x, x.flip(-1), 3.0),
+    "guidance.rescale_term": lambda x: guidance.rescale_term(x.flip(-1), x, x * 7, 0.7),
+    "guidance.rescale_guided": lambda x: guidance.rescale_guided(x * 7, x, x.flip(-1), 3.0, 0.7),
+    "spaces.eps_to_denoised": lambda x: spaces.eps_to_denoised(x, x.flip(-1), 0.3),
+    "spaces.denoised_to_eps": lambda x: spaces.denoised_to_eps(x, x.flip(-1), 0.3),
+    "spaces.noise_to_denoised": lambda x: spaces.noise_to_denoised(x, x.flip(-1), per_row(x, 3.0)),
+    "spaces.denoised_to_noise": lambda x: spaces.denoised_to_noise(x, x.flip(-1), per_row(x, 3.0)),
+    "thresholding.mimic": thresholded(AD, MEAN, 1.0, (2, 3)),
+    "thresholding.mimic, zero": thresholded(AD, ZERO, 0.995, (1, 2, 3)),
+    "thresholding.mimic, deviation": thresholded(STD, MEAN, 1.0, (2, 3)),
+    **{
+        f"cfgpp_samplers.{name}": sampled(function)
+        for name, function in vars(cfgpp_samplers).items()
+        if name.startswith("sample_")
+    },
+}
+"""What runs around the UNet, on predictions and latents in float32."""
+
+NO_ARITHMETIC = {
+    "flow_time.in_time", "flow_time.two_calls", "flow_time.from_level",  # wrap samplers, which are tested above
+    "precision.outside_autocast",
+}  # fmt: skip
+
+
+def functions_of_ops() -> set[str]:
+    found = set()
+    for info in pkgutil.iter_modules(lib_sdfm.ops.__path__):
+        module = importlib.import_module(f"lib_sdfm.ops.{info.name}")
+        for name, function in vars(module).items():
+            if inspect.isfunction(function) and function.__module__ == module.__name__ and not name.startswith("_"):
+                told = [str(parameter.annotation) for parameter in inspect.signature(function).parameters.values()]
+                if any("Tensor" in kind or "Number" in kind or "Predict" in kind for kind in told):
+                    found.add(f"{info.name}.{name}")
+    return found
+
+
+def test_every_function_is_tried():
+    tried = {name.split(",")[0] for name in {**ON_FEATURES, **ON_LATENTS}} | NO_ARITHMETIC
+    missing = functions_of_ops() - tried - {"flow_probe.recognise", "flow_probe.own_error"}
+    assert not missing, f"try these inside autocast as well, in tests/ops/test_precision.py: {sorted(missing)}"
+
+
+@pytest.mark.parametrize("autocast", HALVES, ids=str)
+@pytest.mark.parametrize("name", ON_LATENTS)
+@torch.no_grad()
+def test_around_the_unet_autocast_changes_nothing(name: str, autocast: torch.dtype):
+    for size in LATENTS:
+        latent = noise_of(3, 2, 4, *size)
+        outside = ON_LATENTS[name](latent)
+        with torch.autocast("cpu", autocast):
+            inside = ON_LATENTS[name](latent)
+        assert inside.dtype == torch.float32 and inside.isfinite().all()
+        assert torch.equal(inside, outside)
+
+
+@pytest.mark.parametrize("size", FEATURES, ids=str)
+@pytest.mark.parametrize("name", ON_FEATURES)
+@torch.no_grad()
+def test_inside_the_unet_half_features_give_the_same_within_rounding(name: str, size: tuple[int, int, int]):
+    function = ON_FEATURES[name]
+    for mean in MEANS:
+        for kind in HALVES:
+            features = (noise_of(4, 1, *size) + mean).to(kind)
+            wanted = function(features.double())
+            with torch.autocast("cpu", kind):
+                inside = function(features)
+                in_float32 = function(features.float())
+            assert inside.dtype == kind and in_float32.dtype == torch.float32
+            assert inside.isfinite().all()
+            assert torch.equal(inside, function(features))
+            largest = float(wanted.abs().amax().clamp(min=1.0))
+            steps = 4 if name.startswith("blur") else 2  # a blur is two products
+            assert float((inside.double() - wanted).abs().max()) <= steps * torch.finfo(kind).eps * largest
+            assert float((in_float32.double() - wanted).abs().max()) <= 1e-5 * largest
+
+
+def test_autocast_is_left_only_inside():
+    x, weights = torch.ones(2, 2), torch.ones(2, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        with outside_autocast(x):
+            assert (x @ weights).dtype == torch.float32
+        assert (x @ weights).dtype == torch.bfloat16
