@@ -1,5 +1,6 @@
 """SDFM's script: hands the host's objects to the library. The hosts run this file; nothing imports it."""
 
+import sys
 from pathlib import Path
 
 from modules import script_callbacks, scripts, shared
@@ -11,6 +12,7 @@ REASON = why_unsupported(scripts, script_callbacks, shared.cmd_opts)
 if REASON is not None:
     print(f"SDFM: not active, {REASON}")
 else:
+    from k_diffusion import external as k_external
     from k_diffusion import sampling as k_sampling
     from modules import (
         infotext_utils,
@@ -36,7 +38,7 @@ else:
     from sdfm_webui.axes import register_axes
     from sdfm_webui.built_ins import built_ins_on
     from sdfm_webui.controls import build_panel
-    from sdfm_webui.expectation import HostSchedule
+    from sdfm_webui.expectation import HostSchedule, NoiseTables
     from sdfm_webui.flow import FlowHost
     from sdfm_webui.flow_memory import FlowMemory
     from sdfm_webui.flow_row import add_flow_routes, build_flow_row
@@ -93,7 +95,6 @@ else:
         data = getattr(sd_models, "model_data", None)
         return shared.sd_model if data is None else data.sd_model
 
-    LINE = RefinerLine(HostSchedule(sd_samplers, sd_samplers_common, shared.opts, loaded_model, goes_by_calls=is_forge()))
     HOST = HostObjects(
         new_pass=new_pass,
         model=lambda: ModelFacts(sdxl=bool(shared.sd_model.is_sdxl)),
@@ -109,6 +110,18 @@ else:
 
     SAMPLERS = SamplerModules(sd_samplers, sd_samplers_common, sd_samplers_kdiffusion, sd_samplers_timesteps, k_sampling)
     register_samplers(SAMPLERS, is_forge())
+
+    NOISE_TABLES = NoiseTables(k_external, sys.modules.get("modules.sd_samplers_lcm"), shared.opts)
+    LINE = RefinerLine(
+        HostSchedule(
+            SAMPLERS,
+            shared.opts,
+            model=loaded_model,
+            denoiser=NOISE_TABLES,
+            goes_by_calls=is_forge(),
+            is_flow=lambda: FLOW.remembered_shift() is not None,
+        )
+    )
 
     TARGETS = PasteTargets(SCHEMA, claimed)
     PRESETS = PresetStore(SCHEMA, SHIPPED_PRESETS, Path(scripts.basedir()) / "user_presets.json")

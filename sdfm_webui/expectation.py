@@ -1,85 +1,211 @@
-"""What the host will do with the values of its panel: the calls of the pass in which a refiner takes over."""
+"""What the host will do with the values of its panel: the model calls of the pass in which a refiner takes over.
+
+A job may be sampling meanwhile in another thread. So no sampler is made or run here, no noise is drawn, and of the model
+only its noise table is read: the host is asked for its schedule alone, and the table of samplers for the rest.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from lib_sdfm.hosts.rehearsal import expected_calls, rehearse
+from torch import Tensor
+
+from lib_sdfm.hosts.expected import expected_calls
 from lib_sdfm.prompts.report import Expected
+from lib_sdfm.sampling.sampler_names import resolve_sampler
+from lib_sdfm.sampling.sampler_record import SamplerRecord
+from lib_sdfm.techniques.flow import AUTO, ON
+
+from .samplers import SamplerModules
 
 SAME = ("Use same sampler", "Use same scheduler", None, "")
 FIRST, SECOND = "first pass", "second pass"
+UNIFORM = "time_uniform"
+HOST_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What a schedule of the host or of another extension may raise for the values of the moment."""
+
+
+class UnknownSchedule(Exception):
+    """The calls can't be told in advance; the message says why."""
+
+
+@dataclass(frozen=True)
+class NoiseTables:
+    """Makes what the host's schedules look at, k-diffusion's denoiser, of a model's noise table alone.
+
+    :param external: the host's ``k_diffusion.external``
+    :param lcm: the host's ``modules.sd_samplers_lcm``, if it has one
+    :param opts: the host's settings
+    """
+
+    external: Any
+    lcm: Any
+    opts: Any
+
+    def __call__(self, model: Any, record: SamplerRecord) -> Any:
+        """Return a denoiser that has ``sigmas``, ascending, and can't predict.
+
+        :raises UnknownSchedule: if the model has no such table
+        """
+        predictor, alphas = _predictor_of(model), getattr(model, "alphas_cumprod", None)
+        if hasattr(model, "create_denoiser") or (predictor is None and alphas is None):
+            raise UnknownSchedule("the checkpoint has a schedule of its own")
+        if record.own_grid and not record.in_timesteps:
+            return self.lcm.LCMCompVisDenoiser(_table_of(model))
+        if predictor is not None:
+            return self.external.ForgeScheduleLinker(predictor)
+        return self.external.CompVisDenoiser(_table_of(model), quantize=self.opts.enable_quantization)
+
+
+def _table_of(model: Any) -> Any:
+    """What denoisers read of a model when they are made, without the model."""
+    known = {name: getattr(model, name, None) for name in ("alphas_cumprod", "device", "forge_objects")}
+    return SimpleNamespace(**known)
+
+
+def _predictor_of(model: Any) -> Any:
+    """Forge's noise table, ``None`` on another host."""
+    objects = getattr(model, "forge_objects", None)
+    return None if objects is None else objects.unet.model.predictor
 
 
 @dataclass(frozen=True)
 class HostSchedule:
-    """Asks the host's own samplers for their schedules.
+    """Asks the host for its schedules.
 
-    :param samplers: the host's ``modules.sd_samplers``
-    :param common: the host's ``modules.sd_samplers_common``
+    :param modules: the host's modules that know samplers
     :param opts: the host's settings
     :param model: gives the loaded model, ``None`` if there is none
-    :param goes_by_calls: whether this host knows no other way for a refiner
+    :param denoiser: makes what the host's schedules look at, of the loaded model and the sampler's row
+    :param goes_by_calls: true if this host always counts model calls for a refiner, never the model's time
+    :param is_flow: true if the loaded checkpoint is remembered as a flow model
     """
 
-    samplers: Any
-    common: Any
+    modules: SamplerModules
     opts: Any
     model: Callable[[], Any]
+    denoiser: Callable[[Any, SamplerRecord], Any]
     goes_by_calls: bool
+    is_flow: Callable[[], bool] = lambda: False
 
-    def __call__(self, values: Mapping[str, Any]) -> Expected | None:
-        """The expected calls for the values of the controls, ``None`` if nobody can tell."""
+    def __call__(self, values: Mapping[str, Any]) -> Expected:
+        """Return the expected calls for the values of the controls, or why they can't be told."""
+        try:
+            return self._expected(values)
+        except UnknownSchedule as reason:
+            return Expected(self._name(values), unknown=str(reason))
+
+    def _expected(self, values: Mapping[str, Any]) -> Expected:
         model = self.model()
         if model is None:
-            return None
-        try:
-            return self._expected(model, values)
-        except Exception:  # a sampler of another extension may want more than this; the line does without
-            return None
-
-    def _expected(self, model: Any, values: Mapping[str, Any]) -> Expected | None:
-        p, name, steps = self._pass(values)
-        sampler = self.samplers.create_sampler(p.sampler_name, model)
-        in_timesteps = hasattr(sampler, "get_timesteps")
-        points_of = sampler.get_timesteps if in_timesteps else sampler.get_sigmas
-        made = p.steps
-        if p.denoising_strength is None:
-            points = points_of(p, p.steps)
-        else:
-            steps, last = self.common.setup_img2img_steps(p, steps)
-            points = points_of(p, steps)
-            points, made = points[:last] if in_timesteps else points[steps - last - 1 :], last + 1
-        told = {"eta": getattr(self.opts, sampler.eta_option_field, 0.0)}
-        if not in_timesteps:  # as the host's own call of the sampler's function has them
-            whole = p.denoising_strength is None
-            lowest, highest = (sampler.model_wrap.sigmas[place] for place in (0, -1)) if whole else (points[-2], points[0])
-            told |= {"sigma_min": lowest, "sigma_max": highest}
-        levels = rehearse(sampler, points, **told)
-        if levels is None:
-            return None
+            raise UnknownSchedule("no checkpoint is loaded yet")
+        if _samples_as_flow(values, self.is_flow):
+            raise UnknownSchedule("with a flow model the schedule is made when the run begins")
+        p, own_steps = self._pass(values)
+        record, config = self._sampler(p.sampler_name)
+        denoiser = _asked(lambda: self.denoiser(model, record))
+        points, steps = self._points(p, own_steps, record, {"config": config, "model_wrap": denoiser})
+        arguments = self._arguments(p, record, points, denoiser.sigmas)
         by_calls = self.goes_by_calls or self.opts.refiner_switch_by_sample_steps
-        alphas = sampler.model_wrap_cfg.alphas if in_timesteps else None
-        table = None if by_calls else alphas if in_timesteps else sampler.model_wrap.sigmas
-        return Expected(name, made, expected_calls(levels, sampler.config.total_steps(made), table, alphas))
+        total = config.total_steps(steps)
+        calls = expected_calls(record.calls(arguments), denoiser.sigmas, record.in_timesteps, total if by_calls else None)
+        return Expected(self._name(values), calls[-1].step + 1 if calls else 0, calls)
 
-    def _pass(self, values: Mapping[str, Any]) -> tuple[Any, str, int | None]:
-        """The pass in which the refiner takes over: what samplers want to know of it, its name, its steps if fixed."""
-        hires = bool(values.get("hires")) and self.opts.hires_fix_refiner_pass == SECOND
-        sampler, scheduler = values["sampler"], values["scheduler"]
+    def _name(self, values: Mapping[str, Any]) -> str:
+        if not values.get("hires"):
+            return "run"
+        return "hires pass" if self._is_hires(values) else FIRST
+
+    def _is_hires(self, values: Mapping[str, Any]) -> bool:
+        return bool(values.get("hires")) and self.opts.hires_fix_refiner_pass == SECOND
+
+    def _pass(self, values: Mapping[str, Any]) -> tuple[Any, int | None]:
+        """What the host's schedules want to know of the pass, and its steps if they stand beside those of the job."""
+        hires, sampler, scheduler = self._is_hires(values), values["sampler"], values["scheduler"]
+        own_sampler, own_scheduler = values.get("hires_sampler"), values.get("hires_scheduler")
+        from_picture = hires or "hires" not in values
+        steps = _number(values["steps"], int, "the number of steps")
+        if steps < 1:
+            raise UnknownSchedule("the number of steps is 0")
         p = SimpleNamespace(
-            sampler_name=values.get("hires_sampler") if hires and values.get("hires_sampler") not in SAME else sampler,
+            sampler_name=own_sampler if hires and own_sampler not in SAME else sampler,
             scheduler=scheduler,
-            hr_scheduler=values.get("hires_scheduler") if values.get("hires_scheduler") not in SAME else scheduler,
+            hr_scheduler=scheduler if own_scheduler in SAME else own_scheduler,
             is_hr_pass=hires,
-            steps=int(values["steps"]),
-            denoising_strength=float(values["strength"]) if hires or "hires" not in values else None,
+            steps=steps,
+            denoising_strength=_number(values["strength"], float, "the denoising strength") if from_picture else None,
             extra_generation_params={},
             sampler_noise_scheduler_override=None,
         )
-        if not hires:
-            return p, FIRST if values.get("hires") else "run", None
-        return p, "hires pass", int(values.get("hires_steps") or p.steps)
+        return p, int(values.get("hires_steps") or steps) if hires else None
+
+    def _sampler(self, name: str) -> tuple[SamplerRecord, Any]:
+        record, config = resolve_sampler(str(name)).sampler, self.modules.samplers.find_sampler_config(name)
+        if record is None or config is None:
+            raise UnknownSchedule(f"SDFM doesn't know the steps of {name}")
+        if record.calls is None:
+            raise UnknownSchedule(f"{name} {record.refused}")
+        if record.own_grid and record.in_timesteps and getattr(self.opts, "uni_pc_skip_type", UNIFORM) != UNIFORM:
+            raise UnknownSchedule(f"{name} follows the WebUI's option for its skip type")
+        return record, config
+
+    def _points(self, p: Any, own_steps: int | None, record: SamplerRecord, known: dict[str, Any]) -> tuple[Tensor, int]:
+        """The pass' sigmas, descending, or timesteps, ascending; and its number of steps as the host counts.
+
+        :param known: what the host's function for schedules looks at of its sampler
+        """
+        kind = self.modules.timesteps.CompVisSampler if record.in_timesteps else self.modules.kdiffusion.KDiffusionSampler
+        sampler = object.__new__(kind)  # made by its class it would touch the model (Forge: the noise table)
+        vars(sampler).update(known)
+        schedule = sampler.get_timesteps if record.in_timesteps else sampler.get_sigmas
+        if p.denoising_strength is None:
+            return _asked(lambda: schedule(p, p.steps)), p.steps
+        steps, last = _asked(lambda: self.modules.common.setup_img2img_steps(p, own_steps))
+        points = _asked(lambda: schedule(p, steps))
+        return points[:last] if record.in_timesteps else points[steps - last - 1 :], last + 1
+
+    def _arguments(self, p: Any, record: SamplerRecord, points: Tensor, table: Tensor) -> dict[str, Any]:
+        """What the host's own call of the sampler's function has."""
+        from_picture = p.denoising_strength is not None
+        eta = getattr(self.opts, "eta_ddim" if record.in_timesteps else "eta_ancestral", 0.0)
+        if record.in_timesteps:
+            return {"timesteps": points, "eta": eta, "is_img2img": from_picture}
+        lowest, highest = (points[-2], points[0]) if from_picture else (table[0], table[-1])
+        return {
+            "sigmas": points, "n": len(points) - 1, "eta": eta, "sigma_min": lowest, "sigma_max": highest,
+            **self._churn(record),
+        }  # fmt: skip
+
+    def _churn(self, record: SamplerRecord) -> dict[str, float]:
+        """The host's options for noise that is added before a step, of samplers that it hands them to."""
+        taken = getattr(self.modules.kdiffusion, "sampler_extra_params", {}).get(record.functions[0], ())
+        chosen = {name: getattr(self.opts, name, 0.0) for name in ("s_churn", "s_tmin", "s_tmax") if name in taken}
+        return {**chosen, "s_tmax": chosen.get("s_tmax") or math.inf}
+
+
+def _samples_as_flow(values: Mapping[str, Any], is_remembered: Callable[[], bool]) -> bool:
+    """True if the job will sample the checkpoint as a flow model."""
+    mode = values.get("flow_mode", AUTO) if values.get("flow") else AUTO
+    return is_remembered() if mode == AUTO else mode == ON
+
+
+def _asked(host: Callable[[], Any]) -> Any:
+    """What the host answers.
+
+    :raises UnknownSchedule: if it fails, as its own run would, or for want of a real model
+    """
+    try:
+        return host()
+    except HOST_ERRORS as error:
+        raise UnknownSchedule(f"the WebUI's schedule can't be made beforehand ({error})") from error
+
+
+def _number(value: Any, kind: type, what: str) -> Any:
+    try:
+        return kind(value)
+    except (TypeError, ValueError):
+        raise UnknownSchedule(f"{what} is missing") from None

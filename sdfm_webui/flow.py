@@ -13,17 +13,15 @@ from lib_sdfm.hosts.run import Run
 from lib_sdfm.ops.flow_probe import FLOW, Recognition
 from lib_sdfm.ops.flow_schedules import Shape
 from lib_sdfm.sampling.plan import Plan
+from lib_sdfm.sampling.sampler_names import resolve_sampler
 from lib_sdfm.schema.params import params_of
 from lib_sdfm.techniques.flow import AUTO, ON, Flow, FlowSettings
 
+from .idle import harmless
 from .flow_memory import FlowMemory, Remembered
 
 Sampling = Callable[..., Any]
 PARAMS = {param.name: param for param in params_of(FlowSettings)}
-IN_TIMESTEPS = ("DDIM", "DDIM CFG++", "PLMS", "UniPC")
-"""Samplers that count in places of the noise table that is there when they start."""
-
-
 METADATA_KEYS = ("modelspec.prediction_type", "modelspec.prediction", "prediction_type", "model_type")
 FLOW_WORDS = ("flow", "rectified")
 
@@ -134,7 +132,8 @@ class FlowHost:
             return None
 
         def sample(inner: Sampling, *args: Any, **kwargs: Any) -> Any:
-            require_refiner_fits(p, None, self.memory)
+            with harmless():
+                require_refiner_fits(p, None, self.memory)
             self.apply(None)
             return inner(*args, **kwargs)
 
@@ -181,7 +180,8 @@ def checkpoint_of(model: Any) -> str:
 def require_refiner_fits(p: Any, use: FlowUse | None, memory: FlowMemory) -> None:
     """Raises :class:`UnsupportedError` where model and refiner differ in kind and the sampler counts in places of tables."""
     info = getattr(p, "refiner_checkpoint_info", None)
-    if info is None or p.sampler_name not in IN_TIMESTEPS:
+    sampler = resolve_sampler(str(p.sampler_name)).sampler
+    if info is None or sampler is None or not sampler.in_timesteps:
         return
     name = str(getattr(info, "sha256", None) or getattr(info, "shorthash", None) or getattr(info, "name", ""))
     if memory.shift(name) != (None if use is None else use.shift):

@@ -30,13 +30,17 @@ HIRES = {
     "hires_scheduler": "hr_scheduler",
 }  # fmt: skip
 """Only txt2img has these."""
+FLOW = {"flow": "script_{tab}_sdfm_flow-checkbox", "flow_mode": "script_{tab}_sdfm_flow_mode"}
 LAST = "{tab}_gallery"
 """A control that the hosts make after all of those."""
 BOXES = {"prompt": ("prompt", False), "negative": ("negative prompt", True)}
 """Prompt boxes: what they are called, and whether they are negative ones."""
 
-Expect = Callable[[Mapping[str, Any]], Expected | None]
-"""From the values of the controls to the pass in which a refiner takes over, ``None`` if nobody can tell."""
+Expect = Callable[[Mapping[str, Any]], Expected]
+"""From the values of the controls to the pass in which a refiner takes over."""
+
+
+NOTHING = Expected("run")
 
 
 class RefinerLine:
@@ -62,7 +66,8 @@ class RefinerLine:
                 self._connect(tab)
 
     def _connect(self, tab: str) -> None:
-        ids = {name: id.format(tab=tab) for name, id in {**HOSTS_OWN, **OURS, **(HIRES if tab == TABS[0] else {})}.items()}
+        wanted = {**HOSTS_OWN, **OURS, **FLOW, **(HIRES if tab == TABS[0] else {})}
+        ids = {name: id.format(tab=tab) for name, id in wanted.items()}
         line = self._found.get(f"line_{tab}")
         present = {name: self._found[id] for name, id in ids.items() if id in self._found}
         if line is None or not {*HOSTS_OWN, *OURS} <= set(present):
@@ -82,7 +87,7 @@ class RefinerLine:
         sync = RefinerSync(RefinerSyncSettings(bool(values["numbers"]), bool(values["from_start"])), "sdfm")
         asked = values["switch_at"] if has_refiner else None
         texts = {shown: (values[name] or "", negative) for name, (shown, negative) in BOXES.items()}
-        expected = self._expect(values) if has_refiner else None
+        expected = self._expect(values) if has_refiner else NOTHING
         said = report(texts, sync.switch_at(asked) if has_refiner else None, lambda w: sync.follows_refiner(w, asked), expected)
         if not said.text:
             return ""

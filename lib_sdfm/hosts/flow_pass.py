@@ -16,11 +16,10 @@ from ..ops.flow import LATEST_TIME, TABLE_SIZE, unshift_time
 from ..ops.flow_schedules import EPS_SIGMAS, SCHEDULES, Shape, flow_times, times_to_sigmas
 from ..sampling.flow import AUTOMATIC, default_end, fitted, flow_sampler
 from ..sampling.plan import Plan
+from ..sampling.sampler_names import resolve_sampler
 from .attributes import InstanceAttribute
 from .run import NewPass, Pass
 
-OWN_GRID = ("UniPC", "LCM")
-"""Samplers that place their steps by themselves."""
 HIGHEST_OF_OTHERS = EPS_SIGMAS[1] * 1.01
 BY_NAME = {name.lower().replace(" ", "_"): name for name in (AUTOMATIC, *SCHEDULES)}
 
@@ -109,12 +108,14 @@ class FlowSchedule:
         asked = use.end if not hires or use.hires_end is None else use.hires_end
         self._end = asked or default_end(self._name, use.shift)
         self._attributes: list[InstanceAttribute] = []
+        record = resolve_sampler(self._name).sampler
+        own_grid = record is not None and record.own_grid
         if "timesteps" in inspect.signature(p.sampler.func).parameters:
-            if self._name not in OWN_GRID:
+            if not own_grid:
                 self._replace("get_timesteps", self._timesteps)
             return
         self._chosen = schedule_of(p, hires)
-        if self._name not in OWN_GRID:
+        if not own_grid:
             self._replace("get_sigmas", self._sigmas)
         self._replace("func", self._fitted(p.sampler.func))
 

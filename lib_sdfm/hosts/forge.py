@@ -154,7 +154,7 @@ class ForgePass:
             require_no_uncond_needed(call.active, call.step)
         elif not call.skips_uncond:
             scale = guidance_scale(call.active, scale, call.step)
-            if any(technique.needs_uncond(call.step) for technique in call.active):
+            if self.denoiser.need_last_noise_uncond or any(t.needs_uncond(call.step) for t in call.active):
                 options = {**options, "disable_cfg1_optimization": True}
         call.scale = scale
         if call.tail is not None and is_shareable(options, cond, self._patched.functions):

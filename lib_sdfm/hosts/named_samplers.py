@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ..ops import cfgpp_samplers
 from ..ops.descent import Callback, Sampler
+from ..sampling.sampler_record import CFG_OF_LAMBDA_1
+from ..sampling.samplers import SAMPLERS
 from .uncond import DenoiserWithUncond
 
 
@@ -23,8 +25,7 @@ class NamedSampler:
     :param name: its name, as reForge spells it
     :param sample: its function
     :param aliases: other WebUIs' spellings
-    :param options: what the host must know: whether it calls the model twice a step, whether its noise is that of a
-        Brownian path, whether its seed takes the "Eta noise seed delta"
+    :param options: what the host must know of it, see :class:`~lib_sdfm.sampling.sampler_record.SamplerRecord`
     """
 
     name: str
@@ -33,46 +34,12 @@ class NamedSampler:
     options: dict[str, bool]
 
 
-ANCESTRAL = {"uses_ensd": True}
-TWO_CALLS = {"second_order": True}
-BROWNIAN = {"brownian_noise": True}
-
-NAMED_SAMPLERS = (
-    NamedSampler("Euler CFG++", cfgpp_samplers.sample_euler_cfgpp, ("euler_cfg_pp",), {}),
-    NamedSampler(
-        "Euler Ancestral CFG++",
-        cfgpp_samplers.sample_euler_ancestral_cfgpp,
-        ("Euler a CFG++", "euler_ancestral_cfg_pp"),
-        ANCESTRAL,
-    ),
-    NamedSampler("DPM++ 2M CFG++", cfgpp_samplers.sample_dpmpp_2m_cfgpp, ("dpmpp_2m_cfg_pp",), {}),
-    NamedSampler(
-        "DPM++ 2S Ancestral CFG++",
-        cfgpp_samplers.sample_dpmpp_2s_ancestral_cfgpp,
-        ("DPM++ 2S a CFG++", "dpmpp_2s_ancestral_cfg_pp"),
-        {**ANCESTRAL, **TWO_CALLS},
-    ),
-    NamedSampler("DPM++ SDE CFG++", cfgpp_samplers.sample_dpmpp_sde_cfgpp, ("dpmpp_sde_cfg_pp",), {**BROWNIAN, **TWO_CALLS}),
-    NamedSampler("DPM++ 3M SDE CFG++", cfgpp_samplers.sample_dpmpp_3m_sde_cfgpp, ("dpmpp_3m_sde_cfg_pp",), BROWNIAN),
-    NamedSampler(
-        "RES Multistep CFG++",
-        cfgpp_samplers.sample_res_multistep_cfgpp,
-        ("RES multistep CFG++", "res_multistep_cfg_pp"),
-        {},
-    ),
-    NamedSampler(
-        "RES Multistep Ancestral CFG++",
-        cfgpp_samplers.sample_res_multistep_ancestral_cfgpp,
-        ("RES Multistep a CFG++", "res_multistep_ancestral_cfg_pp"),
-        ANCESTRAL,
-    ),
-    NamedSampler(
-        "Gradient Estimation CFG++",
-        cfgpp_samplers.sample_gradient_estimation_cfgpp,
-        ("gradient_estimation_cfg_pp",),
-        {},
-    ),
+NAMED_SAMPLERS = tuple(
+    NamedSampler(record.name, getattr(cfgpp_samplers, record.functions[0]), record.aliases, dict(record.options))
+    for record in SAMPLERS
+    if hasattr(cfgpp_samplers, record.functions[0])
 )
+"""The samplers of the table whose function is ours, in the table's order."""
 
 
 def hosted(named: NamedSampler, k_sampling: Any) -> Sampler:
@@ -119,7 +86,6 @@ def with_progress(sample: Sampler, k_sampling: Any, steps: int) -> Sampler:
 
 DDIM_CFGPP = "DDIM CFG++ (CFG/12.5)"
 """Name of A1111's DDIM CFG++ where the host's own takes CFG as it is."""
-CFG_OF_LAMBDA_1 = 12.5
 
 
 def hosted_ddim(k_sampling: Any) -> Callable[..., Tensor]:

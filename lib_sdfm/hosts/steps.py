@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..sampling.clock import (
-    CallClock,
-    LastCalls,
-    StepClock,
-    dpm_fast_calls,
-    dpm_fast_steps,
-    heunpp2_calls,
-    second_order_calls,
-    single_calls,
-)
-from ..sampling.renoising import StepWays, require_renoising
+from ..sampling.clock import CallClock, StepClock, single_calls
+from ..sampling.model_calls import at_the_end, ddim_calls, one_step_each
+from ..sampling.sampler_names import require_spans, sampler_of
+from ..sampling.sampler_record import AFTER_FIRST_CALL, ONE_CALL_AHEAD, SamplerRecord
 from ..sampling.step import HostCounters, Step
+from ..sampling.step_spans import StepSpans, straight
 from .attributes import InstanceAttribute
 
-OWN_STEPS = ("DPM adaptive", "Restart")
-"""Samplers that make other steps than the schedule's, how many only they know."""
+ONE_CALL, TWO_CALLS = one_step_each(straight), one_step_each(straight, at_the_end)
+"""Model calls of a sampler of which only their number per step is known."""
 
 
 class SamplerSteps:
@@ -30,26 +24,28 @@ class SamplerSteps:
 
     :param sampler: the host's sampler object
     :param on_break: called when the sampler's function ends by an exception, an interrupt too
-    :param needs_ratio: whether somebody must know how far each step goes
+    :param needs_ratio: true if any technique needs the step ratio
     """
 
     def __init__(self, sampler: Any, on_break: Callable[[], None], needs_ratio: bool = False) -> None:
         self._name, self._options = sampler.config.name, sampler.config.options
+        self._function = getattr(sampler.func, "__name__", "")
+        self._record = sampler_of(self._name, self._function)
         self._on_break, self._needs_ratio = on_break, needs_ratio
-        self._ways: StepWays | None = None
+        self._spans: StepSpans | None = None
         self._clock, self._total = StepClock(single_calls), None
         self._attribute = InstanceAttribute(sampler, "func", self._wrap(sampler.func))
 
     def detach(self) -> None:
-        """Puts the sampler's function back; harmless when called again."""
+        """Put the sampler's function back; harmless when called again."""
         self._attribute.restore()
 
     def call(self) -> int:
-        """The index of the step of a model call that begins."""
+        """Return the index of the step of a model call that begins."""
         return self._clock.call()
 
     def next(self, p: Any, params: Any, run_call: int, sigma: float | None, **level: Any) -> Step:
-        """The step of a denoiser call that begins.
+        """Return the step of a denoiser call that begins.
 
         :param p: the host's processing object
         :param params: what the host tells about the call
@@ -63,8 +59,9 @@ class SamplerSteps:
             index=index,
             total=self._total,
             sigma=sigma,
-            ratio=None if self._ways is None else self._ways.ratio(index, sigma),
+            ratio=None if self._spans is None else self._spans.ratio(index, sigma),
             hires=hires,
+            cfg_unit=self._cfg_unit(level.get("scale_multiplier", 1.0)),
             host=HostCounters(
                 lagging=params.sampling_step,
                 call=params.denoiser.step,
@@ -78,15 +75,20 @@ class SamplerSteps:
             **level,
         )
 
+    def _cfg_unit(self, scale_multiplier: float) -> float:
+        """What CFG 1 is in the scale of a call: a sampler's lambda, or what the sampler multiplies the scale with."""
+        unit = 1.0 if self._record is None else self._record.cfg_unit
+        return scale_multiplier if unit == 1.0 else unit
+
     def _wrap(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """The sampler function with its callback heard; keeps the signature, from which the host picks arguments."""
 
         @functools.wraps(func)
         def sample(*args: Any, **kwargs: Any) -> Any:
             callback = kwargs.get("callback")
-            self._start(func, kwargs)
-            if self._needs_ratio:
-                self._ways = self._ways_of(func, args, kwargs)
+            given = inspect.signature(func).bind(*args, **kwargs)
+            given.apply_defaults()
+            self._start(func, given.arguments)
 
             def heard(info: dict[str, Any]) -> None:
                 self._clock.callback()
@@ -102,39 +104,47 @@ class SamplerSteps:
         return sample
 
     def _start(self, func: Callable[..., Any], arguments: dict[str, Any]) -> None:
-        """Learns from the sampler's arguments how its steps are made."""
-        self._clock = CallClock() if self._name == "UniPC" else StepClock(self._calls_of(func, arguments))
-        self._total = self._steps_of(arguments)
+        """Learn from the sampler's arguments how its steps are made."""
+        calls = planned_calls(self._record, func, arguments, self._options)
+        own_steps = self._record is not None and self._record.own_steps
+        self._clock = _clock_of(self._record, calls)
+        self._total = None if calls is None or own_steps else len(calls)
+        if self._needs_ratio:
+            spans = require_spans(self._name, self._function)
+            if "timesteps" in arguments:
+                model = arguments["model"].inner_model.inner_model
+                arguments = {**arguments, "alpha_bars": model.alphas_cumprod.tolist()}
+            self._spans = StepSpans(spans(arguments), self._name)
 
-    def _ways_of(self, func: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> StepWays:
-        renoising = require_renoising(func.__name__, self._name)
-        given = inspect.signature(func).bind(*args, **kwargs)
-        given.apply_defaults()
-        arguments = given.arguments
-        if "timesteps" in arguments:
-            model = arguments["model"].inner_model.inner_model
-            arguments["alpha_bars"] = model.alphas_cumprod.tolist()
-        return StepWays(renoising.ways(arguments), self._name)
 
-    def _steps_of(self, arguments: dict[str, Any]) -> int | None:
-        if self._name == "DPM fast":
-            return dpm_fast_steps(arguments["n"])
-        points = arguments.get("sigmas", arguments.get("timesteps"))
-        if self._name in OWN_STEPS or points is None:
-            return None
-        return len(points) - (self._name != "UniPC")
+def planned_calls(
+    record: SamplerRecord | None, func: Callable[..., Any], arguments: Mapping[str, Any], options: Mapping[str, Any]
+) -> list[tuple[float, ...]] | None:
+    """Return the levels of the model calls of each step, ``None`` where only the sampler knows them.
 
-    def _calls_of(self, func: Callable[..., Any], arguments: dict[str, Any]) -> LastCalls:
-        if self._name == "DPM fast":
-            return dpm_fast_calls(arguments["n"])
-        if getattr(func, "second_order", self._options.get("second_order")):  # flow matching runs HeunPP2 so
-            return second_order_calls(arguments["sigmas"].tolist())
-        if self._name == "HeunPP2":
-            return heunpp2_calls(len(arguments["sigmas"]) - 1)
-        return single_calls
+    :param record: the sampler's row
+    :param func: its function, or what runs in its place with a flow model
+    :param arguments: the function's arguments by name
+    :param options: the host's options of the sampler, which tell of an unknown one whether it calls the model twice a step
+    """
+    instead = getattr(func, "second_order", False)
+    if record is not None and not instead and getattr(func, "__name__", "") in record.functions:
+        return None if record.calls is None else record.calls(arguments)
+    if "sigmas" in arguments:
+        return TWO_CALLS(arguments) if instead or options.get("second_order") else ONE_CALL(arguments)
+    return ddim_calls(arguments) if "timesteps" in arguments else None
+
+
+def _clock_of(record: SamplerRecord | None, calls: list[tuple[float, ...]] | None) -> StepClock:
+    callback = AFTER_FIRST_CALL if record is None else record.callback
+    if callback == ONE_CALL_AHEAD:
+        return CallClock()
+    if calls is None or callback != AFTER_FIRST_CALL:
+        return StepClock(single_calls)
+    return StepClock(lambda step: len(calls[step]) if step < len(calls) else 1)
 
 
 def asked_scale(p: Any) -> float:
-    """The CFG scale that the user asked for in the present pass; Forge has one of its own for the hires pass."""
+    """Return the CFG scale that the user asked for in the present pass; Forge has one of its own for the hires pass."""
     in_hires = bool(getattr(p, "is_hr_pass", False)) and hasattr(p, "hr_cfg")
     return p.hr_cfg if in_hires else p.cfg_scale

@@ -9,7 +9,7 @@ from .edits import MARK, When, find_edits
 
 
 @dataclass(frozen=True)
-class Call:
+class ExpectedCall:
     """One expected call of the denoiser.
 
     :param step: the sampler's step, from 0
@@ -26,16 +26,19 @@ class Call:
 class Expected:
     """The expected calls of the pass in which a refiner takes over.
 
-    :param name: what the pass is called
-    :param steps: its steps
+    :param name: name of the pass
+    :param steps: number of its sampler's steps
+    :param calls: its calls, in order
+    :param unknown: the reason why steps and calls can't be told in advance; empty if they can
     """
 
     name: str
-    steps: int
-    calls: Sequence[Call]
+    steps: int = 0
+    calls: Sequence[ExpectedCall] = ()
+    unknown: str = ""
 
     def switch(self, switch_at: float) -> int | None:
-        """The call at which the refiner takes over, ``None`` if at none."""
+        """Return the call at which the refiner takes over, ``None`` if at none."""
         return next((number for number, call in enumerate(self.calls) if call.done >= switch_at), None)
 
 
@@ -54,14 +57,14 @@ class Report:
 
 
 def report(
-    texts: Mapping[str, tuple[str, bool]], switch_at: float | None, follows: Callable[[str], bool], expected: Expected | None
+    texts: Mapping[str, tuple[str, bool]], switch_at: float | None, follows: Callable[[str], bool], expected: Expected
 ) -> Report:
-    """What there is to say.
+    """Return what the panel says.
 
     :param texts: prompts by name, and whether each is a negative one
     :param switch_at: where the refiner takes over, ``None`` without a refiner
     :param follows: whether an edit with this number or mark follows the refiner
-    :param expected: the pass in which it does, ``None`` if unknown
+    :param expected: the pass in which the refiner takes over; without a refiner of no account
     """
     edits = {name: find_edits(text, negative) for name, (text, negative) in texts.items()}
     if switch_at is None:
@@ -76,21 +79,25 @@ def report(
     return Report(" ".join(said), with_numbers, fixes)
 
 
+WITHIN = ("", ", in its second model call", ", in its third model call")
+"""By the number of model calls of the same step that came before."""
+
+
 def _numbers(edits: Sequence[When]) -> str:
     return ", ".join(f"“:{edit.text}]”" for edit in edits)
 
 
-def _when(expected: Expected | None, switch_at: float, following: Sequence[str]) -> str:
+def _when(expected: Expected, switch_at: float, following: Sequence[str]) -> str:
     what = " and ".join(["Model", *following]) if following else "The model"
     verb = "switch" if following else "switches"
     hint = "" if following else f" No prompt follows: write [from:to:{MARK}]."
-    if expected is None:
-        return f"{what} {verb} at {switch_at:g} of the run.{hint}"
+    if expected.unknown:
+        at = f"at {switch_at:g} of the {expected.name}"
+        return f"{what} {verb} {at}; the step is not known beforehand: {expected.unknown}.{hint}"
     number = expected.switch(switch_at)
     if number is None:
         return f"{what} never {verb} in the {expected.name} ({expected.steps} steps): {switch_at:g} is too late.{hint}"
     call = expected.calls[number]
-    again = number and expected.calls[number - 1].step == call.step
-    within = ", in its second model call" if again else ""
+    within = WITHIN[sum(earlier.step == call.step for earlier in expected.calls[:number])]
     place = f"at step {call.step + 1} of {expected.steps} of the {expected.name}"
     return f"{what} {verb} {place} (sigma {call.sigma:.3g}){within}.{hint}"

@@ -95,7 +95,7 @@ def guidance_scale(active: tuple[Technique, ...], scale: float, step: Step) -> f
     for technique in active:
         scale = technique.guidance_scale(scale, step)
         if technique.cfg_unit is not None:
-            step = replace(step, scale_multiplier=technique.cfg_unit)
+            step = replace(step, cfg_unit=technique.cfg_unit)
     return scale
 
 

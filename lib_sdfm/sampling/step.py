@@ -41,10 +41,12 @@ class Step:
     :param sigma: noise level of this call, in k-diffusion's scale; ``None`` where no technique asked for it
     :param timestep: the model's time of this call, 0 to 999 (a flow model's: to 1000); ``None`` like ``sigma``
     :param hires: whether this is the hires pass
-    :param scale_multiplier: what the sampler multiplies the CFG scale with (1/12.5 for A1111's DDIM CFG++)
+    :param scale_multiplier: what the sampler multiplies the CFG scale with (1/12.5 for A1111's DDIM CFG++), and other
+        guidance too
     :param host: the host's own counters
     :param ratio: noise level at which this step ends over the one at which it starts, before the sampler adds noise; the
         same for all calls of a step, 1 or more where the level rises, ``None`` where only the sampler knows
+    :param cfg_unit: what CFG 1 is in this call's CFG scale: ``scale_multiplier``, or 1/12.5 where the scale is CFG++'s lambda
     """
 
     index: int
@@ -55,6 +57,7 @@ class Step:
     scale_multiplier: float = 1.0
     host: HostCounters = field(default_factory=HostCounters)
     ratio: float | None = None
+    cfg_unit: float = 1.0
 
     @property
     def steps(self) -> int:

@@ -82,9 +82,9 @@ class CfgSchedule(Technique):
         schedule = self.value("schedule", step.hires)
         low, high = self._interval(schedule, step.hires)
         if (low, high) != EVERYWHERE and not low <= step.sigma <= high:
-            return step.scale_multiplier
-        plain = scale / step.scale_multiplier  # schedules clamp to CFG scales, not to what a sampler makes of them
-        return SCHEDULES[schedule](plain, min(step.index / step.steps, 1.0)) * step.scale_multiplier
+            return step.cfg_unit
+        plain = scale / step.cfg_unit  # schedules clamp to CFG scales, not to what a sampler makes of them
+        return SCHEDULES[schedule](plain, min(step.index / step.steps, 1.0)) * step.cfg_unit
 
     def _interval(self, schedule: str, hires: bool) -> tuple[float, float]:
         low, high = sorted((self.value("low", hires), self.value("high", hires)))

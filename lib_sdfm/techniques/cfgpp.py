@@ -10,13 +10,12 @@ from torch import Tensor
 from ..errors import SettingError, UnsupportedError
 from ..ops.descent import denoised_for_uncond_renoise
 from ..sampling.prediction import Prediction
+from ..sampling.sampler_record import CFG_OF_LAMBDA_1
 from ..sampling.stages import SDFM, Technique
 from ..sampling.step import Step
 from ..schema.params import Composite, number, plain
 
 KEY = "CFGpp Scale"
-CFG_OF_LAMBDA_1 = 12.5
-"""The paper's correspondence: lambda from 0 to 1 is as strong as CFG from 0 to 12.5."""
 
 
 @dataclass(frozen=True)

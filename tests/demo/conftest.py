@@ -75,11 +75,14 @@ def switching(shapes_host):
 @pytest.fixture
 def expected(shapes_host):
     """From values of the panel to the pass in which the refiner takes over."""
-    from modules import sd_samplers, sd_samplers_common, shared
+    from modules import libraries, sd_samplers, sd_samplers_common, sd_samplers_kdiffusion, sd_samplers_timesteps, shared
 
-    from sdfm_webui.expectation import HostSchedule
+    from sdfm_webui.expectation import HostSchedule, NoiseTables
+    from sdfm_webui.samplers import SamplerModules
 
-    return HostSchedule(sd_samplers, sd_samplers_common, shared.opts, lambda: shared.sd_model, goes_by_calls=False)
+    modules = SamplerModules(sd_samplers, sd_samplers_common, sd_samplers_kdiffusion, sd_samplers_timesteps, libraries.sampling)
+    tables = NoiseTables(libraries.external, None, shared.opts)
+    return HostSchedule(modules, shared.opts, lambda: shared.sd_model, tables, goes_by_calls=False)
 
 
 @pytest.fixture(autouse=True)

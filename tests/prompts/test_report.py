@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from lib_sdfm.prompts.edits import MARK
-from lib_sdfm.prompts.report import Call, Expected, report
+from lib_sdfm.prompts.report import Expected, ExpectedCall, report
 
-STEPS = Expected("run", 4, [Call(step, 8.0 / 2**step, step / 4) for step in range(4)])
-TWICE = Expected("hires pass", 2, [Call(0, 8, 0.0), Call(0, 4, 0.5), Call(1, 2, 0.7)])
+STEPS = Expected("run", 4, [ExpectedCall(step, 8.0 / 2**step, step / 4) for step in range(4)])
+TWICE = Expected("hires pass", 2, [ExpectedCall(0, 8, 0.0), ExpectedCall(0, 4, 0.5), ExpectedCall(1, 2, 0.7)])
+THRICE = Expected("run", 1, [ExpectedCall(0, 8, 0.0), ExpectedCall(0, 4, 0.2), ExpectedCall(0, 2, 0.5)])
 
 
-def said(prompt: str, switch_at: float | None = 0.5, expected: Expected | None = STEPS, negative: str = ""):
+def said(prompt: str, switch_at: float | None = 0.5, expected: Expected = STEPS, negative: str = ""):
     texts = {"prompt": (prompt, False), "negative prompt": (negative, True)}
     return report(texts, switch_at, lambda when: when in (MARK, "0.5"), expected)
 
@@ -23,13 +24,17 @@ def test_step_and_noise_level_of_the_switch():
     }  # fmt: skip
 
 
-def test_the_second_call_of_a_step():
+def test_the_second_and_the_third_call_of_a_step():
     assert "step 1 of 2 of the hires pass (sigma 4), in its second model call." in said("[a:b:0.5]", expected=TWICE).text
+    assert "step 1 of 1 of the run (sigma 2), in its third model call." in said("[a:b:0.5]", expected=THRICE).text
 
 
 def test_a_switch_that_never_comes_and_one_that_nobody_can_tell():
     assert "never" in said("[a:b:refiner]", switch_at=0.9).text
-    assert said("[a:b:refiner]", expected=None).text == "Model and prompt switch at 0.5 of the run."
+    unknown = Expected("hires pass", unknown="no checkpoint is loaded yet")
+    assert said("[a:b:refiner]", expected=unknown).text == (
+        "Model and prompt switch at 0.5 of the hires pass; the step is not known beforehand: no checkpoint is loaded yet."
+    )
 
 
 def test_what_does_not_follow():

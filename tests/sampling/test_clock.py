@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib_sdfm.sampling.clock import StepClock, dpm_fast_calls, second_order_calls
+from lib_sdfm.sampling.clock import StepClock
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=12))
@@ -29,14 +28,3 @@ def test_calls_of_a_step_have_its_index_where_the_callback_ends_it(calls: list[i
         expected += [step] * count
         clock.callback()
     assert told == expected
-
-
-@given(st.integers(1, 100))
-def test_dpm_fast_makes_as_many_calls_as_it_was_given(calls: int):
-    steps = calls // 3 + 1
-    assert sum(dpm_fast_calls(calls)(step) for step in range(steps)) == calls
-
-
-@pytest.mark.parametrize(("sigmas", "calls"), [([9, 3, 1, 0], [2, 2, 1]), ([9, 3, 1], [2, 2]), ([9, 0], [1])])
-def test_a_second_order_step_that_ends_at_0_makes_one_call(sigmas: list[float], calls: list[int]):
-    assert [second_order_calls(sigmas)(step) for step in range(len(sigmas) - 1)] == calls

@@ -24,7 +24,7 @@ MULTIPLIER = 1 / 12.5
 def scale_at(recipe: str = "sdfm", sigma: float = 2.0, index: int = 3, scale: float = 7.0, **more: Any) -> float:
     """The CFG scale that a schedule makes of ``scale``, in step ``index`` of 10."""
     host = {name: more.pop(name) for name in ("lagging", "job_steps", "job_cfg_scale") if name in more}
-    step_more = {name: more.pop(name) for name in ("total", "scale_multiplier") if name in more}
+    step_more = {name: more.pop(name) for name in ("total", "cfg_unit") if name in more}
     counters = HostCounters(**{"pass_steps": 10, "job_steps": 10, "job_cfg_scale": 7.0, **host})
     step = Step(**{"index": index, "total": 10, "sigma": sigma, "timestep": 600.0, "host": counters, **step_more})
     return CfgSchedule(CfgScheduleSettings(**more), recipe).guidance_scale(scale, step)
@@ -40,20 +40,20 @@ def test_it_is_the_schedule_at_the_step(name: str, index: int, scale: float):
 def test_the_scales_of_a_run_are_in_proportion_to_the_samplers(name: str):
     """What the sampler multiplies CFG with stays: a schedule of DDIM CFG++ is one of small scales."""
     for index in range(10):
-        divided = scale_at(schedule=name, index=index, scale=7.0 * MULTIPLIER, scale_multiplier=MULTIPLIER)
+        divided = scale_at(schedule=name, index=index, scale=7.0 * MULTIPLIER, cfg_unit=MULTIPLIER)
         assert divided == pytest.approx(scale_at(schedule=name, index=index) * MULTIPLIER, abs=1e-12)
 
 
 def test_clamps_are_cfg_scales_before_the_sampler_multiplies_them():
-    last = scale_at(schedule="Clamp-Linear (c=4.0)", index=9, scale=7.0 * MULTIPLIER, scale_multiplier=MULTIPLIER)
+    last = scale_at(schedule="Clamp-Linear (c=4.0)", index=9, scale=7.0 * MULTIPLIER, cfg_unit=MULTIPLIER)
     assert last == pytest.approx(4 * MULTIPLIER)
-    outside = scale_at(schedule="Linear", sigma=9.0, high=8.0, scale=7.0 * MULTIPLIER, scale_multiplier=MULTIPLIER)
+    outside = scale_at(schedule="Linear", sigma=9.0, high=8.0, scale=7.0 * MULTIPLIER, cfg_unit=MULTIPLIER)
     assert outside == MULTIPLIER  # CFG 1
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_recipe_original_ignores_what_the_sampler_multiplies(name: str):
-    divided = scale_at("original", schedule=name, scale=7.0 * MULTIPLIER, scale_multiplier=MULTIPLIER, lagging=2)
+    divided = scale_at("original", schedule=name, scale=7.0 * MULTIPLIER, cfg_unit=MULTIPLIER, lagging=2)
     assert divided == scale_at("original", schedule=name, lagging=2) != 0
 
 

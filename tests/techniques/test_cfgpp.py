@@ -16,7 +16,9 @@ from lib_sdfm.errors import SettingError, UnsupportedError
 from lib_sdfm.ops import cfgpp_samplers
 from lib_sdfm.sampling.plan import Plan, compose, guidance_scale
 from lib_sdfm.sampling.prediction import Prediction
-from lib_sdfm.sampling.renoising import EXACT, RENOISING
+from lib_sdfm.sampling.sampler_names import require_spans
+from lib_sdfm.sampling.sampler_record import EXACT
+from lib_sdfm.sampling.samplers import SAMPLERS as ROWS
 from lib_sdfm.sampling.stages import Technique
 from lib_sdfm.sampling.step import Step
 from lib_sdfm.schema.infotext import read_infotext, write_infotext
@@ -102,7 +104,7 @@ class Changed(AnalyticModel):
 def through_technique(sampler: Callable[..., Tensor], scale: float = 0.6, **options: Any) -> Tensor:
     arguments = inspect.signature(sampler).bind(None, START, SIGMAS, **options)
     arguments.apply_defaults()
-    ratios = [end / start for start, end in RENOISING[sampler.__name__].ways(arguments.arguments)]
+    ratios = [end / start for start, end in require_spans("", sampler.__name__)(arguments.arguments)]
     return sampler(Changed(scale, ratios), START, SIGMAS, disable=True, **options)
 
 
@@ -208,8 +210,4 @@ def test_only_it_needs_the_length_of_steps():
     assert Plan("sdfm", (technique(),)).needs_ratio
     assert not any(t.needs_ratio for t in SCHEMA.techniques if t is not CfgPlusPlus)
     assert Technique.needs_ratio is False
-    assert {name for known in RENOISING.values() if known.grade == EXACT for name in known.names} >= {
-        "Euler",
-        "Euler a",
-        "DDIM",
-    }
+    assert {"Euler", "Euler a", "DDIM"} <= {row.name for row in ROWS if row.grade == EXACT}

@@ -118,7 +118,7 @@ class FakeModules:
         names = [name for name in vars(self) if name not in ("callbacks", "runner")]
         package.__dict__.update({name: getattr(self, name) for name in names})
         ours = {"modules": package, **{f"modules.{name}": getattr(self, name) for name in names}}
-        ours |= {"k_diffusion": types.SimpleNamespace(sampling=types.SimpleNamespace())}
+        ours |= {"k_diffusion": types.SimpleNamespace(sampling=types.SimpleNamespace(), external=types.SimpleNamespace())}
         before = {name: sys.modules.get(name) for name in ours}
         sys.modules.update(ours)
         try:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from ...sampling.sampler_names import resolve_sampler
 from ...sampling.step import TO_THE_END
 from .source import Key, Said, Source
 from .text import ForeignText, number_of
 from .windows import Window, covered, first_pass_steps, hires_steps
 
-TWO_CALLS = ("Heun", "DPM2", "DPM2 a", "DPM++ 2S a", "DPM++ SDE")
-"""Samplers with two model calls per step, of which Forge's windows may take one."""
 REFORGE = "dynthres_simple_mode"
 """A key that reForge writes and Forge doesn't."""
 
@@ -23,7 +22,8 @@ def _windows(text: ForeignText, start_key: str, end_key: str) -> tuple[Window | 
         text.name((start_key, end_key), "can't be told in steps, as the text doesn't say how many there are; it acts on all")
         return None
     sampler = str(text.pairs.get("Sampler", ""))
-    if sampler.removesuffix(" Karras") in TWO_CALLS:
+    known = resolve_sampler(sampler).sampler
+    if known is not None and known.calls_per_step > 1:  # Forge's windows may take one call of a step
         text.name((start_key, end_key), f"begins and ends in the middle of a step with {sampler}; here with the whole step")
     return covered(start, end, total), None if hires_total is None else covered(start, end, hires_total)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lib_sdfm.hosts.named_samplers import DDIM_CFGPP, NAMED_SAMPLERS
-from lib_sdfm.sampling.renoising import RENOISING
+from lib_sdfm.sampling.samplers import SAMPLERS
 from tests.hosts.real.client import Pictures, Refused, WebUi
 
 TECHNIQUE = {"cfgpp": {"scale": 0.6}}
@@ -61,7 +61,7 @@ def test_with_ddim_the_technique_is_a1111s_ddim_cfgpp(webui: WebUi):
 
 @pytest.mark.parametrize("steps", [6, 20])
 def test_the_technique_works_with_every_sampler_or_names_it(webui: WebUi, steps: int):
-    known = {name for renoising in RENOISING.values() for name in renoising.names}
+    known = {record.name for record in SAMPLERS if record.spans is not None}
     for sampler in (entry["name"] for entry in webui.get("/sdapi/v1/samplers")):
         if sampler in known:
             changed, plain = (made(webui, sampler, sdfm, steps=steps, cfg_scale=5) for sdfm in (TECHNIQUE, None))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 import k_diffusion.sampling as k
@@ -12,21 +11,24 @@ import torch
 from torch import Tensor
 
 from lib_sdfm.errors import UnsupportedError
-from lib_sdfm.sampling.renoising import RENOISING, StepWays, Way, require_renoising
+from lib_sdfm.sampling.sampler_names import require_spans
+from lib_sdfm.sampling.samplers import SAMPLERS
+from lib_sdfm.sampling.step_spans import Spans, StepSpan, StepSpans
 from tests.support import noise_of, stable_diffusion_alphas
 
 SIGMAS = k.get_sigmas_karras(9, 0.03, 14.6)
 ALPHA_BARS = stable_diffusion_alphas().tolist()
 DENOISED = 0.25
-SCHEDULED = [name for name in RENOISING if name.startswith("sample_") and name not in ("sample_dpm_fast", "sample_lcm")]
-IN_K_DIFFUSION = [name for name in RENOISING if hasattr(k, name)]
+SPANS: dict[str, Spans] = {record.functions[0]: record.spans for record in SAMPLERS if record.spans is not None}
+SCHEDULED = [name for name in SPANS if name.startswith("sample_") and name not in ("sample_dpm_fast", "sample_lcm")]
+IN_K_DIFFUSION = [name for name in SPANS if hasattr(k, name)]
 
 
-def ways(function: str, **arguments: Any) -> list[Way]:
-    return RENOISING[function].ways(arguments)
+def spans(function: str, **arguments: Any) -> list[StepSpan]:
+    return SPANS[function](arguments)
 
 
-def run(function: str, **settings: Any) -> tuple[list[Way], list[Tensor]]:
+def run(function: str, **settings: Any) -> tuple[list[StepSpan], list[Tensor]]:
     """Steps as they are written down, and the latent before each of them and after the last, without added noise."""
     func, seen = getattr(k, function), []
     offered = {
@@ -40,7 +42,7 @@ def run(function: str, **settings: Any) -> tuple[list[Way], list[Tensor]]:
     )  # fmt: skip
     given.apply_defaults()
     seen.append(func(*given.args, **given.kwargs))
-    return RENOISING[function].ways(given.arguments), seen
+    return SPANS[function](given.arguments), seen
 
 
 @pytest.mark.parametrize("settings", [{}, {"eta": 0.0}, {"eta": 0.6}, {"s_churn": 3.0, "s_tmin": 0.1, "s_tmax": 9.0}], ids=str)
@@ -56,14 +58,14 @@ def test_each_step_goes_as_far_as_it_is_written_down(function: str, settings: di
 
 
 def test_churn_starts_higher():
-    churned = ways("sample_euler", sigmas=SIGMAS, s_churn=100.0, s_tmin=0.1, s_tmax=9.0)
+    churned = spans("sample_euler", sigmas=SIGMAS, s_churn=100.0, s_tmin=0.1, s_tmax=9.0)
     factors = [start / float(sigma) for (start, _), sigma in zip(churned, SIGMAS)]
     assert factors == pytest.approx([2**0.5 if 0.1 <= sigma <= 9 else 1 for sigma in SIGMAS[:-1]])
 
 
 def test_lcm_keeps_nothing_and_ddpm_is_ancestral_with_eta_1():
-    assert [end for _, end in ways("sample_lcm", sigmas=SIGMAS)] == [0.0] * 9
-    posterior, ancestral = ways("sample_ddpm", sigmas=SIGMAS), ways("sample_euler_ancestral", sigmas=SIGMAS, eta=1.0)
+    assert [end for _, end in spans("sample_lcm", sigmas=SIGMAS)] == [0.0] * 9
+    posterior, ancestral = spans("sample_ddpm", sigmas=SIGMAS), spans("sample_euler_ancestral", sigmas=SIGMAS, eta=1.0)
     assert [end for _, end in posterior] == pytest.approx([end for _, end in ancestral], abs=1e-6)
 
 
@@ -72,19 +74,19 @@ def test_timestep_samplers_follow_the_noise_table():
     timesteps = torch.tensor([1, 334, 667, 999])
     expected = [(table[999], table[667]), (table[667], table[334]), (table[334], table[1])]
     for function in ("ddim", "plms"):
-        known = ways(function, timesteps=timesteps, alpha_bars=ALPHA_BARS)
+        known = spans(function, timesteps=timesteps, alpha_bars=ALPHA_BARS)
         assert torch.tensor(known).allclose(torch.tensor(expected), rtol=1e-4)
-    down = ways("ddim", timesteps=timesteps, alpha_bars=ALPHA_BARS, eta=1.0)
+    down = spans("ddim", timesteps=timesteps, alpha_bars=ALPHA_BARS, eta=1.0)
     assert [end for _, end in down] == pytest.approx([end * end / start for start, end in expected], rel=1e-3)
-    known = ways("unipc", timesteps=timesteps, alpha_bars=ALPHA_BARS)
+    known = spans("unipc", timesteps=timesteps, alpha_bars=ALPHA_BARS)
     assert len(known) == 4 and known[0][0] == pytest.approx(table[999]) and known[-1][1] == pytest.approx(table[0], rel=1e-3)
-    later = ways("unipc", timesteps=timesteps[:3], alpha_bars=ALPHA_BARS, is_img2img=True)
+    later = spans("unipc", timesteps=timesteps[:3], alpha_bars=ALPHA_BARS, is_img2img=True)
     assert later[0][0] == pytest.approx(table[667], rel=1e-4)
 
 
 @pytest.mark.parametrize(("steps", "jumps"), [(19, 0), (20, 1), (35, 1), (36, 2), (50, 2)])
 def test_restart_jumps_up_from_twenty_steps_on(steps: int, jumps: int):
-    known = ways("restart_sampler", sigmas=k.get_sigmas_karras(steps, 0.03, 14.6))
+    known = spans("restart_sampler", sigmas=k.get_sigmas_karras(steps, 0.03, 14.6))
     assert len(known) == steps and known[-1][1] == 0
     assert all(end < start for start, end in known)
     rises = [(end, start) for (_, end), (start, _) in zip(known, known[1:]) if start > end * 1.001]
@@ -95,7 +97,7 @@ def test_restart_jumps_up_from_twenty_steps_on(steps: int, jumps: int):
 @pytest.mark.parametrize("function", SCHEDULED)
 def test_a_schedule_that_rises_has_ratios_above_1(function: str):
     rising = {"sigmas": torch.tensor([1.0, 2.0, 0.5]), "eta": 1.0, "s_churn": 0.0, "s_tmin": 0.0, "s_tmax": 99.0}
-    start, end = ways(function, **rising)[0]
+    start, end = spans(function, **rising)[0]
     assert end / start >= 1
 
 
@@ -110,24 +112,17 @@ def test_a_schedule_that_rises_has_ratios_above_1(function: str):
 )
 def test_what_cannot_be_is_named(function: str, sampler: str, words: list[str]):
     with pytest.raises(UnsupportedError) as caught:
-        require_renoising(function, sampler)
+        require_spans(sampler, function)
     assert [word for word in words if word not in str(caught.value)] == []
 
 
-class TestStepWays:
-    ways = StepWays([(10.0, 5.0), (5.0, 0.0)], "Heun")
+class TestStepSpans:
+    spans = StepSpans([StepSpan(10.0, 5.0), StepSpan(5.0, 0.0)], "Heun")
 
     def test_all_calls_of_a_step_have_its_ratio(self):
-        assert [self.ways.ratio(index, sigma) for index, sigma in ((0, 10.0), (0, 5.0), (1, 5.0))] == [0.5, 0.5, 0.0]
+        assert [self.spans.ratio(index, sigma) for index, sigma in ((0, 10.0), (0, 5.0), (1, 5.0))] == [0.5, 0.5, 0.0]
 
     @pytest.mark.parametrize(("index", "sigma"), [(0, 8.9), (1, 10.0), (2, 0.1), (0, float("nan"))])
     def test_a_step_that_starts_elsewhere_is_an_error(self, index: int, sigma: float):
         with pytest.raises(UnsupportedError, match="Heun"):
-            StepWays([(10.0, 5.0), (5.0, 0.0)], "Heun").ratio(index, sigma)
-
-
-def test_all_of_a1111s_and_forges_samplers_are_known():
-    names: list[str] = [name for known in RENOISING.values() for name in known.names]
-    assert len(names) == len(set(names)) == 23
-    callables: list[Callable] = [known.ways for known in RENOISING.values()]
-    assert all(map(callable, callables))
+            StepSpans([StepSpan(10.0, 5.0), StepSpan(5.0, 0.0)], "Heun").ratio(index, sigma)

@@ -1,0 +1,166 @@
+"""How far each step of a sampler goes down: CFG++ must know it to change a step's renoising (see ``ModelCall.ratio``).
+
+A step goes from one noise level to another by ``x' = D + ratio * (x - D) + ...`` and may add noise afterwards; the ratio is
+``end / start``. Each function here says it for one kind of sampler, as the hosts' samplers do it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from ..errors import UnsupportedError
+from ..ops.descent import ancestral_levels
+
+Arguments = Mapping[str, Any]
+"""A sampler function's arguments by name, defaults included; for timestep samplers with ``alpha_bars``, the noise table."""
+
+LARGEST_CHURN = 2**0.5 - 1
+DEVIATION = 0.1
+"""Largest relative error of a step's start: UniPC's lie between timesteps, the steps of another grid differ by more."""
+RESTART_FROM = 20
+"""Number of steps from which Restart jumps back up."""
+
+
+class StepSpan(NamedTuple):
+    """One step of a sampler.
+
+    :param start: noise level where it starts
+    :param end: noise level where it ends, before the sampler adds noise
+    """
+
+    start: float
+    end: float
+
+
+Spans = Callable[[Arguments], list[StepSpan]]
+
+
+def levels_of(arguments: Arguments) -> list[float]:
+    """Return the schedule of a sampler that counts in noise levels, ``(steps + 1,)``."""
+    return arguments["sigmas"].tolist()
+
+
+def straight(arguments: Arguments) -> list[StepSpan]:
+    """From each noise level of the schedule to the next."""
+    return _spans(levels_of(arguments))
+
+
+def churned(arguments: Arguments) -> list[StepSpan]:
+    """Noise is added first (Karras et al., arXiv 2206.00364, algorithm 2)."""
+    spans = straight(arguments)
+    gamma = min(arguments.get("s_churn", 0.0) / max(len(spans), 1), LARGEST_CHURN)
+    low, high = arguments.get("s_tmin", 0.0), arguments.get("s_tmax", math.inf)
+    return [StepSpan(start * (1 + gamma if low <= start <= high else 1), end) for start, end in spans]
+
+
+def ancestral(arguments: Arguments) -> list[StepSpan]:
+    """Down to a lower level, from which noise leads back to the schedule's."""
+    eta = arguments["eta"]
+    return [StepSpan(start, ancestral_levels(start, end, eta)[0] if end < start else end) for start, end in straight(arguments)]
+
+
+def stochastic(arguments: Arguments) -> list[StepSpan]:
+    """Solvers of the stochastic equation in ``-log(sigma)``: the way is ``1 + eta`` times as long."""
+    return [StepSpan(start, start * (end / start) ** (1 + arguments["eta"])) for start, end in straight(arguments)]
+
+
+def posterior(arguments: Arguments) -> list[StepSpan]:
+    """DDPM: the mean of the posterior, ``D + (end / start)^2 * (x - D)``."""
+    return [StepSpan(start, end * end / start) for start, end in straight(arguments)]
+
+
+def fresh(arguments: Arguments) -> list[StepSpan]:
+    """LCM: fresh noise on the denoised image; nothing of the old is kept."""
+    return [StepSpan(start, 0.0) for start, _ in straight(arguments)]
+
+
+def dpm_fast(arguments: Arguments) -> list[StepSpan]:
+    """Steps of equal length in ``-log(sigma)``, a third as many as model calls."""
+    highest, lowest = float(arguments["sigma_max"]), float(arguments["sigma_min"])
+    steps = arguments["n"] // 3 + 1
+    levels = [highest * (lowest / highest) ** (i / steps) for i in range(steps + 1)]
+    return [StepSpan(start, max(ancestral_levels(start, end, arguments["eta"])[0], lowest)) for start, end in pairwise(levels)]
+
+
+def restart(arguments: Arguments) -> list[StepSpan]:
+    """Restart (arXiv 2306.14878) as A1111 does it: from 20 steps on, some of them again from 2 down to 0.1."""
+    levels = levels_of(arguments)
+    steps = len(levels) - 1
+    if steps < RESTART_FROM:
+        return _spans(levels)
+    again, times = (steps // 4, 2) if steps >= 36 else (9, 1)
+    base = [*_karras(steps - again * times, levels[-2], levels[0]), 0.0]
+    bottom, top = (_nearest(base, level) for level in (0.1, 2.0))
+    spans = _spans(base)
+    if top < bottom:
+        spans[bottom:bottom] = _spans(_karras(again + 1, base[bottom], base[top])) * times
+    return spans
+
+
+def ddim(arguments: Arguments) -> list[StepSpan]:
+    """From timestep to timestep; eta is the ancestral samplers'."""
+    levels = [_sigma_of(arguments["alpha_bars"], timestep) for timestep in reversed(arguments["timesteps"].tolist())]
+    eta = arguments.get("eta", 0.0)
+    return [StepSpan(start, ancestral_levels(start, end, eta)[0]) for start, end in pairwise(levels)]
+
+
+def unipc(arguments: Arguments) -> list[StepSpan]:
+    """A1111's UniPC has a uniform grid of its own, from the last timestep where it starts from a picture."""
+    number, first = len(arguments["timesteps"]), 999.0
+    if arguments.get("is_img2img"):
+        first = float(arguments["timesteps"][-1])
+    return _spans([_sigma_of(arguments["alpha_bars"], first * (1 - i / number)) for i in range(number + 1)])
+
+
+def _spans(levels: Sequence[float]) -> list[StepSpan]:
+    return [StepSpan(start, end) for start, end in pairwise(levels)]
+
+
+def _karras(number: int, lowest: float, highest: float) -> list[float]:
+    """Noise levels of Karras et al. (arXiv 2206.00364, equation 5, rho 7)."""
+    ends = [highest ** (1 / 7), lowest ** (1 / 7)]
+    return [(ends[0] + (ends[1] - ends[0]) * i / max(number - 1, 1)) ** 7 for i in range(number)]
+
+
+def _nearest(levels: Sequence[float], wanted: float) -> int:
+    return min(range(len(levels)), key=lambda i: abs(levels[i] - wanted))
+
+
+def _sigma_of(alpha_bars: Sequence[float], timestep: float) -> float:
+    """Noise level of a timestep, between the table's entries by their logarithm."""
+    before = min(int(timestep), len(alpha_bars) - 2)
+    share = timestep - before
+    alpha_bar = alpha_bars[before] ** (1 - share) * alpha_bars[before + 1] ** share
+    return math.sqrt((1 - alpha_bar) / alpha_bar)
+
+
+class StepSpans:
+    """The steps of one pass.
+
+    :param spans: where they start and end
+    :param sampler: name of the sampler, for the message
+    """
+
+    def __init__(self, spans: Sequence[StepSpan], sampler: str) -> None:
+        self._spans, self._sampler = spans, sampler
+        self._checked: set[int] = set()
+
+    def ratio(self, index: int, sigma: float) -> float:
+        """Return how far a step goes down: end over start.
+
+        :param index: the step
+        :param sigma: noise level of the call; the first call of a step is made where it starts
+        :raises UnsupportedError: if the sampler isn't where it should be
+        """
+        known = index < len(self._spans)
+        start, end = self._spans[index] if known else (math.nan, math.nan)
+        if index not in self._checked and not abs(sigma - start) <= DEVIATION * start:
+            raise UnsupportedError(
+                f"CFG++: step {index} of {self._sampler} starts at noise level {sigma:.4g}, not {start:.4g} as its schedule "
+                "says; another extension or a setting of the WebUI changes its steps"
+            )
+        self._checked.add(index)
+        return end / start
