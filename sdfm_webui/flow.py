@@ -17,7 +17,6 @@ from lib_sdfm.sampling.sampler_names import resolve_sampler
 from lib_sdfm.schema.params import params_of
 from lib_sdfm.techniques.flow import AUTO, ON, Flow, FlowSettings
 
-from .idle import harmless
 from .flow_memory import FlowMemory, Remembered
 
 Sampling = Callable[..., Any]
@@ -132,8 +131,7 @@ class FlowHost:
             return None
 
         def sample(inner: Sampling, *args: Any, **kwargs: Any) -> Any:
-            with harmless():
-                require_refiner_fits(p, None, self.memory)
+            require_refiner_fits(p, None, self.memory)
             self.apply(None)
             return inner(*args, **kwargs)
 
