@@ -23,27 +23,99 @@
     });
 })();
 
-// Numbers in the prompt boxes follow the refiner's slider. Texts are set as if typed, so that the browser's undo takes it back.
-(function () {
-    const TABS = ["txt2img", "img2img"];
-    const BOXES = { prompt: "prompt", negative: "neg_prompt" };
-    const known = {}; // by tab: what the line said last, and where its edits are by now
+// Requests that wait for each other, so that no answer overtakes a newer one: see sdfm_webui/events.py, which calls
+// sdfmAsk and sdfmAnswered.
+const sdfmRequests = (function () {
+    const due = new Map(); // by the id of a hidden button or of a row of buttons: whether to ask once more
+    const element = (id) => gradioApp().querySelector(`#${CSS.escape(id)}`);
 
-    const box = (tab, name) => gradioApp().querySelector(`#${tab}_${BOXES[name]} textarea`);
-
-    function edits(tab) {
-        const line = gradioApp().querySelector(`#sdfm_refiner_${tab} [data-sdfm-edits]`);
-        if (!line) return null;
-        const said = line.dataset.sdfmEdits;
-        if (!known[tab] || known[tab].said !== said) known[tab] = { said, ...JSON.parse(said) };
-        return known[tab];
+    function begin(id) {
+        due.set(id, false);
+        element(id).dataset.sdfmDue = "";
     }
 
-    // one piece of typing per box: from the first number to the last
-    function type(textarea, places, number) {
+    function ask(id) {
+        if (due.has(id)) {
+            due.set(id, true);
+        } else if (element(id)) {
+            begin(id);
+            element(id).click();
+        }
+    }
+
+    function answered(id) {
+        const again = due.get(id);
+        due.delete(id);
+        if (element(id)) delete element(id).dataset.sdfmDue;
+        if (again) ask(id);
+    }
+
+    function onClick(event) {
+        const button = event.target.closest && event.target.closest("button");
+        const row = button && button.closest(".sdfm-one-at-a-time");
+        if (!row) return;
+        if (due.has(row.id)) {
+            event.stopImmediatePropagation();
+            event.preventDefault();
+        } else {
+            begin(row.id);
+        }
+    }
+
+    onUiLoaded(function () {
+        gradioApp().addEventListener("click", onClick, true);
+    });
+    return { ask, answered, isDue: (id) => due.has(id) };
+})();
+const sdfmAsk = sdfmRequests.ask;
+const sdfmAnswered = sdfmRequests.answered;
+
+// Numbers in the prompt boxes are set as if typed, so that the browser's undo takes them back. The browser types only where
+// the focus is: it goes to the box and back, but never away from a control that somebody types into. Then the text is set
+// plainly, and typed once more as soon as the box gets the focus.
+const sdfmTyping = (function () {
+    const TEXT = "textarea, select, [contenteditable], input:not([type=range], [type=checkbox], [type=radio], [type=button])";
+    const plain = new WeakMap(); // by box: its text before and after it was set plainly
+    let lastKeyAt = null; // the control that got the last key
+
+    const isTypedInto = (control) => Boolean(control) && (control.matches(TEXT) || control === lastKeyAt);
+
+    function insert(textarea, start, end, piece) {
+        textarea.setSelectionRange(start, end);
+        if (document.execCommand("insertText", false, piece)) return;
+        textarea.setRangeText(piece);
+        textarea.dispatchEvent(new Event("input", { bubbles: true }));
+    }
+
+    function insertPlainly(textarea, start, end, piece) {
+        const earlier = plain.get(textarea);
+        const before = earlier && earlier.after === textarea.value ? earlier.before : textarea.value;
+        textarea.setRangeText(piece, start, end, "preserve");
+        plain.set(textarea, { before, after: textarea.value });
+        textarea.dispatchEvent(new Event("input", { bubbles: true }));
+    }
+
+    function typeOnceMore(textarea) {
+        const { before, after } = plain.get(textarea) || {};
+        plain.delete(textarea);
+        if (after === undefined || textarea.value !== after || before === after) return;
+        let start = 0;
+        while (before[start] === after[start]) start++;
+        let rest = 0;
+        while (rest < Math.min(before.length, after.length) - start && before.at(-1 - rest) === after.at(-1 - rest)) rest++;
+        if (start > 0 && start + rest === after.length) start--; // browsers differ in typing nothing
+        const caret = [textarea.selectionStart, textarea.selectionEnd, textarea.selectionDirection];
+        textarea.setRangeText(before.slice(start, before.length - rest), start, after.length - rest);
+        insert(textarea, start, before.length - rest, after.slice(start, after.length - rest));
+        textarea.setSelectionRange(...caret);
+    }
+
+    // Replaces each [place, text] of a box by a number, in one piece from the first to the last; returns the new places.
+    function replace(textarea, places, number) {
         const text = textarea.value;
         const [start] = places[0];
         const [last, old] = places[places.length - 1];
+        const end = last + old.length;
         let piece = "";
         let done = start;
         const moved = [];
@@ -53,48 +125,111 @@
             piece += number;
             done = place + was.length;
         }
+        const active = document.activeElement;
+        if (active !== textarea && isTypedInto(active)) {
+            insertPlainly(textarea, start, end, piece);
+            return moved;
+        }
         textarea.focus({ preventScroll: true });
-        textarea.setSelectionRange(start, last + old.length);
-        if (!document.execCommand("insertText", false, piece)) {
-            textarea.setRangeText(piece);
-            textarea.dispatchEvent(new Event("input", { bubbles: true }));
+        const passed = (caret) => places.filter(([place, was]) => place + was.length <= caret);
+        const after = (caret) => passed(caret).reduce((at, [, was]) => at + number.length - was.length, caret);
+        const caret = [after(textarea.selectionStart), after(textarea.selectionEnd), textarea.selectionDirection];
+        insert(textarea, start, end, piece);
+        textarea.setSelectionRange(...caret);
+        if (active === textarea) return moved;
+        if (active && active !== document.body) active.focus({ preventScroll: true });
+        else textarea.blur();
+        return moved;
+    }
+
+    onUiLoaded(function () {
+        gradioApp().addEventListener("focusin", (event) => typeOnceMore(event.target), true);
+        gradioApp().addEventListener("keydown", (event) => { lastKeyAt = event.target; }, true);
+        gradioApp().addEventListener("pointerdown", () => { lastKeyAt = null; }, true);
+    });
+    return { replace };
+})();
+
+// Numbers in the prompt boxes follow the refiner's "Switch at", once somebody has set it: while a number is typed it is half
+// a number.
+(function () {
+    const TABS = ["txt2img", "img2img"];
+    const BOXES = { prompt: "prompt", negative: "neg_prompt" };
+    const moving = {}; // by tab: the places that go along with the number that is being set
+    const known = {}; // by tab: what the line said when its number was last set, and where its places are since then
+
+    const box = (tab, name) => gradioApp().querySelector(`#${tab}_${BOXES[name]} textarea`);
+    // the line may be older than the text: only what stands where it says is touched
+    const stand = (textarea, places) =>
+        Boolean(textarea) && places.every(([place, was]) => textarea.value.slice(place, place + was.length) === was);
+    const switchAt = (tab) => gradioApp().querySelector(`#${tab}_switch_at input`);
+
+    function tabOf(target, id) {
+        return target.closest && TABS.find((tab) => target.closest(`#${id(tab)}`));
+    }
+
+    function said(tab) {
+        const line = gradioApp().querySelector(`#sdfm_refiner_${tab} [data-sdfm-edits]`);
+        return line ? line.dataset.sdfmEdits : "";
+    }
+
+    const fits = (tab, all) => Object.entries(all).every(([name, places]) => stand(box(tab, name), places));
+
+    // The places that have the refiner's number now. The line may be older than the controls, or about half a number.
+    function following(tab) {
+        const text = said(tab);
+        const fromLine = text ? JSON.parse(text).following : {};
+        const { said: earlier, places } = known[tab] || {};
+        if (!places || (!sdfmRequests.isDue(`sdfm_refiner_${tab}_ask`) && earlier !== text)) return fromLine;
+        return Object.keys(fromLine).length && fits(tab, fromLine) ? fromLine : places;
+    }
+
+    function replace(tab, all, number) {
+        const moved = { ...all };
+        for (const [name, places] of Object.entries(all)) {
+            const textarea = box(tab, name);
+            if (stand(textarea, places) && places.some(([, was]) => was !== number)) {
+                moved[name] = sdfmTyping.replace(textarea, places, number);
+            }
         }
         return moved;
     }
 
-    function follow(tab, all, number) {
-        const active = document.activeElement;
-        for (const [name, places] of Object.entries(all)) {
-            const textarea = box(tab, name);
-            // the line may be older than the text: only what stands where it says is touched
-            const there = places.filter(([place, was]) => textarea && textarea.value.slice(place, place + was.length) === was);
-            if (there.length === places.length && there.some(([, was]) => was !== number)) {
-                all[name] = type(textarea, places, number);
-            }
-        }
-        if (active && active !== document.activeElement) active.focus({ preventScroll: true });
+    function settle(tab, input) {
+        const { badInput, rangeUnderflow, rangeOverflow } = input.validity;
+        if (!moving[tab] || input.value === "" || badInput || rangeUnderflow || rangeOverflow) return;
+        const number = String(Number(input.value));
+        const places = replace(tab, moving[tab], number.includes(".") ? number : `${number}.0`);
+        known[tab] = { said: said(tab), places };
+        delete moving[tab];
     }
 
-    const share = (value) => (value.includes(".") ? value : `${value}.0`);
+    function onInput(event) {
+        const tab = tabOf(event.target, (name) => `${name}_switch_at`);
+        const isUndo = String(event.inputType).startsWith("history") && event.target !== document.activeElement;
+        if (tab && event.isTrusted && !isUndo && !moving[tab]) moving[tab] = following(tab);
+    }
 
-    function onSlider(event) {
-        const slider = event.target.closest && event.target.closest(TABS.map((tab) => `#${tab}_switch_at`).join());
-        const value = Number(event.target.value);
-        if (!slider || !event.isTrusted || !(value >= 0 && value <= 1) || event.target.value === "") return;
-        const tab = slider.id.slice(0, -"_switch_at".length);
-        const said = edits(tab);
-        if (said) follow(tab, said.following, share(String(value)));
+    // Once gradio has put a number that is left out of range into it, and the focus is where it goes.
+    function onSet(event) {
+        const tab = tabOf(event.target, (name) => `${name}_switch_at`);
+        if (tab && moving[tab]) setTimeout(() => settle(tab, event.target));
     }
 
     function onClick(event) {
+        const generating = tabOf(event.target, (name) => `${name}_generate`);
+        if (generating && moving[generating]) settle(generating, switchAt(generating));
         const button = event.target.closest && event.target.closest(".sdfm-follow");
-        const tab = button && TABS.find((name) => button.closest(`#sdfm_refiner_${name}`));
-        const said = tab && edits(tab);
-        if (said) follow(tab, said.fixes, said.new);
+        const tab = button && tabOf(button, (name) => `sdfm_refiner_${name}`);
+        if (!tab || !said(tab)) return;
+        const line = JSON.parse(said(tab));
+        replace(tab, line.fixes, line.new);
     }
 
     onUiLoaded(function () {
-        gradioApp().addEventListener("input", onSlider, true);
+        gradioApp().addEventListener("input", onInput, true);
+        gradioApp().addEventListener("change", onSet, true);
+        gradioApp().addEventListener("focusout", onSet, true);
         gradioApp().addEventListener("click", onClick, true);
     });
 })();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from lib_sdfm.schema.params import Param
 from lib_sdfm.schema.presets import PresetStore
 from lib_sdfm.schema.settings import Schema
 
+from .events import in_browser
 from .header import PANEL_TITLE, connect_header
 from .paste import PasteTargets, Target
 from .preset_row import build_preset_row, connect_preset_row
@@ -33,13 +35,13 @@ class Panel:
     :param inputs: the controls in the API's positional order
     :param paste_fields: controls and what pasting does to them
     :param sent: what "Send to" carries over
-    :param sampler: a hidden control that stands for the host's sampler where the API reads a text
+    :param host_fields: hidden controls that stand for fields of the host's API where it reads a text, by the field's name
     """
 
     inputs: list[Any]
     paste_fields: list[tuple[Any, Target]]
     sent: list[Target]
-    sampler: Any
+    host_fields: dict[str, Any]
 
 
 def build_panel(
@@ -68,17 +70,19 @@ def build_panel(
         for technique in schema.techniques:
             extra = extras.get(technique.name, lambda built: None)
             controls.update(_build_technique(schema, technique, input_accordion, elem_id, extra))
-        names = (*RESERVED.values(), "sampler")
+        api_fields = (*targets.by_api_field, *targets.by_hires_api_field)
+        names = (*RESERVED.values(), *api_fields)
         hidden = {name: gr.Textbox("", visible=False, elem_id=elem_id(name), label=name) for name in names}
     for control in (*hidden.values(), preset_row.name):
         control.do_not_save_to_config = True
     inputs = [controls[f.id] if f else hidden[RESERVED[place]] for place, f in enumerate(schema.positional)]
-    connect_header(schema, accordion, inputs)
+    with accordion:
+        connect_header(schema, accordion, inputs, elem_id)
     connect_preset_row(schema, presets, preset_row, inputs, [controls[f.id] for f in schema.fields])
     _connect_implied(schema, controls)
     paste_fields = [(controls[f.id], targets.by_id[f.id]) for f in schema.fields]
     paste_fields += [(hidden["request"], targets.request), (hidden["notes"], targets.notes), (pasted, targets.notice)]
-    return Panel(inputs, paste_fields, list(targets.by_id.values()), hidden["sampler"])
+    return Panel(inputs, paste_fields, list(targets.by_id.values()), {name: hidden[name] for name in api_fields})
 
 
 def _build_technique(
@@ -125,15 +129,11 @@ def _build_rows(fields: list[Field], elem_id: ElemId) -> dict[str, Any]:
 
 
 def _connect_implied(schema: Schema, controls: dict[str, Any]) -> None:
-    """A value that the user moves takes others along: a stage of FreeU, say, makes its preset a custom one."""
+    """Let a value that the user moves take others along: a stage of FreeU, say, makes its preset a custom one."""
     for field in schema.fields:
         for other, implied in field.param.implies:
             target = controls[f"{field.technique.name}.{other}"]
-            controls[field.id].input(fn=_constant(implied), outputs=[target], show_progress=False, queue=False)
-
-
-def _constant(value: Any) -> Callable[[], Any]:
-    return lambda: value
+            controls[field.id].input(outputs=[target], **in_browser(f"() => [{json.dumps(implied)}]"))
 
 
 def _control(field: Field, elem_id: ElemId) -> Any:

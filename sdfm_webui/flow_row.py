@@ -12,6 +12,7 @@ from fastapi import Body, FastAPI
 from lib_sdfm.errors import UserError
 
 from .errors import shown_to_user
+from .events import ONE_AT_A_TIME, press
 from .flow import FlowHost
 
 
@@ -20,7 +21,8 @@ def build_flow_row(flow: FlowHost, controls: dict[str, Any], elem_id: Callable[[
 
     :param controls: the technique's controls by field id
     """
-    with gr.Row(elem_classes=["sdfm-row"]):
+    row_id = elem_id("flow_buttons")
+    with gr.Row(elem_id=row_id, elem_classes=["sdfm-row", ONE_AT_A_TIME]):
         buttons = [
             gr.Button(text, elem_id=elem_id(f"flow_{text.lower()}"), size="sm", min_width=60) for text in ("Detect", "Remember")
         ]
@@ -33,8 +35,8 @@ def build_flow_row(flow: FlowHost, controls: dict[str, Any], elem_id: Callable[[
         return _told(lambda: flow.remember(mode, shift))
 
     quiet = {"outputs": [message], "show_progress": False}
-    buttons[0].click(fn=detect, inputs=[], **quiet)
-    buttons[1].click(fn=remember, inputs=[controls["flow.mode"], controls["flow.shift"]], **quiet)
+    press(row_id, buttons[0], fn=detect, inputs=[], **quiet)
+    press(row_id, buttons[1], fn=remember, inputs=[controls["flow.mode"], controls["flow.shift"]], **quiet)
 
 
 def proposal(found: dict[str, Any]) -> str:

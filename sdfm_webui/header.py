@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -9,6 +10,8 @@ import gradio as gr
 from lib_sdfm.errors import UserError
 from lib_sdfm.schema.explain import summary
 from lib_sdfm.schema.settings import Schema
+
+from .events import refresh_on_change
 
 PANEL_TITLE = "SDFM"
 
@@ -23,11 +26,10 @@ def header_line(schema: Schema, args: tuple[Any, ...]) -> str:
     return f"{PANEL_TITLE}: {text}" if text else PANEL_TITLE
 
 
-def connect_header(schema: Schema, accordion: Any, inputs: list[Any]) -> None:
-    """Keeps the title of ``accordion`` up to date with the controls."""
+def connect_header(schema: Schema, accordion: Any, inputs: list[Any], elem_id: Callable[[str], str]) -> None:
+    """Keep the title of ``accordion`` up to date with the controls."""
 
     def refresh(*args: Any) -> Any:
         return gr.update(label=header_line(schema, args))
 
-    for control in inputs:
-        control.change(fn=refresh, inputs=inputs, outputs=[accordion], show_progress=False, queue=False)
+    refresh_on_change(elem_id("header_ask"), inputs, refresh, inputs, [accordion])

@@ -13,11 +13,14 @@ from lib_sdfm.errors import UserError
 from lib_sdfm.schema.presets import PresetStore
 from lib_sdfm.schema.settings import Schema
 
+from .events import ONE_AT_A_TIME, QUIET, press
+
 
 @dataclass(frozen=True)
 class PresetRow:
-    """The row's components."""
+    """The row's id and its components."""
 
+    id: str
     name: Any
     load: Any
     save: Any
@@ -28,7 +31,8 @@ class PresetRow:
 
 def build_preset_row(presets: PresetStore, elem_id: Callable[[str], str]) -> PresetRow:
     """Builds the components."""
-    with gr.Row(elem_classes=["sdfm-presets"]):
+    id = elem_id("presets")
+    with gr.Row(elem_id=id, elem_classes=["sdfm-presets", ONE_AT_A_TIME]):
         name = gr.Dropdown(
             _names(presets), value=None, label="Preset", elem_id=elem_id("preset"), allow_custom_value=True, scale=4,
             min_width=200, info="Choose one and load it, or type a name and save the present settings under it.",
@@ -38,7 +42,7 @@ def build_preset_row(presets: PresetStore, elem_id: Callable[[str], str]) -> Pre
             for text in ("Load", "Save", "Delete", "Reset")
         ]
     message = gr.HTML("", elem_id=elem_id("preset_message"), elem_classes=["sdfm-notice"])
-    return PresetRow(name, *buttons, message)
+    return PresetRow(id, name, *buttons, message)
 
 
 def connect_preset_row(schema: Schema, presets: PresetStore, row: PresetRow, inputs: list[Any], controls: list[Any]) -> None:
@@ -74,11 +78,11 @@ def connect_preset_row(schema: Schema, presets: PresetStore, row: PresetRow, inp
         except UserError as error:
             return [gr.update(), _message(str(error))]
 
-    quiet = {"show_progress": False, "queue": False}
-    row.load.click(fn=load, inputs=[row.name], outputs=[*controls, row.message], **quiet)
-    row.save.click(fn=save, inputs=[row.name, *inputs], outputs=[row.name, row.message], **quiet)
-    row.delete.click(fn=delete, inputs=[row.name], outputs=[row.name, row.message], **quiet)
-    row.reset.click(fn=lambda: [*show(schema.defaults()), ""], outputs=[*controls, row.message], **quiet)
+    shown, said = [*controls, row.message], [row.name, row.message]
+    press(row.id, row.load, fn=load, inputs=[row.name], outputs=shown, **QUIET)
+    press(row.id, row.save, fn=save, inputs=[row.name, *inputs], outputs=said, **QUIET)
+    press(row.id, row.delete, fn=delete, inputs=[row.name], outputs=said, **QUIET)
+    press(row.id, row.reset, fn=lambda: [*show(schema.defaults()), ""], outputs=shown, **QUIET)
 
 
 def _names(presets: PresetStore) -> list[str]:

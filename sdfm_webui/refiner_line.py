@@ -17,6 +17,8 @@ from lib_sdfm.prompts.edits import MARK, When
 from lib_sdfm.prompts.report import Expected, report
 from lib_sdfm.techniques.refiner_sync import RefinerSync, RefinerSyncSettings
 
+from .events import refresh_on_change
+
 TABS = ("txt2img", "img2img")
 PANEL = "script_{tab}_sdfm_refiner_sync"
 HOSTS_OWN = {
@@ -76,8 +78,8 @@ class RefinerLine:
         def refresh(*values: Any) -> str:
             return self.text(dict(zip(present, values)))
 
-        for control in present.values():
-            control.change(fn=refresh, inputs=list(present.values()), outputs=[line], show_progress=False, queue=False)
+        controls = list(present.values())
+        refresh_on_change(f"sdfm_refiner_{tab}_ask", controls, refresh, controls, [line])
 
     def text(self, values: Mapping[str, Any]) -> str:
         """The line, as HTML, for the values of the controls by name."""

@@ -18,6 +18,8 @@ FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
+MILLISECONDS = 20_000
+"""How long a test waits for what the page shall show."""
 READ = """(ids) => Object.fromEntries(ids.map((id) => {
     const block = document.getElementById(id);
     if (!block) { return [id, null]; }
@@ -75,6 +77,25 @@ def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
     raise RuntimeError(f"the demo does not start:\n{log.read_text()[-3000:]}")
+
+
+@contextmanager
+def opened(python: str, folder: Path):
+    """The demo under one gradio, and a page of it with the extension's accordion open, as :class:`Panel`."""
+    from playwright import sync_api
+
+    (folder / "data").mkdir()
+    with served(python, folder / "data") as address, sync_api.sync_playwright() as started:
+        browser = started.chromium.launch_persistent_context(
+            str(folder / "profile"), executable_path=chromium(), args=list(FLAGS), viewport={"width": 1280, "height": 1000}
+        )
+        page = browser.new_page()
+        page.set_default_timeout(MILLISECONDS)
+        shown = Panel(page, address)
+        shown.open(shown.control_id("panel"))
+        yield shown
+        assert shown.errors == []
+        browser.close()
 
 
 class Panel:

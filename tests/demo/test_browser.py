@@ -7,31 +7,17 @@ import pytest
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.schema.infotext import parse_infotext, read_infotext
 
-from .browser import FLAGS, Panel, chromium, pythons, served
+from .browser import chromium, opened, pythons
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
+pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
 if chromium() is None:
     pytest.skip("chromium is not installed (apt-get install chromium): no browser tests", allow_module_level=True)
-
-SECONDS = 20_000
 
 
 @pytest.fixture(scope="module", params=pythons())
 def panel(request, tmp_path_factory):
-    """The demo under one gradio, and a page of it with the extension's accordion open."""
-    folder = tmp_path_factory.mktemp(request.param)
-    (folder / "data").mkdir()
-    with served(pythons()[request.param], folder / "data") as address, playwright.sync_playwright() as started:
-        browser = started.chromium.launch_persistent_context(
-            str(folder / "profile"), executable_path=chromium(), args=list(FLAGS), viewport={"width": 1280, "height": 1000}
-        )
-        page = browser.new_page()
-        page.set_default_timeout(SECONDS)
-        shown = Panel(page, address)
-        shown.open(shown.control_id("panel"))
+    with opened(pythons()[request.param], tmp_path_factory.mktemp(request.param)) as shown:
         yield shown
-        assert shown.errors == []
-        browser.close()
 
 
 def ids_of(panel) -> dict[str, str]:
@@ -168,72 +154,3 @@ def test_the_sheets_are_shown_with_their_figures(panel):
         "() => [...document.querySelectorAll('#sheets img')].every((img) => img.complete && img.naturalWidth === 768)"
     )
     panel.show("txt2img")
-
-
-class TestRefinerLine:
-    """The line in the Refiner's panel, and numbers that move with its slider."""
-
-    PROMPTS = {"prompt": "[red:blue:0.8] house, [x:y:0.3]", "neg_prompt": "[[a:b:.8]|c], [d:e:0.80]"}
-
-    @pytest.fixture
-    def page(self, panel):
-        page = panel.page
-        panel.paste("Steps: 20, Sampler: Euler, CFG scale: 5, Seed: 1, Size: 128x128")
-        page.click("#txt2img_enable > .label-wrap")
-        panel.set_number("txt2img_switch_at", 0.8)
-        page.click("#txt2img_checkpoint input")
-        page.keyboard.press("ArrowDown")
-        page.keyboard.press("Enter")
-        for name, text in self.PROMPTS.items():
-            page.fill(f"#txt2img_{name} textarea", text)
-        yield page
-        page.click("#txt2img_enable > .label-wrap")
-        for name in self.PROMPTS:
-            page.fill(f"#txt2img_{name} textarea", "")
-
-    def line(self, page, word: str) -> str:
-        page.wait_for_function(
-            "(word) => document.querySelector('#sdfm_refiner_txt2img').innerText.includes(word)", arg=word, timeout=SECONDS
-        )
-        return page.inner_text("#sdfm_refiner_txt2img")
-
-    def texts(self, page) -> dict:
-        return {name: page.input_value(f"#txt2img_{name} textarea") for name in self.PROMPTS}
-
-    def test_the_slider_takes_equal_numbers_along_and_undo_gives_them_back(self, panel, page):
-        said = self.line(page, "negative prompt switch at step")
-        assert re.search(r"Model and prompt and negative prompt switch at step \d+ of 20 of the run \(sigma [\d.]+\)", said)
-        page.fill("#txt2img_switch_at input[type=number]", "0.4")
-        assert self.texts(page) == {"prompt": "[red:blue:0.4] house, [x:y:0.3]", "neg_prompt": "[[a:b:0.4]|c], [d:e:0.4]"}
-        assert page.evaluate("document.activeElement.type") == "number"
-        page.click("#txt2img_prompt textarea")
-        page.keyboard.press("Control+z")
-        page.keyboard.press("Control+z")
-        assert self.texts(page) == self.PROMPTS
-
-    def test_dragging_works_too(self, panel, page):
-        self.line(page, "negative prompt switch at step")
-        slider = page.locator("#txt2img_switch_at input[type=range]")
-        place = slider.bounding_box()
-        page.mouse.move(place["x"] + 0.8 * place["width"], place["y"] + place["height"] / 2)
-        page.mouse.down()
-        for part in (0.7, 0.6, 0.5, 0.4):
-            page.mouse.move(place["x"] + part * place["width"], place["y"] + place["height"] / 2)
-            page.wait_for_timeout(50)
-        page.mouse.up()
-        value = page.input_value("#txt2img_switch_at input[type=range]")
-        assert abs(float(value) - 0.4) < 0.05 and f"blue:{value}]" in self.texts(page)["prompt"]
-        assert self.texts(page)["neg_prompt"] == f"[[a:b:{value}]|c], [d:e:{value}]"
-
-    def test_what_does_not_follow_is_shown_with_its_cure(self, panel, page):
-        page.fill("#txt2img_neg_prompt textarea", "[a:b:0.5] c")
-        assert "“:0.5]” in the negative prompt does not follow" in self.line(page, "does not follow")
-        page.click("#sdfm_refiner_txt2img .sdfm-follow")
-        assert self.texts(page)["neg_prompt"] == "[a:b:0.8] c"
-        assert "negative prompt switch" in self.line(page, "negative prompt switch")
-
-    def test_without_a_refiner_nothing_is_touched(self, panel, page):
-        page.click("#txt2img_enable > .label-wrap")
-        page.wait_for_function("() => !document.querySelector('#sdfm_refiner_txt2img').innerText.trim()")
-        assert self.texts(page) == self.PROMPTS
-        page.click("#txt2img_enable > .label-wrap")
