@@ -44,7 +44,7 @@ else:
     from sdfm_webui.flow_row import add_flow_routes, build_flow_row
     from sdfm_webui.job import HostObjects, begin_batch, begin_job, forget_earlier
     from sdfm_webui.old_entries import entry_classes, installed_originals, old_payloads, originals_notice, rivals
-    from sdfm_webui.paste import PasteTargets, labels_of, mend_sampler
+    from sdfm_webui.paste import PasteTargets, labels_of
     from sdfm_webui.refiner_line import RefinerLine
     from sdfm_webui.routes import add_routes, authentication
     from sdfm_webui.samplers import SamplerModules, register_samplers
@@ -123,7 +123,7 @@ else:
         )
     )
 
-    TARGETS = PasteTargets(SCHEMA, claimed)
+    TARGETS = PasteTargets(SCHEMA, claimed, samplers=lambda: sd_samplers.all_samplers_map)
     PRESETS = PresetStore(SCHEMA, SHIPPED_PRESETS, Path(scripts.basedir()) / "user_presets.json")
 
     class SdfmScript(scripts.Script):
@@ -139,8 +139,9 @@ else:
             notice = originals_notice(installed_originals(scripts))
             extras = {"flow": lambda controls: build_flow_row(FLOW, controls, self.elem_id)}
             panel = build_panel(SCHEMA, TARGETS, PRESETS, InputAccordion, self.elem_id, notice, extras)
-            sampler = infotext_utils.PasteField(panel.sampler, TARGETS.sampler, api="sampler_name")
-            self.infotext_fields, self.paste_field_names = [*panel.paste_fields, sampler], panel.sent
+            named = {**TARGETS.by_api_field, **({} if is_img2img else TARGETS.by_hires_api_field)}
+            fields = [infotext_utils.PasteField(panel.host_fields[api], target, api=api) for api, target in named.items()]
+            self.infotext_fields, self.paste_field_names = [*panel.paste_fields, *fields], panel.sent
             return panel.inputs
 
         def before_process(self, p, *args):
@@ -173,6 +174,6 @@ else:
     script_callbacks.on_cfg_denoiser(on_cfg_denoiser)
     script_callbacks.on_after_component(LINE.after_component)
     script_callbacks.on_model_loaded(FLOW.model_loaded)
-    script_callbacks.on_infotext_pasted(mend_sampler)
+    script_callbacks.on_infotext_pasted(TARGETS.mend_samplers)
     script_callbacks.on_before_ui(lambda: register_axes(SCHEMA, scripts))
     script_callbacks.on_app_started(on_app_started)

@@ -35,13 +35,13 @@ class Panel:
     :param inputs: the controls in the API's positional order
     :param paste_fields: controls and what pasting does to them
     :param sent: what "Send to" carries over
-    :param sampler: a hidden control that stands for the host's sampler where the API reads a text
+    :param host_fields: hidden controls that stand for fields of the host's API where it reads a text, by the field's name
     """
 
     inputs: list[Any]
     paste_fields: list[tuple[Any, Target]]
     sent: list[Target]
-    sampler: Any
+    host_fields: dict[str, Any]
 
 
 def build_panel(
@@ -70,7 +70,8 @@ def build_panel(
         for technique in schema.techniques:
             extra = extras.get(technique.name, lambda built: None)
             controls.update(_build_technique(schema, technique, input_accordion, elem_id, extra))
-        names = (*RESERVED.values(), "sampler")
+        api_fields = (*targets.by_api_field, *targets.by_hires_api_field)
+        names = (*RESERVED.values(), *api_fields)
         hidden = {name: gr.Textbox("", visible=False, elem_id=elem_id(name), label=name) for name in names}
     for control in (*hidden.values(), preset_row.name):
         control.do_not_save_to_config = True
@@ -81,7 +82,7 @@ def build_panel(
     _connect_implied(schema, controls)
     paste_fields = [(controls[f.id], targets.by_id[f.id]) for f in schema.fields]
     paste_fields += [(hidden["request"], targets.request), (hidden["notes"], targets.notes), (pasted, targets.notice)]
-    return Panel(inputs, paste_fields, list(targets.by_id.values()), hidden["sampler"])
+    return Panel(inputs, paste_fields, list(targets.by_id.values()), {name: hidden[name] for name in api_fields})
 
 
 def _build_technique(

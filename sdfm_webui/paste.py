@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
+from lib_sdfm.sampling.samplers import SAMPLERS
 from lib_sdfm.schema.fields import Field
-from lib_sdfm.schema.foreign import true_sampler
+from lib_sdfm.schema.foreign.sampler import SAMPLER, SCHEDULE, hires_sampler, mended_samplers, unknown_samplers
 from lib_sdfm.schema.infotext import Reading, read_infotext
 from lib_sdfm.schema.payload import notes_of
 from lib_sdfm.schema.settings import Schema
 
 Target = Callable[[Mapping[str, Any]], Any]
-SAMPLER = "Sampler"
+NAMES = frozenset(record.name for record in SAMPLERS)
 
 
 def labels_of(paste_fields: Mapping[str, Mapping[str, Any]]) -> set[str]:
@@ -24,31 +26,40 @@ def labels_of(paste_fields: Mapping[str, Mapping[str, Any]]) -> set[str]:
     return {field.label for tab in paste_fields.values() for field in tab["fields"] or () if field.label}
 
 
-def mend_sampler(infotext: str, params: dict[str, Any]) -> None:
-    """Puts the true sampler into parsed parameters before the host's panel reads them."""
-    if SAMPLER in params:
-        params[SAMPLER] = true_sampler(str(params[SAMPLER]))
-
-
 class PasteTargets:
     """The functions that the host calls with the parsed parameters, one per control.
 
     They must be the same objects in both tabs, and each time the host builds its panel: "Send to" pairs them by identity.
 
     :param claimed: tells which keys the host pastes itself
+    :param samplers: tells which names of samplers the host looks up; without it they are those of the table of samplers
     """
 
-    def __init__(self, schema: Schema, claimed: Callable[[], Collection[str]] = frozenset) -> None:
-        self._schema, self._claimed = schema, claimed
+    def __init__(
+        self,
+        schema: Schema,
+        claimed: Callable[[], Collection[str]] = frozenset,
+        samplers: Callable[[], Collection[str]] = lambda: NAMES,
+    ) -> None:
+        self._schema, self._claimed, self._samplers = schema, claimed, samplers
         self.by_id: dict[str, Target] = {field.id: self._field_target(field) for field in schema.fields}
+        self.by_api_field: dict[str, Target] = {"sampler_name": self.sampler, "scheduler": self.scheduler}
+        self.by_hires_api_field: dict[str, Target] = {
+            "hr_sampler_name": self.hires_sampler,
+            "hr_scheduler": self.hires_scheduler,
+        }
+
+    def mend_samplers(self, infotext: str, params: dict[str, Any]) -> None:
+        """Put the host's names of samplers into parsed parameters before its panel reads them."""
+        params.update(mended_samplers(params, self._samplers()))
 
     def notes(self, params: Mapping[str, Any]) -> str:
         """What the text asks for and can't have, for the run that the API starts with it."""
-        return notes_of(self._read(params))
+        return notes_of(self._read_all(params))
 
     def notice(self, params: Mapping[str, Any]) -> str:
         """The same for the reader of the panel, as HTML."""
-        reading = self._read(params)
+        reading = self._read_all(params)
         lines = [f"<li>{html.escape(line)}</li>" for line in reading.errors + reading.warnings]
         return f"<p>From the pasted text:</p><ul>{''.join(lines)}</ul>" if lines else ""
 
@@ -57,9 +68,25 @@ class PasteTargets:
         return ""
 
     def sampler(self, params: Mapping[str, Any]) -> str | None:
-        """The true sampler where the text has another name for it: for the API, which calls no :func:`mend_sampler`."""
-        said = str(params.get(SAMPLER, ""))
-        return None if true_sampler(said) == said else true_sampler(said)
+        """Return the host's sampler where the text has another name for it: the API doesn't call :meth:`mend_samplers`."""
+        return mended_samplers(params, self._samplers()).get(SAMPLER)
+
+    def scheduler(self, params: Mapping[str, Any]) -> str | None:
+        """Return the schedule that is part of the sampler's name."""
+        return mended_samplers(params, self._samplers()).get(SCHEDULE)
+
+    def hires_sampler(self, params: Mapping[str, Any]) -> str | None:
+        """Return the sampler of a text's hires pass: the API takes the panel's "Use same sampler" for a name."""
+        return hires_sampler(params, self._samplers())[0]
+
+    def hires_scheduler(self, params: Mapping[str, Any]) -> str | None:
+        """Return the schedule of a text's hires pass, likewise."""
+        return hires_sampler(params, self._samplers())[1]
+
+    def _read_all(self, params: Mapping[str, Any]) -> Reading:
+        """With what concerns the host's own controls."""
+        reading = self._read(params)
+        return replace(reading, warnings=[*reading.warnings, *unknown_samplers(params, self._samplers())])
 
     def _read(self, params: Mapping[str, Any]) -> Reading:
         return read_infotext(self._schema, params, self._claimed())

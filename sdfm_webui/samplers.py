@@ -1,4 +1,4 @@
-"""CFG++ samplers among the host's: added once, never in place of one that the host has."""
+"""CFG++ samplers among the host's, and the other WebUIs' names of all samplers: never in place of what the host has."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lib_sdfm.hosts.named_samplers import DDIM_CFGPP, NAMED_SAMPLERS, NamedSampler, hosted, hosted_ddim
 from lib_sdfm.ops.descent import Sampler
+from lib_sdfm.sampling.samplers import SAMPLERS
 
 from .errors import shown_to_user
 
@@ -34,7 +35,7 @@ class SamplerModules:
 
 
 def register_samplers(host: SamplerModules, forge: bool) -> None:
-    """Adds what the host lacks, and the other spellings of their names to what it looks up for paste and API.
+    """Add the samplers that the host lacks, and other WebUIs' names to what it looks up for paste, API and X/Y/Z plot.
 
     Harmless when called again ("Reload UI"), and after others have made the host's table of names anew.
 
@@ -47,10 +48,11 @@ def register_samplers(host: SamplerModules, forge: bool) -> None:
     table = host.samplers.all_samplers_map  # read anew each time: Forge makes it anew for each sampler
     for entry in host.samplers.all_samplers:
         table.setdefault(entry.name, entry)
-    for named in NAMED_SAMPLERS:
-        for alias in named.aliases:
-            table.setdefault(alias, table[named.name])
     host.samplers.set_samplers()
+    for record in SAMPLERS:
+        for alias in record.aliases if record.name in table else ():
+            table.setdefault(alias, table[record.name])
+            host.samplers.samplers_map.setdefault(alias.lower(), record.name)
     host.samplers.get_sampler_and_scheduler.cache_clear()
 
 

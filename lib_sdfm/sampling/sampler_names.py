@@ -68,10 +68,16 @@ def resolve_sampler(name: str) -> ResolvedSampler:
     return ResolvedSampler(None, nearest=nearest)
 
 
+def schedule_named(name: str) -> str | None:
+    """Return the label of a schedule, by any WebUI's name of it; ``None`` if SDFM knows none of that name."""
+    return _BY_ENDING.get(normalised(name))
+
+
 def nearest_name(name: str, known: Collection[str]) -> str | None:
-    """Return the name of a sampler among ``known`` that is most like ``name``, ``None`` if none is."""
-    by_text = {normalised(other): other for other in known}
-    found = difflib.get_close_matches(normalised(name), by_text, n=1, cutoff=LIKENESS)
+    """Return the name of a sampler among ``known`` that is most like ``name``, or begins it; ``None`` if none is."""
+    text, by_text = normalised(name), {normalised(other): other for other in known}
+    found = difflib.get_close_matches(text, by_text, n=1, cutoff=LIKENESS)
+    found = found or sorted((other for other in by_text if text.startswith(f"{other} ")), key=len)[-1:]
     return by_text[found[0]] if found else None
 
 

@@ -49,6 +49,12 @@ def test_every_spelling_is_found_by_paste_api_and_axis(host: SamplerModules, spe
     assert host.samplers.samplers_map[spelling.lower()] == name
 
 
+@pytest.mark.parametrize("alias", ["k_euler", "euler", "Euler Comfy"])
+def test_the_hosts_own_samplers_answer_to_other_webuis_names(host: SamplerModules, alias: str):
+    assert host.samplers.all_samplers_map[alias].name == "Euler" == host.samplers.samplers_map[alias.lower()]
+    assert "Heun Comfy" not in host.samplers.all_samplers_map  # this host has no Heun
+
+
 def test_once_more_adds_nothing_and_mends_the_table(host: SamplerModules):
     before, entries = names(host), list(host.samplers.all_samplers)
     host.samplers.all_samplers_map = {entry.name: entry for entry in host.samplers.all_samplers}  # Forge's add_sampler

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -84,8 +85,14 @@ def test_both_tabs_and_later_calls_paste_with_the_same_functions(modules: FakeMo
         script.is_img2img = is_img2img
         with gr.Blocks():
             script.ui(is_img2img)
-        targets.append([target for _, target in script.infotext_fields])
+        of_hires = {"hr_sampler_name", "hr_scheduler"}  # img2img has no such fields
+        targets.append([field[1] for field in script.infotext_fields if getattr(field, "api", None) not in of_hires])
     assert targets[0] == targets[1] == targets[2]
+
+
+def api_fields(script: Any) -> dict[str, Any]:
+    """What pasting sets in requests of the API, by the field's name."""
+    return {field.api: field[1] for field in script.infotext_fields if getattr(field, "api", None)}
 
 
 class TestPaste:
@@ -100,10 +107,42 @@ class TestPaste:
 
     def test_the_true_sampler_reaches_the_api(self, modules: FakeModules):
         """The API calls no such callback, and sets a field of the request for each target with a name."""
+        fields = api_fields(install(modules)["SDFM"])
+        assert set(fields) == {"sampler_name", "scheduler", "hr_sampler_name", "hr_scheduler"}
+        assert fields["sampler_name"]({"Sampler": self.OLD}) == "Euler a"
+        assert fields["sampler_name"]({"Sampler": "Euler a"}) is None and fields["sampler_name"]({}) is None
+
+    GLUED = {"Sampler": "euler_ancestral_cfg_pp_karras", "Schedule type": "Automatic", "Hires sampler": "Use same sampler"}
+
+    def test_other_webuis_samplers_reach_the_panel_with_their_schedule(self, modules: FakeModules):
+        modules.run_script()
+        params = {**self.GLUED, "Hires sampler": "EULER"}
+        modules.callbacks["infotext_pasted"][0]("", params)
+        assert params == {"Sampler": "Euler Ancestral CFG++", "Schedule type": "Karras", "Hires sampler": "Euler"}
+
+    def test_and_the_api(self, modules: FakeModules):
+        fields = api_fields(install(modules)["SDFM"])
+        found = {name: target(self.GLUED) for name, target in fields.items()}
+        assert found == {
+            "sampler_name": "Euler Ancestral CFG++", "scheduler": "Karras", "hr_sampler_name": None, "hr_scheduler": None,
+        }  # fmt: skip
+        found = {name: target({**self.GLUED, "Hires upscale": "2"}) for name, target in fields.items()}
+        assert (found["hr_sampler_name"], found["hr_scheduler"]) == ("Euler Ancestral CFG++", "Karras")
+        own = {"Sampler": "Euler", "Schedule type": "Beta", "Hires sampler": "euler_cfg_pp", "Hires upscale": "2"}
+        found = {name: target(own) for name, target in fields.items()}
+        assert found == {
+            "sampler_name": None, "scheduler": None, "hr_sampler_name": "euler_cfg_pp", "hr_scheduler": "Beta",
+        }  # fmt: skip
+
+    def test_what_stays_unknown_is_named_with_the_nearest(self, modules: FakeModules):
         script = install(modules)["SDFM"]
-        (field,) = [field for field in script.infotext_fields if getattr(field, "api", None)]
-        assert field.api == "sampler_name" and field[1]({"Sampler": self.OLD}) == "Euler a"
-        assert field[1]({"Sampler": "Euler a"}) is None and field[1]({}) is None
+        targets = {target.__name__: target for _, target in script.infotext_fields}
+        params = {"Sampler": "Euler Dy CFG++", "Steps": "20"}
+        modules.callbacks["infotext_pasted"][0]("", params)
+        assert params["Sampler"] == "Euler Dy CFG++"
+        assert "Sampler: Euler Dy CFG++: this WebUI has no such sampler" in targets["notice"](params)
+        assert "the nearest is Euler CFG++" in json.loads(targets["notes"](params))["warnings"][0]
+        assert targets["notice"]({"Sampler": "Euler", "Hires sampler": "Use same sampler"}) == ""
 
     def test_what_the_host_pastes_itself_is_left_to_it(self, modules: FakeModules):
         params = {"freeu_enabled": "True", "freeu_b1": "1.3"}
