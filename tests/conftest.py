@@ -6,6 +6,7 @@ import sys
 import types
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("ATTN_PRECISION", "fp16")  # the LDM UNet's attention in the type of its inputs, as the hosts run it
 
 import torch
 

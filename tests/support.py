@@ -9,6 +9,9 @@ from torch import Tensor, nn
 CONTEXT = 16
 """Channels of the text conditioning of :func:`tiny_unet`."""
 
+ADM = 8
+"""Channels of the vector that :func:`tiny_sdxl_unet` is given besides."""
+
 DEPTH = 2
 """Its transformer blocks wherever there is attention."""
 
@@ -31,9 +34,25 @@ def tiny_unet(seed: int = 0, **changes: object) -> UNetModel:
     return unet.eval().requires_grad_(False)
 
 
+def tiny_sdxl_unet(seed: int = 0, **changes: object) -> UNetModel:
+    """The same with SDXL's second conditioning, a vector that joins the time embedding."""
+    unet = tiny_unet(seed, num_classes="continuous", **changes)
+    width = unet.time_embed[-1].out_features
+    with torch.random.fork_rng():
+        torch.manual_seed(seed + 1)
+        unet.label_emb = nn.Sequential(nn.Linear(ADM, width), nn.SiLU(), nn.Linear(width, width))
+    return unet.eval().requires_grad_(False)
+
+
+def vector_of(text: Tensor) -> Tensor:
+    """The vector that goes with texts ``(rows, tokens, channels)``: ``(rows, ADM)``."""
+    return text.flatten(1)[:, :ADM]
+
+
 def predict(unet: nn.Module, x: Tensor, timesteps: Tensor, context: Tensor) -> Tensor:
     """The UNet's output; this class wants a context for each transformer block where there are several."""
-    return unet(x, timesteps, context=[context] * DEPTH)
+    vector = {} if unet.num_classes is None else {"y": vector_of(context)}
+    return unet(x, timesteps, context=[context] * DEPTH, **vector)
 
 
 def noise_of(seed: int, *shape: int) -> Tensor:

@@ -18,8 +18,8 @@ from ..sampling.prediction import Prediction
 from ..sampling.stages import Perturbation, Technique
 from ..sampling.step import Step
 from .attention import PerturbedAttention
-from .attributes import InstanceAttribute
-from .calls import CallRecorder
+from .attributes import InstanceAttribute, undo_all, undone_on_failure
+from .calls import CallRecorder, row_count
 from .cond_only import CondOnly
 from .decoder import EditedSkips
 from .flow_edge import edge_of, unet_time
@@ -47,13 +47,15 @@ class A1111Pass:
         self._layers: UnetLayers | None = None
         self._rows: tuple[tuple[list, int], tuple[Tensor, Tensor]] | None = None
         self._combination = InstanceAttribute(self.denoiser, "combine_denoised", self._combine_denoised)
-        self._steps = SamplerSteps(sampler, self._drop_call, plan.needs_ratio)
+        with undone_on_failure(self._combination.restore):
+            self._steps = SamplerSteps(sampler, self._drop_call, plan.needs_ratio)
 
     def detach(self) -> None:
-        """Puts everything back; harmless when called again."""
-        self._combination.restore()
-        self._steps.detach()
-        self._recorder.detach()
+        """Put everything back; harmless when called again."""
+        undo_all(self._combination.restore, self._steps.detach, self._recorder.detach, self._end_call)
+
+    def _end_call(self) -> None:
+        """Drop a call that nobody combined, which is an error."""
         if self._call is not None:
             self.problem = self.problem or UnsupportedError(
                 f"the result of a model call was combined without SDFM, at step {self._call.step.index}: another extension "
@@ -73,7 +75,7 @@ class A1111Pass:
             self._call = _DenoiserCall(params, step, self._plan.active(step))
             self._call.attach(self._unet_layers(), self._recorder)
             if self._can_leave_out_uncond(self._call):
-                self._call.cond_only = CondOnly(self.denoiser.inner_model, len(params.x) - len(params.text_uncond))
+                self._call.cond_only = CondOnly(self.denoiser.inner_model, self._call.cond_rows)
         except Exception as problem:  # raised when the call's result is combined
             self.problem = self.problem or problem
 
@@ -127,8 +129,8 @@ class A1111Pass:
 
     def _guide(self, call: _DenoiserCall, x_out: Tensor, conds_list: list, uncond: Any, cond_scale: float) -> Tensor:
         scale = guidance_scale(call.active, cond_scale, call.step)
-        space = Space(self.denoiser, call.params, uncond.shape[0], convert=not self._plan.in_host_space(call.active))
-        rows = x_out.shape[0] - uncond.shape[0]
+        space = Space(self.denoiser, call.params, call.images, convert=not self._plan.in_host_space(call.active))
+        rows = x_out.shape[0] - call.images
         weights, images = self._rows_of(conds_list, rows, x_out.device)
         prediction = Prediction(
             cond=space.enter(x_out[:rows], images),
@@ -171,6 +173,8 @@ class _DenoiserCall:
 
     def __init__(self, params: Any, step: Step, active: tuple[Technique, ...]) -> None:
         self.params, self.step, self.active = params, step, active
+        self.images = row_count(params.text_uncond)
+        self.cond_rows = len(params.x) - self.images
         self.changes = perturbations(active, step)
         self.shared: SharedPass | None = None
         self.cond_only: CondOnly | None = None
@@ -179,7 +183,7 @@ class _DenoiserCall:
 
     def attach(self, unet: UnetLayers, recorder: CallRecorder) -> None:
         """Attaches what changes the main prediction."""
-        conds = self.params.x.shape[0] - self.params.text_uncond.shape[0]
+        conds = self.cond_rows
         for perturbation in main_perturbations(self.active, self.step):
             hooks = PerturbedAttention(unet, perturbation, lambda rows: slice(max(conds - recorder.rows_before(), 0), rows))
             self._attention.append(hooks)
@@ -193,19 +197,16 @@ class _DenoiserCall:
             self.shared.attach()
 
     def end_main_prediction(self) -> None:
-        """Detaches what concerns the main prediction alone; decoder edits hold for the extra ones too."""
-        for hooks in self._attention:
-            hooks.detach()
+        """Detach what concerns the main prediction alone; decoder edits hold for the extra ones too."""
+        attached = (*self._attention, self.shared, self.cond_only)
+        undo_all(*(one.detach for one in attached if one is not None))
+        for hooks in (*self._attention, *self._skips):
             hooks.require_ran()
-        for attached in (self.shared, self.cond_only):
-            if attached is not None:
-                attached.detach()
 
     def detach(self) -> None:
-        """Detaches everything."""
-        for attached in (*self._attention, *self._skips, self.shared, self.cond_only):
-            if attached is not None:
-                attached.detach()
+        """Detach everything."""
+        attached = (*self._attention, *self._skips, self.shared, self.cond_only)
+        undo_all(*(one.detach for one in attached if one is not None))
 
 
 def has_single_prompts(cond: Any) -> bool:

@@ -96,6 +96,13 @@ class CallRecorder:
             self._calls.append(Call(args, kwargs))
 
 
+def row_count(cond: Any) -> int:
+    """Return the number of rows of a conditioning: a tensor, or for SDXL a dictionary of tensors with the same rows."""
+    if isinstance(cond, Tensor):
+        return cond.shape[0]
+    return next(value.shape[0] for value in cond.values() if isinstance(value, Tensor))
+
+
 def first_rows(value: Any, take: int, rows: int) -> Any:
     """``value`` with every tensor of at least ``rows`` rows, however deep in lists and dictionaries, cut to ``take``.
 

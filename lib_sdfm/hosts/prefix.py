@@ -53,6 +53,9 @@ def chosen_rows(value: Any, parts: list[slice], rows: int) -> Any:
 class PrefixListener:
     """Tells when a UNet's call has reached the tail, from :meth:`attach` to :meth:`detach`.
 
+    It listens to what the block before the tail gives: by then that block is done, and the tail's blocks may be brought in
+    and sent away (A1111's ``--lowvram`` does so before each block runs) as they are when the main prediction reaches them.
+
     :param unet: an LDM, SGM or Forge UNet
     :param start: where the tail begins: 0 is the middle block, ``n`` the decoder block ``n - 1``
     :param reached: called with the features there
@@ -69,11 +72,8 @@ class PrefixListener:
         """Sets the hooks."""
         self._handles.append(self._unet.register_forward_pre_hook(self._begin))
         self._handles += [block.register_forward_hook(self._keep_skip) for block in self._unet.input_blocks]
-        if self._start == 0:
-            self._handles.append(self._unet.middle_block.register_forward_pre_hook(self._at_input))
-        else:
-            before = (self._unet.middle_block, *self._unet.output_blocks)[self._start - 1]
-            self._handles.append(before.register_forward_hook(self._at_output))
+        blocks = (self._unet.input_blocks[-1], self._unet.middle_block, *self._unet.output_blocks)
+        self._handles.append(blocks[self._start].register_forward_hook(self._reach_tail))
 
     def detach(self) -> None:
         """Removes the hooks; harmless when there are none."""
@@ -88,18 +88,12 @@ class PrefixListener:
     def _keep_skip(self, module: nn.Module, args: tuple, output: Tensor) -> None:
         self._skips.append(output)
 
-    def _at_input(self, module: nn.Module, args: tuple) -> None:
-        self._run_tail(args[0], args[1:])
-
-    def _at_output(self, module: nn.Module, args: tuple, output: Tensor) -> None:
-        self._run_tail(output, args[1:])
-
-    def _run_tail(self, h: Tensor, rest: tuple) -> None:
+    def _reach_tail(self, module: nn.Module, args: tuple, output: Tensor) -> None:
         if self._in_tail or len(self._skips) != len(self._unet.input_blocks):
             return
         skips, self._skips, self._in_tail = self._skips, [], True
         try:
-            self._reached(Features(h, skips, rest, self._dtype))
+            self._reached(Features(output, skips, args[1:], self._dtype))
         finally:
             self._in_tail = False
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from lib_sdfm.hosts.a1111 import A1111Pass
 from lib_sdfm.sampling.plan import Plan
+from tests.hosts.variety import Variety, joined, rows_from
 from tests.support import CONTEXT, DEPTH, noise_of, stable_diffusion_alphas
 
 Conds = list[list[tuple[Tensor, float]]]
@@ -40,12 +41,14 @@ class Interrupted(BaseException):
 class SdModel(nn.Module):
     """The loaded checkpoint: ``apply_model`` and the noise table."""
 
-    def __init__(self, unet: nn.Module) -> None:
+    def __init__(self, unet: nn.Module, variety: Variety = Variety()) -> None:
         super().__init__()
+        self.variety = variety
         self.model = nn.Module()
-        self.model.diffusion_model = unet
-        self.is_sdxl = False
-        self.alphas_cumprod = self.alphas_cumprod_original = stable_diffusion_alphas()
+        self.model.diffusion_model = variety.prepare(unet)
+        self.is_sdxl = variety.sdxl
+        with variety.running():
+            self.alphas_cumprod = self.alphas_cumprod_original = variety.placed(stable_diffusion_alphas())
         self.parameterization = "eps"
         self.sd_checkpoint_info = SimpleNamespace(sha256=None, name="first")
         self.calls: list[int] = []  # rows of each call
@@ -59,8 +62,9 @@ class SdModel(nn.Module):
     def apply_model(self, x: Tensor, timesteps: Tensor, cond: dict[str, list[Tensor]]) -> Tensor:
         self.before_call(len(self.calls))
         self.calls.append(len(x))
-        (context,) = cond["c_crossattn"]
-        return self.model.diffusion_model(x, timesteps, context=[context] * DEPTH)
+        context = cond["crossattn"] if self.variety.sdxl else cond["c_crossattn"][0]
+        conds = {"context": [context] * DEPTH, "y": cond.get("vector")}
+        return self.variety.call(self.model.diffusion_model, x, timesteps, **conds)
 
 
 class TimestepDenoiser(nn.Module):
@@ -112,6 +116,7 @@ class CFGDenoiser(nn.Module):
         if host.refiner is not None and self.step == host.refiner[0]:
             host.sd_model, self.model_wrap = host.refiner[1], None
         conds_list, text = rows_of(cond)
+        text, uncond = host.variety.conds(text), host.variety.conds(uncond)
         image_of_row = [image for image, conds in enumerate(conds_list) for _ in conds] + list(range(batch))
         params = SimpleNamespace(
             x=x[image_of_row], image_cond=image_cond[image_of_row], sigma=sigma[image_of_row], sampling_step=host.sampling_step,
@@ -139,18 +144,19 @@ class CFGDenoiser(nn.Module):
         same_length = params.text_cond.shape[1] == params.text_uncond.shape[1]
         together = self.host.batch_cond_uncond
         if skip_uncond or same_length:
-            text = params.text_cond if skip_uncond else torch.cat([params.text_cond, params.text_uncond])
+            text = params.text_cond if skip_uncond else joined([params.text_cond, params.text_uncond])
             if together:
                 return self._call(x, sigma, text, image_cond)
             cuts = [slice(i, i + batch) for i in range(0, len(x), batch)]
-            return torch.cat([self._call(x[cut], sigma[cut], text[cut], image_cond[cut]) for cut in cuts])
-        portion, rows = batch * 2 if together else batch, len(params.text_cond)
+            return torch.cat([self._call(x[cut], sigma[cut], rows_from(text, cut), image_cond[cut]) for cut in cuts])
+        portion, rows = batch * 2 if together else batch, params.text_cond.shape[0]
         cuts = [slice(i, min(i + portion, rows)) for i in range(0, rows, portion)]
-        outputs = [self._call(x[cut], sigma[cut], params.text_cond[cut], image_cond[cut]) for cut in cuts]
+        outputs = [self._call(x[cut], sigma[cut], rows_from(params.text_cond, cut), image_cond[cut]) for cut in cuts]
         return torch.cat([*outputs, self._call(x[-batch:], sigma[-batch:], params.text_uncond, image_cond[-batch:])])
 
-    def _call(self, x: Tensor, sigma: Tensor, text: Tensor, image_cond: Tensor) -> Tensor:
-        return self.inner_model(x, sigma, cond={"c_crossattn": [text], "c_concat": [image_cond]})
+    def _call(self, x: Tensor, sigma: Tensor, text: Any, image_cond: Tensor) -> Tensor:
+        conds = text if isinstance(text, dict) else {"c_crossattn": [text]}
+        return self.inner_model(x, sigma, cond={**conds, "c_concat": [image_cond]})
 
 
 def rows_of(cond: Conds) -> tuple[list[list[tuple[int, float]]], Tensor]:
@@ -351,11 +357,12 @@ class Processing:
         return list(range(first, first + self.batch_size))
 
     def noise(self, *size: int) -> Tensor:
-        return torch.stack([noise_of(seed, 4, *size) for seed in self.seeds()])
+        return self.host.variety.placed(torch.stack([noise_of(seed, 4, *size) for seed in self.seeds()]))
 
     def noise_sampler(self, x: Tensor) -> Callable[[Any, Any], Tensor]:
         generators = [torch.Generator().manual_seed(seed + 1000) for seed in self.seeds()]
-        return lambda *sigmas: torch.stack([torch.randn(x.shape[1:], generator=g) for g in generators])
+        placed = self.host.variety.placed
+        return lambda *sigmas: placed(torch.stack([torch.randn(x.shape[1:], generator=g) for g in generators]))
 
     def setup_conds(self) -> None:
         """One prompt per image, of the length of the negative one, unless the job brings other conds."""
@@ -370,7 +377,7 @@ class Processing:
         size = (self.height // 8, self.width // 8)
         if self.init_latent is not None:
             self.host.before_pass(self)
-            return self.sampler.sample_img2img(self, self.init_latent, self.noise(*size))
+            return self.sampler.sample_img2img(self, self.host.variety.placed(self.init_latent), self.noise(*size))
         self.sampler = Sampler(self.host, self.sampler_name)
         self.host.before_pass(self)
         samples = self.sampler.sample(self, self.noise(*size))
@@ -397,8 +404,9 @@ class Host:
 
     processing, sampler_functions = Processing, SAMPLERS
 
-    def __init__(self, unet: nn.Module) -> None:
-        self.sd_model = SdModel(unet)
+    def __init__(self, unet: nn.Module, variety: Variety = Variety()) -> None:
+        self.variety = variety
+        self.sd_model = self.new_checkpoint(unet)
         self.batch_cond_uncond = True
         self.refiner: tuple[int, SdModel] | None = None  # denoiser call at which it takes over, and its checkpoint
         self.interrupt_at: int | None = None  # model calls after which the user presses "Interrupt"
@@ -412,6 +420,10 @@ class Host:
     def unet(self) -> nn.Module:
         """The LDM UNet of the loaded checkpoint."""
         return self.sd_model.unet
+
+    def new_checkpoint(self, unet: nn.Module) -> nn.Module:
+        """A checkpoint with these weights, as this host has it."""
+        return SdModel(unet, self.variety)
 
     def new_denoiser(self, sampler: Sampler) -> nn.Module:
         """The CFG denoiser of a sampler."""
@@ -447,6 +459,10 @@ class Host:
     @torch.no_grad()
     def run(self, p: Processing) -> Tensor:
         """All samples of a job, ``(images, 4, H, W)``."""
+        with self.variety.running():
+            return self.variety.taken(self._run(p))
+
+    def _run(self, p: Processing) -> Tensor:
         self.sampling_step = 0
         self.script_call(p, "before_process")
         self.call([script.process for script in p.scripts or () if hasattr(script, "process")], p, *p.script_args)

@@ -19,6 +19,7 @@ from lib_sdfm.hosts.forge import ForgePass
 from lib_sdfm.sampling.plan import Plan
 from tests.hosts.fake_a1111 import SAMPLERS, Conds, Host, Processing, Sampler, rows_of
 from tests.hosts.forge_unet import ForgeUnet
+from tests.hosts.variety import Variety, joined, rows_from
 from tests.support import stable_diffusion_alphas
 
 
@@ -48,25 +49,31 @@ class UnetPatcher:
 class KModel(nn.Module):
     """The UNet as a denoiser of k-diffusion's latents."""
 
-    def __init__(self, unet: nn.Module) -> None:
+    def __init__(self, unet: nn.Module, variety: Variety) -> None:
         super().__init__()
-        self.diffusion_model, self.predictor = ForgeUnet(unet), Predictor()
+        self.variety = variety
+        self.diffusion_model, self.predictor = variety.prepare(ForgeUnet(unet)), Predictor()
+        with variety.running():
+            self.predictor.sigmas = variety.placed(self.predictor.sigmas)
         self.calls: list[int] = []
         self.before_call: Callable[[int], None] = lambda number: None
 
-    def apply_model(self, x: Tensor, sigma: Tensor, c_crossattn: Tensor, transformer_options: dict) -> Tensor:
+    def apply_model(
+        self, x: Tensor, sigma: Tensor, c_crossattn: Tensor, transformer_options: dict, y: Tensor | None = None
+    ) -> Tensor:
         self.before_call(len(self.calls))
         self.calls.append(len(x))
         if not isinstance(self.predictor, Predictor):
             xc, timestep = self.predictor.calculate_input(sigma, x), self.predictor.timestep(sigma)
-            output = self.diffusion_model(xc, timestep, context=c_crossattn, transformer_options=transformer_options)
+            output = self._unet(xc, timestep, c_crossattn, transformer_options, y)
             return self.predictor.calculate_denoised(sigma, output, x)
         level = sigma.view(-1, 1, 1, 1)
         timestep = self.timestep(sigma)
-        eps = self.diffusion_model(
-            x / (level**2 + 1) ** 0.5, timestep, context=c_crossattn, transformer_options=transformer_options
-        )
-        return x - eps * level
+        return x - self._unet(x / (level**2 + 1) ** 0.5, timestep, c_crossattn, transformer_options, y) * level
+
+    def _unet(self, x: Tensor, timestep: Tensor, context: Tensor, options: dict, y: Tensor | None) -> Tensor:
+        conds = {"context": context, "y": y, "transformer_options": options}
+        return self.variety.call(self.diffusion_model, x, timestep, **conds)
 
     def timestep(self, sigma: Tensor) -> Tensor:
         """Between the table's entries, as A1111's, so that the two can be compared."""
@@ -79,11 +86,12 @@ class KModel(nn.Module):
 class Engine(nn.Module):
     """The loaded checkpoint."""
 
-    def __init__(self, unet: nn.Module) -> None:
+    def __init__(self, unet: nn.Module, variety: Variety = Variety()) -> None:
         super().__init__()
-        self.is_sdxl = False
+        self.variety = variety
+        self.is_sdxl = variety.sdxl
         self.unet = unet
-        self.kmodel = KModel(unet)
+        self.kmodel = KModel(unet, variety)
         self.first_unet = UnetPatcher(self.kmodel)
         self.sd_checkpoint_info = SimpleNamespace(sha256=None, name="first")
         self.reset()
@@ -92,7 +100,8 @@ class Engine(nn.Module):
     def alphas_cumprod(self) -> Tensor:
         """The noise table, as timestep samplers have it."""
         predictor = self.kmodel.predictor
-        return stable_diffusion_alphas() if isinstance(predictor, Predictor) else predictor.alphas_cumprod
+        own = isinstance(predictor, Predictor)
+        return self.variety.placed(stable_diffusion_alphas()) if own else predictor.alphas_cumprod
 
     @property
     def before_call(self) -> Callable[[int], None]:
@@ -119,9 +128,11 @@ def calc_cond_uncond_batch(
     batches = [parts] if options.get("together", True) and len({p["text"].shape[1] for _, p in parts}) == 1 else None
     sums = {0: torch.zeros_like(x), 1: torch.zeros_like(x)}
     for batch in batches or [[part] for part in parts]:
-        kinds, text = [kind for kind, _ in batch], torch.cat([part["text"] for _, part in batch])
+        kinds, text = [kind for kind, _ in batch], joined([part["text"] for _, part in batch])
+        vector = {"y": text["vector"]} if isinstance(text, dict) else {}
         c = {
-            "c_crossattn": text,
+            "c_crossattn": text["crossattn"] if isinstance(text, dict) else text,
+            **vector,
             "transformer_options": {**options["transformer_options"], "cond_or_uncond": kinds, "sigmas": sigma},
         }
         inputs = {"input": torch.cat([x] * len(batch)), "timestep": torch.cat([sigma] * len(batch)), "c": c}
@@ -136,7 +147,8 @@ def sampling_function(host: ForgeHost, params: Any, scale: float, conds_list: li
     unet = params.denoiser.inner_model.inner_model.forge_objects.unet
     model, options, x, sigma = unet.model, unet.model_options, params.x, params.sigma
     cond = [
-        {"text": params.text_cond[[row for row, _ in rows]], "strength": rows[-1][1]} for rows in map(list, zip(*conds_list))
+        {"text": rows_from(params.text_cond, [row for row, _ in rows]), "strength": rows[-1][1]}
+        for rows in map(list, zip(*conds_list))
     ]
     uncond = None if params.text_uncond is None else [{"text": params.text_uncond}]
     for modify in options.get("conditioning_modifiers", ()):
@@ -202,6 +214,7 @@ class ForgeDenoiser(nn.Module):
         if host.refiner is not None and self.step == host.refiner[0]:
             host.sd_model, self.model_wrap = host.refiner[1], None
         conds_list, text = rows_of(cond)
+        text, uncond = host.variety.conds(text), None if uncond is None else host.variety.conds(uncond)
         params = SimpleNamespace(
             x=x, image_cond=image_cond, sigma=sigma, sampling_step=host.sampling_step, denoiser=self,
             total_sampling_steps=host.sampling_steps, text_cond=text, text_uncond=uncond,
@@ -256,10 +269,12 @@ class ForgeHost(Host):
 
     processing, sampler_functions = ForgeProcessing, {**SAMPLERS, "HeunPP2": (sample_heunpp2, {})}
 
-    def __init__(self, unet: nn.Module) -> None:
-        super().__init__(unet)
-        self.sd_model = Engine(unet)
+    def __init__(self, unet: nn.Module, variety: Variety = Variety()) -> None:
+        super().__init__(unet, variety)
         self.on_cfg_after_cfg: list[Callable[[Any], None]] = []
+
+    def new_checkpoint(self, unet: nn.Module) -> Engine:
+        return Engine(unet, self.variety)
 
     def new_denoiser(self, sampler: Sampler) -> ForgeDenoiser:
         return ForgeDenoiser(sampler)

@@ -22,12 +22,17 @@ class ForgeUnet(nn.Module):
         self.middle_block = ForgeBlock(*unet.middle_block)
         self.output_blocks = nn.ModuleList(ForgeBlock(*block) for block in unet.output_blocks)
         self.time_embed, self.out, self.model_channels = unet.time_embed, unet.out, unet.model_channels
+        self.label_emb = None if unet.num_classes is None else unet.label_emb
 
-    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, transformer_options: dict[str, Any]) -> Tensor:
+    def forward(
+        self, x: Tensor, timesteps: Tensor, context: Tensor, transformer_options: dict[str, Any], y: Tensor | None = None
+    ) -> Tensor:
         options = transformer_options
         options["original_shape"] = list(x.shape)
         patches = options.get("patches", {})
         emb = self.time_embed(timestep_embedding(timesteps, self.model_channels, repeat_only=False))
+        if self.label_emb is not None:
+            emb = emb + self.label_emb(y)
         h, skips = x, []
         for number, block in enumerate(self.input_blocks):
             h = block(h, emb, context, {**options, "block": ("input", number)})

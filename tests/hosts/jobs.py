@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.hosts.run import run_of
@@ -15,7 +15,8 @@ from sdfm_webui.flow import FlowHost
 from sdfm_webui.job import HostObjects, begin_batch, begin_job, forget_earlier
 from tests.hosts.fake_a1111 import Host, Processing, SdModel
 from tests.hosts.fake_forge import Engine, ForgeHost
-from tests.support import fingerprint, tiny_unet
+from tests.hosts.variety import Variety
+from tests.support import fingerprint, tiny_sdxl_unet, tiny_unet
 
 
 class SdfmScript:
@@ -57,16 +58,21 @@ class SdfmScript:
             run.before_call(params)
 
 
-def new_host(schema: Schema = SCHEMA, seed: int = 0) -> Host:
+def unet_for(variety: Variety, seed: int = 0, **changes: Any) -> nn.Module:
+    """A tiny UNet of the kind that a host has."""
+    return (tiny_sdxl_unet if variety.sdxl else tiny_unet)(seed, **changes)
+
+
+def new_host(schema: Schema = SCHEMA, seed: int = 0, variety: Variety = Variety()) -> Host:
     """A host with a tiny model, and SDFM installed as ``host.sdfm``."""
-    host = Host(tiny_unet(seed))
+    host = Host(unet_for(variety, seed), variety)
     host.sdfm = SdfmScript(host, schema)
     return host
 
 
-def new_forge(schema: Schema = SCHEMA, seed: int = 0) -> ForgeHost:
+def new_forge(schema: Schema = SCHEMA, seed: int = 0, variety: Variety = Variety()) -> ForgeHost:
     """The same model in the other host."""
-    host = ForgeHost(tiny_unet(seed))
+    host = ForgeHost(unet_for(variety, seed), variety)
     host.sdfm = SdfmScript(host, schema)
     return host
 
@@ -87,7 +93,7 @@ def samples(host: Host, request: dict | None = None, **settings: Any) -> Tensor:
 
 def another_checkpoint(host: Host, seed: int = 7, **changes: Any) -> SdModel | Engine:
     """A checkpoint to switch to; ``changes`` make it one of another architecture."""
-    return type(host.sd_model)(tiny_unet(seed, **changes))
+    return host.new_checkpoint(unet_for(host.variety, seed, **changes))
 
 
 def attached(model: SdModel | Engine) -> dict[str, object]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from sdfm_webui.errors import SdfmError
 from tests.hosts.fake_a1111 import Processing, Sampler
@@ -35,13 +36,19 @@ REQUESTS = {
 }  # fmt: skip
 
 
+def assert_same(forge: Tensor, a1111: Tensor) -> None:
+    """Fail where two hosts' pictures differ by more than rounding: the order of sums differs with the rows of a call."""
+    assert float((forge - a1111).norm() / a1111.norm()) < 1e-5
+    torch.testing.assert_close(forge, a1111, rtol=2e-4, atol=3e-5 * float(a1111.std()))
+
+
 def check_same(name: str, **settings: Any) -> None:
     hosts = new_forge(), new_host()
     for host in hosts:
         host.batch_cond_uncond = settings.get("together", True)
     settings.pop("together", None)
     forge, a1111 = (samples(host, REQUESTS[name], **settings) for host in hosts)
-    torch.testing.assert_close(forge, a1111, rtol=2e-4, atol=2e-4)
+    assert_same(forge, a1111)
 
 
 @pytest.mark.parametrize("name", REQUESTS)
@@ -91,7 +98,7 @@ def test_the_hires_pass_has_its_own_cfg_scale(name: str):
     p = job(a1111, REQUESTS[name], enable_hr=True)
     p.scripts.append(OtherScale())
     wanted = a1111.run(p)
-    torch.testing.assert_close(samples(forge, REQUESTS[name], enable_hr=True, hr_cfg=3.0), wanted, rtol=2e-4, atol=2e-4)
+    assert_same(samples(forge, REQUESTS[name], enable_hr=True, hr_cfg=3.0), wanted)
     assert not a1111.swallowed
 
 
