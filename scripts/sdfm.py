@@ -75,7 +75,7 @@ else:
             from modules.call_queue import queue_lock
 
             with queue_lock:  # no picture meanwhile
-                return ask_a1111(model, devices.autocast())
+                return ask_a1111(model, devices.device, devices.autocast())
 
     def flow_shape():
         opts = shared.opts
@@ -101,7 +101,7 @@ else:
         old_payloads=lambda p: old_payloads(scripts, p),
         rivals=rivals,
         built_ins=built_ins_on,
-        old_timelines=lambda: bool(shared.opts.use_old_scheduling),
+        old_timelines=lambda: bool(getattr(shared.opts, "use_old_scheduling", False)),
         flow=FLOW,
     )
 

@@ -17,6 +17,7 @@ from lib_sdfm.sampling.sampler_names import resolve_sampler
 from lib_sdfm.schema.params import params_of
 from lib_sdfm.techniques.flow import AUTO, ON, Flow, FlowSettings
 
+from .idle import harmless
 from .flow_memory import FlowMemory, Remembered
 
 Sampling = Callable[..., Any]
@@ -131,7 +132,8 @@ class FlowHost:
             return None
 
         def sample(inner: Sampling, *args: Any, **kwargs: Any) -> Any:
-            require_refiner_fits(p, None, self.memory)
+            with harmless():
+                require_refiner_fits(p, None, self.memory)
             self.apply(None)
             return inner(*args, **kwargs)
 

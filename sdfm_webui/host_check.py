@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+from pathlib import Path
 from typing import Any
 
 NEEDED = "AUTOMATIC1111 1.10 or newer is needed"
@@ -12,6 +13,16 @@ NEEDED = "AUTOMATIC1111 1.10 or newer is needed"
 def is_forge() -> bool:
     """Whether this is a WebUI of Forge's family: it has Forge's own package beside A1111's."""
     return importlib.util.find_spec("modules_forge") is not None
+
+
+def has_new_backend() -> bool:
+    """Return True if the package ``backend`` that would be imported is that of Forge since August 2024.
+
+    Other packages have that name too; nothing is imported to find out.
+    """
+    spec = importlib.util.find_spec("backend")
+    folders = (spec.submodule_search_locations or ()) if spec is not None else ()
+    return any((Path(folder) / "sampling" / "sampling_function.py").is_file() for folder in folders)
 
 
 def why_unsupported(scripts: Any, script_callbacks: Any, cmd_opts: Any) -> str | None:
@@ -23,7 +34,7 @@ def why_unsupported(scripts: Any, script_callbacks: Any, cmd_opts: Any) -> str |
     """
     if getattr(cmd_opts, "sdfm_off", False):
         return "as --sdfm-off says"
-    if is_forge() and importlib.util.find_spec("backend") is None:
+    if is_forge() and not has_new_backend():
         return "reForge and Forge before August 2024 sample in another way than Forge does now. Forge 2.0 or newer is needed"
     if not hasattr(scripts.Script, "process_before_every_sampling"):
         return f"this WebUI is too old: it doesn't tell extensions when a pass begins. {NEEDED}"

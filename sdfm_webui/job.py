@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lib_sdfm.errors import UserError
-from lib_sdfm.hosts.attributes import InstanceAttribute
+from lib_sdfm.hosts.attributes import InstanceAttribute, undo_all
 from lib_sdfm.hosts.run import NewPass, Run
 from lib_sdfm.sampling.plan import Plan
 from lib_sdfm.sampling.stages import ModelFacts
@@ -19,6 +20,7 @@ from lib_sdfm.techniques.flow import Flow
 from .axes import axes_of_job
 from .errors import shown_to_user
 from .flow import FlowHost
+from .idle import asks_for_nothing, harmless, missing_in_host, stand_aside
 from .refiner import RefinerSync, forget_keys
 
 __all__ = ["HostObjects", "begin_batch", "begin_job", "forget_earlier"]
@@ -49,16 +51,23 @@ class HostObjects:
 
 
 def begin_batch(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> None:
-    """Writes our generation parameters and wraps ``p.sample``. Never raises: what is wrong is raised by ``p.sample``.
+    """Write our generation parameters and wrap ``p.sample``. Never raises: what is wrong is raised by ``p.sample``.
 
-    The host swallows exceptions here, and makes a picture without us; it does not swallow those of ``p.sample``.
+    The host swallows exceptions here, and makes a picture without us; it does not swallow those of ``p.sample``. A job that
+    asks for nothing of ours never fails: what is wrong with the host is logged.
     """
     _unwrap_sample(p)
     try:
         _prepare(schema, p, args, host)
-    except Exception as problem:
+    except UserError as problem:
         _unwrap_sample(p)
         _wrap_sample(p, _raising(problem))
+    except Exception as problem:
+        _unwrap_sample(p)
+        if asks_for_nothing(schema, p, args):
+            stand_aside(problem)
+        else:
+            _wrap_sample(p, _raising(missing_in_host(problem)))
 
 
 def _prepare(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> None:
@@ -108,13 +117,13 @@ def forget_earlier(schema: Schema, p: Any) -> None:
 
 def begin_job(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> None:
     """Makes the loaded model what the job says it is, before the host makes samplers. What is wrong is said by its batches."""
-    if host.flow is None or host.flow.has_refiner_loaded(p):
+    if host.flow is None:
         return
-    try:
+    with suppress(UserError), harmless():
+        if host.flow.has_refiner_loaded(p):
+            return
         job = resolve_job(schema, args, host.old_payloads(p), axes_of_job(p), bool(getattr(p, "is_api", False)))
         host.flow.apply(host.flow.use_of(schema.plan(schema.resolved(job.settings, _facts(p, host)))))
-    except UserError:
-        return
 
 
 def _doubled(settings: Settings, built_ins: Sequence[tuple[str, str]]) -> list[str]:
@@ -127,6 +136,8 @@ def _effect_of_both(technique: str) -> str:
     return "gives way to SDFM's" if technique == "dynamic_thresholding" else "both act"
 
 
+LAST_CALL = "sdfm_one_call"
+"""Attribute of the processing object that holds what was put at its ``sample`` last."""
 Sampling = Callable[..., Any]
 """What runs in place of ``p.sample``: called with the host's function, and its arguments."""
 
@@ -145,25 +156,38 @@ def _wrap_sample(p: Any, run: Sampling, take_back: Callable[[], None] = lambda: 
     """
     one_call = _OneCall(run, p.sample, take_back)
     one_call.attribute = InstanceAttribute(p, "sample", one_call)
+    one_call.mark = InstanceAttribute(p, LAST_CALL, one_call)
 
 
 def _unwrap_sample(p: Any) -> None:
-    """Takes back what an earlier batch has left that never came to sampling."""
-    previous = vars(p).get("sample")
-    if isinstance(previous, _OneCall):
-        previous.attribute.restore()
+    """Take back what an earlier batch has left that never came to sampling."""
+    previous = vars(p).get(LAST_CALL)
+    if previous is not None:
+        previous.end()
         previous.take_back()
 
 
 class _OneCall:
-    """What stands at ``p.sample`` until it is called."""
+    """Stands at ``p.sample`` for one call, and passes later ones on.
+
+    Another extension may have wrapped it in the meantime, and call it in later batches too: by then it does nothing.
+    """
 
     attribute: InstanceAttribute
+    mark: InstanceAttribute
 
     def __init__(self, run: Sampling, sample: Callable[..., Any], take_back: Callable[[], None]) -> None:
         self._run, self._sample, self.take_back = run, sample, take_back
+        self._spent = False
+
+    def end(self) -> None:
+        """Put back what stood at ``p.sample``; whoever still holds this gets the host's sampling."""
+        self._spent = True
+        undo_all(self.attribute.restore, self.mark.restore)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self.attribute.restore()
+        if self._spent:
+            return self._sample(*args, **kwargs)
+        self.end()
         with shown_to_user():
             return self._run(self._sample, *args, **kwargs)

@@ -1,7 +1,9 @@
-"""Attributes set on an object for a while, and put back exactly."""
+"""Attributes set on an object for a while, and put back exactly, whatever fails meanwhile."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 MISSING = object()
@@ -28,3 +30,23 @@ class InstanceAttribute:
             else:
                 setattr(self._owner, self._name, self._before)
         self._owner = self._before = self._value = None
+
+
+def undo_all(*undo: Callable[[], Any]) -> None:
+    """Call functions that put something back, in this order, each of them even where one before has failed.
+
+    :raises Exception: the failure of the last that failed, once all have been called; earlier ones are its context
+    """
+    with ExitStack() as stack:
+        for function in reversed(undo):
+            stack.callback(function)
+
+
+@contextmanager
+def undone_on_failure(*undo: Callable[[], Any]) -> Iterator[None]:
+    """Put back what has been attached so far if the block fails: for constructors that attach one thing after another."""
+    try:
+        yield
+    except BaseException:
+        undo_all(*undo)
+        raise

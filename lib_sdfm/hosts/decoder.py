@@ -32,6 +32,7 @@ class EditedSkips:
         self._unet, self._edit = unet, edit
         self._handles: list[RemovableHandle] = []
         self._backbone: Tensor | None = None
+        self._ran = False
 
     def attach(self) -> None:
         """Sets the hooks."""
@@ -47,11 +48,17 @@ class EditedSkips:
         self._handles.clear()
         self._backbone = None
 
+    def require_ran(self) -> None:
+        """Raise :class:`UnsupportedError` if no decoder block ran since the hooks were set."""
+        if not self._ran:
+            raise decoder_did_not_run("FreeU")
+
     def _keep_backbone(self, module: nn.Module, args: tuple, output: Tensor) -> None:
         self._backbone = output
 
     def _hook(self, skip_width: int) -> Callable[[nn.Module, tuple], tuple]:
         def edit_input(module: nn.Module, args: tuple) -> tuple:
+            self._ran = True
             joined = args[0]
             h, skip = joined.split([joined.shape[1] - skip_width, skip_width], dim=1)
             if self._backbone is not None and self._backbone.shape[2:] != joined.shape[2:]:
@@ -62,6 +69,17 @@ class EditedSkips:
             return (torch.cat([h, skip], dim=1), *args[1:])
 
         return edit_input
+
+
+def decoder_did_not_run(label: str) -> UnsupportedError:
+    """Return the error for a technique that edits decoder features of a UNet whose decoder never ran.
+
+    :param label: the technique's name
+    """
+    return UnsupportedError(
+        f"{label}: the UNet's decoder did not run: the UNet is replaced by another implementation (a TensorRT or compiled one, "
+        "say), in which its features can't be changed. Switch either off"
+    )
 
 
 def skip_widths(unet: nn.Module) -> list[int]:

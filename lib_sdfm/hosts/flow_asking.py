@@ -16,9 +16,10 @@ LATENT = (4, 64, 64)
 
 
 @torch.no_grad()
-def ask_a1111(model: Any, autocast: AbstractContextManager | None = None) -> Recognition:
-    """What A1111's model predicts.
+def ask_a1111(model: Any, device: torch.device | str = "cpu", autocast: AbstractContextManager | None = None) -> Recognition:
+    """Return what A1111's model predicts.
 
+    :param device: on which the host samples; an idle model's weights may lie elsewhere (``--medvram``)
     :param autocast: in which the host calls it
     """
     edge = edge_of(model)
@@ -29,7 +30,7 @@ def ask_a1111(model: Any, autocast: AbstractContextManager | None = None) -> Rec
         def predict(x: Tensor, times: Tensor) -> Tensor:
             return apply(x, times, _cond_of(cond, len(x), x))
 
-        return recognise(predict, LATENT, device=next(model.model.diffusion_model.parameters()).device)
+        return recognise(predict, LATENT, device=device)
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import UnsupportedError
 from ..ops.flow import preserving_to_flow, sigma_to_time, table_to_time, time_table, time_to_alpha_bar, velocity_to_noise
-from .attributes import InstanceAttribute
+from .attributes import InstanceAttribute, undone_on_failure
 
 EDGE = "sdfm_flow_edge"
 """Attribute of the host's model that holds its edge."""
@@ -96,7 +96,8 @@ class A1111Edge:
             InstanceAttribute(model, "apply_model", self._apply_model),
             InstanceAttribute(model, "parameterization", "eps"),
         ]
-        self.assert_in_place()
+        with undone_on_failure(self.detach):
+            self.assert_in_place()
 
     def assert_in_place(self) -> None:
         """The host copies one table to the other before each picture, and its options rewrite it."""

@@ -23,6 +23,8 @@ from ..sampling.plan import Plan, compose, guidance_scale, main_perturbations, p
 from ..sampling.prediction import Prediction
 from ..sampling.stages import Perturbation, Technique
 from ..sampling.step import Step
+from .attributes import undo_all, undone_on_failure
+from .decoder import decoder_did_not_run
 from .flow_edge import edge_of, unet_time
 from .forge_space import ForgeSpace
 from .forge_tail import ForgeTail, forge_tail, is_shareable
@@ -50,14 +52,12 @@ class ForgePass:
         self._call: _DenoiserCall | None = None
         self._layers: UnetLayers | None = None
         self._patched = PatchedUnet(self._objects(), self._functions())
-        self._steps = SamplerSteps(p.sampler, self._drop_call, plan.needs_ratio)
+        with undone_on_failure(self._patched.detach):
+            self._steps = SamplerSteps(p.sampler, self._drop_call, plan.needs_ratio)
 
     def detach(self) -> None:
-        """Puts everything back; harmless when called again."""
-        self._steps.detach()
-        self._patched.detach()
-        self._require_combined()
-        self._drop_call()
+        """Put everything back; harmless when called again."""
+        undo_all(self._steps.detach, self._patched.detach, self._require_combined, self._drop_call)
 
     def before_call(self, params: Any, run_call: int) -> None:
         """Gets ready for one denoiser call. The host swallows exceptions here: they are kept."""
@@ -128,6 +128,8 @@ class ForgePass:
     def _skip_patch(self) -> Callable[..., tuple[Tensor, Tensor]]:
         def edit(h: Tensor, skip: Tensor, extra: dict[str, Any]) -> tuple[Tensor, Tensor]:
             call = self._call
+            if call is not None:
+                call.decoder_ran = True
             for technique in call.skip_editors if call else ():
                 h, skip = technique.skip(h, skip, call.base_width, step=call.step)
             return h, skip
@@ -136,8 +138,8 @@ class ForgePass:
 
     def _attention_patch(self) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
         def change(n: Tensor, context: Tensor, value: Tensor, extra: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
-            for patch in self._call.query_patches if self._call else ():
-                n, context, value = patch(n, context, value, extra)
+            for patches in self._call.query_patches if self._call else ():
+                n, context, value = patches.functions()["attn1_patch"](n, context, value, extra)
             return n, context, value
 
         return change
@@ -168,6 +170,7 @@ class ForgePass:
         call.combined = True
         if not call.active:
             return denoised
+        call.require_ran()
         space = ForgeSpace(args["input"], args["sigma"], in_eps=self._in_eps(call))
         cond = space.enter(args["cond_denoised"])
         prediction = Prediction(
@@ -219,7 +222,8 @@ class _DenoiserCall:
         self.changes = perturbations(active, step)
         self.tail: ForgeTail | None = None
         self.skip_editors = skip_editors(active)
-        self.query_patches: list[Callable[..., tuple[Tensor, Tensor, Tensor]]] = []
+        self.query_patches: list[AttentionPatches] = []
+        self.decoder_ran = False
         self.base_width = 0
         self.skips_uncond = has_no_uncond
         self.scale = 1.0
@@ -234,8 +238,15 @@ class _DenoiserCall:
             unet.require_unet(", ".join(technique.label for technique in self.skip_editors))
             self.base_width = unet.unet.model_channels
         changes = main_perturbations(self.active, self.step)
-        self.query_patches = [AttentionPatches(unet, change, uncond_rows).functions()["attn1_patch"] for change in changes]
+        self.query_patches = [AttentionPatches(unet, change, uncond_rows) for change in changes]
         self.tail = forge_tail(unet, self.changes, bool(self.skip_editors))
+
+    def require_ran(self) -> None:
+        """Raise :class:`UnsupportedError` if the main prediction never reached what should have changed it."""
+        for patches in self.query_patches:
+            patches.require_ran()
+        if self.skip_editors and not self.decoder_ran:
+            raise decoder_did_not_run(", ".join(technique.label for technique in self.skip_editors))
 
 
 def timestep_of(model: Any, sigma: float) -> float:

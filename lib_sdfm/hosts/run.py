@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from ..errors import UnsupportedError
 from ..sampling.plan import Plan
-from .attributes import InstanceAttribute
+from .attributes import InstanceAttribute, undo_all
 
 RUN = "sdfm_run"
 """Attribute of the processing object that holds the run while it samples."""
@@ -65,8 +65,7 @@ class Run:
         try:
             result = sample(*args, **kwargs)
         finally:
-            self._end_pass()
-            mark.restore()
+            undo_all(self._end_pass, mark.restore)
         problem, self._problem = self._problem, None
         if problem is not None:
             raise problem
@@ -95,10 +94,10 @@ class Run:
         self._calls += 1
 
     def _end_pass(self) -> None:
-        if self._pass is not None:
-            self._pass.detach()
-            self._problem = self._problem or self._pass.problem
-        self._pass = None
+        ended, self._pass = self._pass, None
+        if ended is not None:
+            ended.detach()
+            self._problem = self._problem or ended.problem
 
 
 def run_of(p: Any) -> Run | None:

@@ -10,15 +10,18 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-ALWAYS_AUTOCAST = ("cuda", "cpu", "xpu")
-"""Kinds of devices that every supported version of torch has autocast for."""
+BEFORE_2_4 = ("cuda", "cpu", "xpu")
+"""Kinds of devices that torch has autocast for in versions that can't be asked whether it is on."""
 
 
 def outside_autocast(like: Tensor) -> AbstractContextManager:
     """Return a context in which operations on the device of ``like`` keep the type of their arguments."""
     kind = like.device.type
-    is_available = getattr(torch.amp, "is_autocast_available", ALWAYS_AUTOCAST.__contains__)  # torch 2.4
-    return torch.autocast(kind, enabled=False) if is_available(kind) else nullcontext()
+    try:
+        is_on = torch.is_autocast_enabled(kind)
+    except TypeError:
+        is_on = kind in BEFORE_2_4
+    return torch.autocast(kind, enabled=False) if is_on else nullcontext()
 
 
 def at_least_float32(x: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ def halfway(levels: Sequence[float], i: int, span: StepSpan) -> tuple[float, ...
 
 
 def halfway_down(levels: Sequence[float], i: int, span: StepSpan) -> tuple[float, ...]:
-    """Ancestral samplers of second order: halfway by the logarithm to where the step ends, unless that is 0."""
+    """Our ancestral sampler of second order: halfway by the logarithm to where the step ends, unless that is 0."""
     return (math.sqrt(span.start * span.end),) if span.end else ()
 
 
@@ -57,6 +57,18 @@ def one_step_each(spans: Spans, further: Further = nothing) -> Calls:
         return [(span.start, *further(levels, i, span)) for i, span in enumerate(spans(arguments))]
 
     return calls
+
+
+def ancestral_calls(arguments: Arguments) -> list[tuple[float, ...]]:
+    """Return the calls of k-diffusion's ancestral samplers of second order, whose lower levels are of single precision.
+
+    At very long steps that decides whether there is a second call.
+    """
+    sigmas, eta = arguments["sigmas"].cpu(), arguments["eta"]
+    start, end = sigmas[:-1], sigmas[1:]
+    up = torch.minimum(end, eta * (end**2 * (start**2 - end**2) / start**2) ** 0.5) if eta else end * 0
+    down = (end**2 - up**2) ** 0.5
+    return [(a, math.sqrt(a * b)) if b else (a,) for a, b in zip(start.tolist(), down.tolist())]
 
 
 def heun_calls(spans: Spans) -> Calls:

@@ -23,7 +23,6 @@ LAMBDA = 1 / CFG_OF_LAMBDA_1
 ONE_CALL = at.one_step_each(down.straight)
 ONE_CALL_CHURNED = at.one_step_each(down.churned)
 HALFWAY = at.one_step_each(down.straight, at.halfway)
-HALFWAY_DOWN = at.one_step_each(down.ancestral, at.halfway_down)
 
 NORMAL = FlowRun("Normal", softened=False)
 IN_TIME = FlowRun(in_time=True, softened=False)
@@ -63,7 +62,7 @@ SAMPLERS: tuple[SamplerRecord, ...] = (
         spans=down.churned, flow=IN_TIME,
     ),
     SamplerRecord(
-        "DPM2 a", ("sample_dpm_2_ancestral",), ("k_dpm_2_a", "dpm_2_ancestral", "DPM2 Ancestral"), HALFWAY_DOWN, 2,
+        "DPM2 a", ("sample_dpm_2_ancestral",), ("k_dpm_2_a", "dpm_2_ancestral", "DPM2 Ancestral"), at.ancestral_calls, 2,
         spans=down.ancestral,
     ),
     SamplerRecord(
@@ -82,7 +81,7 @@ SAMPLERS: tuple[SamplerRecord, ...] = (
         (
             "k_dpmpp_2s_a", "dpmpp_2s_ancestral", "DPM++ 2S Ancestral", "DPM++ 2S Ancestral Comfy",
             "DPM++ 2S Ancestral Comfy RF", "DPM++ 2S a RF",
-        ), HALFWAY_DOWN, 2, spans=down.ancestral,
+        ), at.ancestral_calls, 2, spans=down.ancestral,
     ),
     SamplerRecord(
         "DPM++ SDE", ("sample_dpmpp_sde",), ("k_dpmpp_sde", "dpmpp_sde", "dpmpp_sde_gpu", "DPM++ SDE Comfy"), HALFWAY, 2,
@@ -143,7 +142,7 @@ SAMPLERS: tuple[SamplerRecord, ...] = (
     ),
     SamplerRecord(
         "DPM++ 2S Ancestral CFG++", ("sample_dpmpp_2s_ancestral_cfgpp", "sample_dpmpp_2s_ancestral_cfg_pp"),
-        ("DPM++ 2S a CFG++", "dpmpp_2s_ancestral_cfg_pp"), HALFWAY_DOWN, 2,
+        ("DPM++ 2S a CFG++", "dpmpp_2s_ancestral_cfg_pp"), at.one_step_each(down.ancestral, at.halfway_down), 2,
         cfg_unit=LAMBDA, options={**ENSD, **SECOND_ORDER},
     ),
     SamplerRecord(

@@ -1,0 +1,72 @@
+"""What goes wrong in a host that is not as expected: harmless where a job asks for nothing of ours, else an error by name."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from lib_sdfm.errors import UnsupportedError, UserError
+from lib_sdfm.hosts.stored_prompts import KINDS, passes_of
+from lib_sdfm.prompts.edits import MARK, find_edits
+from lib_sdfm.schema.payload import resolve_job
+from lib_sdfm.schema.settings import Schema
+
+from .axes import axes_of_job
+
+LOG = logging.getLogger("sdfm")
+_said: set[str] = set()
+
+
+def asks_for_nothing(schema: Schema, p: Any, args: Sequence[Any]) -> bool:
+    """Return True if a job switches nothing on: neither its arguments, nor a plot, nor a mark in its prompts."""
+    try:
+        settings = resolve_job(schema, args, (), axes_of_job(p)).settings
+    except UserError:
+        return False
+    prompts = [
+        (text, negative)
+        for prefix in passes_of(p)
+        for kind, negative in KINDS.items()
+        for text in getattr(p, prefix + kind, None) or ()
+    ]
+    marked = any(edit.text == MARK for text, negative in prompts for edit in find_edits(str(text), negative))
+    return not settings.techniques and not marked
+
+
+def missing_in_host(problem: Exception) -> UnsupportedError:
+    """Return the error for a job that needs something that this WebUI doesn't have, or has in another form."""
+    error = UnsupportedError(
+        f"this WebUI is not as SDFM expects it ({described(problem)}), so that the picture can't be made as asked for. "
+        "Switch everything in SDFM off to make it without, and please report this with the WebUI's version"
+    )
+    error.__cause__ = problem
+    return error
+
+
+def stand_aside(problem: Exception) -> None:
+    """Log, once for each problem, that jobs without SDFM go on although the host is not as expected."""
+    line = f"SDFM: this WebUI is not as expected ({described(problem)}); nothing is switched on, so it stands aside"
+    if line not in _said:
+        _said.add(line)
+        LOG.warning(line)
+
+
+@contextmanager
+def harmless() -> Iterator[None]:
+    """Let a block fail without harm, by what the host lacks: for jobs that ask for nothing. A :class:`UserError` passes."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as problem:
+        stand_aside(problem)
+
+
+def described(problem: Exception) -> str:
+    """Return kind, text and place of an exception, in one line."""
+    frames = traceback.extract_tb(problem.__traceback__)
+    place = f", {frames[-1].filename.replace(chr(92), '/').rsplit('/', 1)[-1]} line {frames[-1].lineno}" if frames else ""
+    return f"{type(problem).__name__}: {problem}{place}"
