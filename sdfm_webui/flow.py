@@ -17,8 +17,8 @@ from lib_sdfm.sampling.sampler_names import resolve_sampler
 from lib_sdfm.schema.params import params_of
 from lib_sdfm.techniques.flow import AUTO, ON, Flow, FlowSettings
 
-from .idle import harmless
 from .flow_memory import FlowMemory, Remembered
+from .idle import explained, harmless
 
 Sampling = Callable[..., Any]
 PARAMS = {param.name: param for param in params_of(FlowSettings)}
@@ -116,8 +116,9 @@ class FlowHost:
         passes = new_pass if use is None else flow_passes(new_pass, use, self._is_flow)
 
         def sample(inner: Sampling, *args: Any, **kwargs: Any) -> Any:
-            require_refiner_fits(p, use, self.memory)
-            self.apply(use)
+            with explained():
+                require_refiner_fits(p, use, self.memory)
+                self.apply(use)
             return run(passes).sample(inner, *args, **kwargs)
 
         return sample

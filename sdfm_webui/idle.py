@@ -65,6 +65,20 @@ def harmless() -> Iterator[None]:
         stand_aside(problem)
 
 
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn a failure of a block, by what the host lacks, into an error by name: for jobs that ask for something.
+
+    :raises UnsupportedError: in place of any exception but a :class:`UserError`
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as problem:
+        raise missing_in_host(problem) from problem
+
+
 def described(problem: Exception) -> str:
     """Return kind, text and place of an exception, in one line."""
     frames = traceback.extract_tb(problem.__traceback__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +19,7 @@ from lib_sdfm.techniques.flow import Flow
 from .axes import axes_of_job
 from .errors import shown_to_user
 from .flow import FlowHost
-from .idle import asks_for_nothing, harmless, missing_in_host, stand_aside
+from .idle import asks_for_nothing, missing_in_host, stand_aside
 from .refiner import RefinerSync, forget_keys
 
 __all__ = ["HostObjects", "begin_batch", "begin_job", "forget_earlier"]
@@ -116,14 +115,19 @@ def forget_earlier(schema: Schema, p: Any) -> None:
 
 
 def begin_job(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> None:
-    """Makes the loaded model what the job says it is, before the host makes samplers. What is wrong is said by its batches."""
+    """Make the loaded model what the job says it is, before the host makes samplers. What is wrong is said by its batches."""
     if host.flow is None:
         return
-    with suppress(UserError), harmless():
+    try:
         if host.flow.has_refiner_loaded(p):
             return
         job = resolve_job(schema, args, host.old_payloads(p), axes_of_job(p), bool(getattr(p, "is_api", False)))
         host.flow.apply(host.flow.use_of(schema.plan(schema.resolved(job.settings, _facts(p, host)))))
+    except UserError:
+        return
+    except Exception as problem:
+        if asks_for_nothing(schema, p, args):
+            stand_aside(problem)
 
 
 def _doubled(settings: Settings, built_ins: Sequence[tuple[str, str]]) -> list[str]:

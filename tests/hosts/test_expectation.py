@@ -122,7 +122,7 @@ def assert_foretold(told: Expected, steps: list[Step], rounding: float = 1e-4) -
 @pytest.mark.parametrize("sampler", FORESEEN)
 def test_the_calls_of_a_run(host: Host, sampler: str, steps: int):
     told = Line(with_named_samplers(host))(sampler=sampler, steps=steps)
-    rounding = 0.01 if sampler == "UniPC" else 1e-4  # the stand-in rounds timesteps
+    rounding = 0.02 if sampler == "UniPC" else 1e-4  # the stand-in rounds timesteps
     assert_foretold(told, watched_steps(host, sampler_name=sampler, steps=steps), rounding)
     total = config_of(host, sampler).total_steps(steps)
     assert [call.done for call in told.calls] == [number / total for number in range(len(told.calls))]

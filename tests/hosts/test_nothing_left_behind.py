@@ -13,8 +13,11 @@ from torch import Tensor, nn
 
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.hosts.run import RUN
+from lib_sdfm.hosts.steps import SamplerSteps
 from sdfm_webui.errors import SdfmError
+from sdfm_webui.job import LAST_CALL
 from tests.hosts.fake_a1111 import Host, Interrupted, Processing, Sampler
+from tests.hosts.fake_forge import ForgeHost
 from tests.hosts.jobs import another_checkpoint, attached, job, samples
 from tests.hosts.reference import Reference
 from tests.support import fingerprint
@@ -291,3 +294,68 @@ def test_the_run_dies_with_the_call(host: Host):
     host.run(p)
     gc.collect()
     assert runs and not any(run() for run in runs)
+
+
+class Wrapper:
+    """A script that wraps ``p.sample`` behind SDFM's in the first batch, and leaves its wrapper there."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def before_process(self, p: Processing, *args: object) -> None:
+        pass
+
+    def process_batch(self, p: Processing, *args: object) -> None:
+        if p.iteration == 0:
+            inner = p.sample
+
+            def sample(*args: object, **kwargs: object) -> Tensor:
+                self.calls += 1
+                return inner(*args, **kwargs)
+
+            p.sample = sample
+
+    process_before_every_sampling = before_process
+
+
+@pytest.mark.parametrize("request_", [{"pag": {}}, {"cfg_rescale": {}, "freeu": {}}])
+def test_a_wrapper_behind_ours_that_stays_changes_nothing(host: Host, request_: dict):
+    wanted = samples(host, request_, n_iter=3)
+    p, wrapper = job(host, request_, n_iter=3), Wrapper()
+    p.scripts.append(wrapper)
+    before = attached(host.sd_model)
+    assert torch.equal(host.run(p), wanted)
+    assert wrapper.calls == 3 and attached(host.sd_model) == before
+    assert RUN not in vars(p) and LAST_CALL not in vars(p)
+
+
+@pytest.mark.parametrize("place", ["lib_sdfm.hosts.a1111.SamplerSteps", "lib_sdfm.hosts.forge.SamplerSteps"])
+def test_after_an_adapter_that_fails_halfway(host: Host, place: str, monkeypatch: pytest.MonkeyPatch):
+    def fail(*args: object, **kwargs: object) -> None:
+        raise Trouble
+
+    with unchanged(host) as watch:
+        p = watch(job(host, {"pag": {}}))
+        with monkeypatch.context() as patch:
+            patch.setattr(place, fail)
+            if isinstance(host, ForgeHost) == ("forge" in place):
+                with pytest.raises(Trouble):
+                    host.run(p)
+            else:
+                host.run(p)
+
+
+def test_after_something_that_cannot_be_detached(host: Host, monkeypatch: pytest.MonkeyPatch):
+    """All else is put back all the same."""
+    with unchanged(host) as watch:
+        p = watch(job(host, {"pag": {}, "freeu": {}}))
+        with monkeypatch.context() as patch:
+            detach = SamplerSteps.detach
+
+            def fail(steps: SamplerSteps) -> None:
+                detach(steps)
+                raise Trouble
+
+            patch.setattr(SamplerSteps, "detach", fail)
+            with pytest.raises(Trouble):
+                host.run(p)

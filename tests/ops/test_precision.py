@@ -23,7 +23,7 @@ from tests.support import noise_of
 
 HALVES = [torch.float16, torch.bfloat16]
 FEATURES = [(1280, 32, 32), (64, 64, 64), (32, 128, 128), (16, 256, 256), (32, 152, 104), (32, 77, 53)]
-"""Channels, height and width of maps: the sides are those of SDXL and SD1.5 decoders, odd and large sizes; sums are over them."""
+"""Channels, height and width of maps: sides as in SDXL's and SD1.5's decoders, odd and large ones; sums are over them."""
 MEANS = [0.0, 1.3, 16.0, 64.0]
 """Means of channels; small trained models have up to 12, and 64 overflowed on every map."""
 LATENTS = [(32, 32), (128, 128), (152, 104), (256, 256)]

@@ -30,8 +30,17 @@ def test_a1111_is_supported():
 
 
 def test_forge_is_supported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    with_packages(tmp_path, monkeypatch, "modules_forge", "backend")
+    with_packages(tmp_path, monkeypatch, "modules_forge", "backend", "backend/sampling")
+    (tmp_path / "backend" / "sampling" / "sampling_function.py").touch()
     assert is_forge() and reason() is None
+
+
+@pytest.mark.parametrize("kind", ["package", "module"])
+def test_another_package_named_backend_is_not_forges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str):
+    with_packages(tmp_path, monkeypatch, "modules_forge", *(["backend"] if kind == "package" else []))
+    if kind == "module":
+        (tmp_path / "backend.py").touch()
+    assert "Forge 2.0 or newer" in reason()
 
 
 def test_reforge_and_old_forge_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
