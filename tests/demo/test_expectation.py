@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
+import numpy as np
+import pytest
 from PIL import Image
 
-from .switching import HIRES, MARKED, REFINER, VALUES
+from .switching import HIRES, MARKED, REFINER, SMALL, VALUES
 
 
 def test_what_only_the_sampler_knows_is_said_so(expected):
@@ -37,3 +41,21 @@ def test_asking_leaves_no_trace(expected):
     before = dict(shared.opts.data), set(vars(shared.sd_model))
     expected(VALUES)
     assert (dict(shared.opts.data), set(vars(shared.sd_model))) == before
+
+
+@pytest.mark.parametrize("shown", ["Heun", "DPM2", "Euler", "DDIM"])
+def test_asking_while_a_job_samples_changes_no_picture(switching, expected, shown: str):
+    """The line asks in a request's thread; the host's job has replaced what samplers draw their noise by."""
+    job = {**SMALL, "sampler_name": "Euler a", "prompt": "red circle"}
+
+    def ask(params) -> None:
+        thread = threading.Thread(target=lambda: told.append(expected({**VALUES, "sampler": shown})))
+        thread.start()
+        thread.join()
+
+    told: list = []
+    alone = switching.host.txt2img(**job)
+    with switching.host.callback("cfg_denoiser", ask):
+        asked = switching.host.txt2img(**job)
+    assert len(told) == SMALL["steps"] and all(found.calls for found in told)
+    assert np.array_equal(asked.pixels, alone.pixels)
