@@ -398,12 +398,9 @@ class TestLateAnswersInTheExtensionsPanel:
 
     def test_the_buttons_of_flow_matching_come_back(self, page):
         page.click("#script_txt2img_sdfm_flow > .label-wrap")
-        row = "#script_txt2img_sdfm_flow_buttons"
-        page.click("#script_txt2img_sdfm_flow_remember")
-        page.wait_for_function("() => document.querySelector('#script_txt2img_sdfm_flow_message').innerText.trim() !== ''")
-        page.wait_for_selector(f"{row}:not([data-sdfm-due])")
         page.click("#script_txt2img_sdfm_flow_detect")
-        page.wait_for_selector(f"{row}:not([data-sdfm-due])")
+        page.wait_for_selector("#script_txt2img_sdfm_flow_buttons:not([data-sdfm-due])")
+        page.wait_for_function("() => document.querySelector('#script_txt2img_sdfm_flow_message').innerText.trim() !== ''")
         page.click("#script_txt2img_sdfm_flow > .label-wrap")
 
     def test_a_stage_makes_the_preset_of_freeu_a_custom_one_at_once(self, panel, page, late):
