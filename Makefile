@@ -17,7 +17,7 @@ format: .venv/ready
 	.venv/bin/ruff format .
 
 docs: .venv/ready
-	.venv/bin/python -m lib_sdfm.schema.docs README.md
+	.venv/bin/python -m tools.documents README.md
 
 # pictures of published texts, then the panel; ONCE=1 stops after the pictures, PORT= and GRADIO=4 as you like
 DEMO_VENV = .venv$(if $(filter 4,$(GRADIO)),-gradio4)

@@ -32,8 +32,8 @@ else:
     from lib_sdfm.hosts.forge import ForgePass
     from lib_sdfm.hosts.run import run_of
     from lib_sdfm.ops.flow_schedules import Shape
+    from lib_sdfm.planning.explain import TITLE
     from lib_sdfm.sampling.stages import ModelFacts
-    from lib_sdfm.schema.explain import TITLE
     from lib_sdfm.schema.presets import PresetStore
     from sdfm_webui.axes import register_axes
     from sdfm_webui.built_ins import built_ins_on

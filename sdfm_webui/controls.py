@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from lib_sdfm.sampling.stages import Technique
+from lib_sdfm.schema.feature import Feature
 from lib_sdfm.schema.fields import RESERVED, Field
 from lib_sdfm.schema.params import Param
 from lib_sdfm.schema.presets import PresetStore
@@ -87,7 +87,7 @@ def build_panel(
 
 def _build_technique(
     schema: Schema,
-    technique: type[Technique],
+    technique: type[Feature],
     input_accordion: InputAccordion,
     elem_id: ElemId,
     extra: Callable[[dict[str, Any]], None],
@@ -108,9 +108,9 @@ def _build_technique(
 
 
 @contextmanager
-def _technique_fold(technique: type[Technique], input_accordion: InputAccordion, id: str) -> Iterator[Any]:
+def _technique_fold(technique: type[Feature], input_accordion: InputAccordion, id: str) -> Iterator[Any]:
     """The fold of a technique, and its switch: opening it switches the technique on, if it isn't on anyway."""
-    if not technique.standing:
+    if not technique.on_by_default:
         with input_accordion(False, label=technique.title, elem_id=id) as switch:
             yield switch
         return

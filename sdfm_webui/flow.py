@@ -12,9 +12,9 @@ from lib_sdfm.hosts.flow_pass import FlowUse, flow_passes
 from lib_sdfm.hosts.run import Run
 from lib_sdfm.ops.flow_probe import FLOW, Recognition
 from lib_sdfm.ops.flow_schedules import Shape
-from lib_sdfm.sampling.plan import Plan
 from lib_sdfm.sampling.sampler_names import resolve_sampler
 from lib_sdfm.schema.params import params_of
+from lib_sdfm.schema.settings import Settings
 from lib_sdfm.techniques.flow import AUTO, ON, Flow, FlowSettings
 
 from .flow_memory import FlowMemory, Remembered
@@ -49,10 +49,12 @@ class FlowHost:
         """The shift of the loaded checkpoint, if it is remembered as a flow model."""
         return self.memory.shift(checkpoint_of(self.loaded()))
 
-    def use_of(self, plan: Plan) -> FlowUse | None:
-        """How a plan uses the loaded model as a flow model, ``None`` if it doesn't."""
-        chosen = next((t.settings for t in plan.techniques if isinstance(t, Flow) and t.in_use), None)
-        return None if chosen is None else FlowUse(chosen.shift, chosen.end, chosen.hires_end, self.shape())
+    def use_of(self, settings: Settings) -> FlowUse | None:
+        """Return how resolved settings use the loaded model as a flow model, ``None`` if they don't."""
+        chosen = settings.techniques.get(Flow.name)
+        return (
+            None if chosen is None or chosen.mode != ON else FlowUse(chosen.shift, chosen.end, chosen.hires_end, self.shape())
+        )
 
     def apply(self, use: FlowUse | None) -> None:
         """Puts the edge on the loaded model, or takes it off.

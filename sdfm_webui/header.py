@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from lib_sdfm.errors import UserError
-from lib_sdfm.schema.explain import summary
+from lib_sdfm.planning.explain import summary
 from lib_sdfm.schema.settings import Schema
 
 from .events import refresh_on_change
@@ -22,7 +22,7 @@ def header_line(schema: Schema, args: tuple[Any, ...]) -> str:
         settings = schema.settings(schema.from_positional(args))
     except UserError as error:
         return f"{PANEL_TITLE}: {error}"
-    text = summary(schema.plan(settings))
+    text = summary(schema, settings)
     return f"{PANEL_TITLE}: {text}" if text else PANEL_TITLE
 
 

@@ -9,18 +9,17 @@ from typing import Any
 from lib_sdfm.errors import UserError
 from lib_sdfm.hosts.attributes import InstanceAttribute, undo_all
 from lib_sdfm.hosts.run import NewPass, Run
-from lib_sdfm.sampling.plan import Plan
+from lib_sdfm.planning.plan import plan_of
 from lib_sdfm.sampling.stages import ModelFacts
 from lib_sdfm.schema.originals import OldEntry
 from lib_sdfm.schema.payload import require_no_rival, resolve_job
 from lib_sdfm.schema.settings import Schema, Settings
-from lib_sdfm.techniques.flow import Flow
 
 from .axes import axes_of_job
 from .errors import shown_to_user
 from .flow import FlowHost
 from .idle import asks_for_nothing, missing_in_host, stand_aside
-from .refiner import RefinerSync, forget_keys
+from .refiner import RefinerJob, forget_keys
 
 __all__ = ["HostObjects", "begin_batch", "begin_job", "forget_earlier"]
 
@@ -75,10 +74,10 @@ def _prepare(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> 
     require_no_rival(schema, job.settings, host.rivals(p))
     for warning in (*job.warnings, *_doubled(job.settings, host.built_ins(p))):
         p.comment(f"SDFM: {warning}")
-    sync = RefinerSync(schema, job.settings, p, host.old_timelines())
+    sync = RefinerJob(schema, job.settings, p, host.old_timelines())
     settings = schema.resolved(sync.settings, _facts(p, host))
     sync.write(settings)
-    sampling = _sampling(schema.plan(settings), p, host)
+    sampling = _sampling(schema, settings, p, host)
     if sync.acts:
         _wrap_sample(p, sync.around(sampling), sync.prompts.detach)
         sync.prompts.attach()
@@ -94,10 +93,11 @@ def _facts(p: Any, host: HostObjects) -> ModelFacts:
     return replace(host.model(), flow_shift=shift, sampler=sampler, hires_sampler=hires_sampler)
 
 
-def _sampling(plan: Plan, p: Any, host: HostObjects) -> Sampling | None:
+def _sampling(schema: Schema, settings: Settings, p: Any, host: HostObjects) -> Sampling | None:
     """What samples a batch in place of the host, ``None`` if nothing has to."""
-    use = None if host.flow is None else host.flow.use_of(plan)
-    if use is None and not any(type(technique) is not Flow for technique in plan.techniques):
+    plan = plan_of(schema, settings)
+    use = None if host.flow is None else host.flow.use_of(settings)
+    if use is None and not plan.techniques:
         return None if host.flow is None else host.flow.plain_sampling(p)
     if host.flow is None:
         return Run(plan, p, host.new_pass).sample
@@ -122,7 +122,7 @@ def begin_job(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) ->
         if host.flow.has_refiner_loaded(p):
             return
         job = resolve_job(schema, args, host.old_payloads(p), axes_of_job(p), bool(getattr(p, "is_api", False)))
-        host.flow.apply(host.flow.use_of(schema.plan(schema.resolved(job.settings, _facts(p, host)))))
+        host.flow.apply(host.flow.use_of(schema.resolved(job.settings, _facts(p, host))))
     except UserError:
         return
     except Exception as problem:

@@ -9,6 +9,7 @@ from typing import Any
 from lib_sdfm.hosts.refiner import RefinerPrompts, has_refiner
 from lib_sdfm.schema.infotext import our_keys, write_infotext
 from lib_sdfm.schema.settings import Schema, Settings
+from lib_sdfm.techniques.refiner_sync import RefinerSync
 
 Sampling = Callable[..., Any]
 
@@ -19,7 +20,7 @@ def forget_keys(schema: Schema, p: Any) -> None:
         p.extra_generation_params.pop(key, None)
 
 
-class RefinerSync:
+class RefinerJob:
     """Refiner sync of one batch.
 
     :param old_timelines: whether the host's option for old prompt editing timelines is on
@@ -27,16 +28,16 @@ class RefinerSync:
 
     def __init__(self, schema: Schema, settings: Settings, p: Any, old_timelines: bool) -> None:
         self._schema, self._p = schema, p
-        techniques = schema.plan(settings).standing
-        self.prompts = RefinerPrompts(techniques, p, old_timelines) if has_refiner(p) else None
+        sync = next((f for f in schema.by_default(settings) if isinstance(f, RefinerSync)), None)
+        self.prompts = RefinerPrompts(sync, p, old_timelines) if has_refiner(p) else None
         self.acts = self.prompts is not None and self.prompts.has_work()
-        self._names = [technique.name for technique in techniques] if self.acts else []
-        self.settings = settings if self.acts or self._is_missed(settings, old_timelines) else replace(settings, standing={})
+        self._names = [sync.name] if self.acts and sync is not None else []
+        self.settings = settings if self.acts or self._is_missed(settings, old_timelines) else replace(settings, by_default={})
 
     def _is_missed(self, settings: Settings, old_timelines: bool) -> bool:
         """Whether it is off and would act at its defaults: a text must say so, as it is on where nothing is said."""
-        off = [t for t in self._schema.techniques if settings.standing.get(t.name, t) is None]
-        usual = [technique(technique.Settings(), settings.recipe) for technique in off]
+        is_off = settings.by_default.get(RefinerSync.name, ...) is None
+        usual = RefinerSync(RefinerSync.Settings(), settings.recipe) if is_off else None
         return has_refiner(self._p) and RefinerPrompts(usual, self._p, old_timelines).has_work()
 
     def write(self, settings: Settings) -> None:
@@ -58,7 +59,7 @@ class RefinerSync:
             result = self.prompts.sample(inner, *args, **kwargs)
             if self.prompts.stored and not self.prompts.moves_switch():
                 forget_keys(self._schema, self._p)
-                plain = replace(self.settings, standing={})
+                plain = replace(self.settings, by_default={})
                 self._p.extra_generation_params.update(write_infotext(self._schema, plain))
             return result
 

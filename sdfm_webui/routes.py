@@ -10,7 +10,7 @@ from fastapi import Body, Depends, FastAPI, HTTPException
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
 from lib_sdfm import __version__
-from lib_sdfm.schema.explain import explain_infotext, explain_payload
+from lib_sdfm.planning.explain import explain_infotext, explain_payload
 from lib_sdfm.schema.infotext import FORMAT
 from lib_sdfm.schema.jsonschema import json_schema
 from lib_sdfm.schema.settings import Schema

@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from lib_sdfm.planning.technique import Technique
 from lib_sdfm.sampling.layers import parse_layers
 from lib_sdfm.sampling.prediction import Prediction
-from lib_sdfm.sampling.stages import Perturbation, Technique
+from lib_sdfm.sampling.stages import Perturbation
 from lib_sdfm.sampling.step import Step
 from lib_sdfm.schema.axes import axes_of
 from lib_sdfm.schema.infotext import read_infotext, write_infotext
@@ -32,23 +33,18 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 OURS = {"lib_sdfm", "sdfm_webui", "scripts", "demo", "tests"}
 HOST_PACKAGES = {"gradio", "modules", "backend", "modules_forge", "fastapi"}
-MAY_IMPORT = {
-    "lib_sdfm.ops": ("lib_sdfm.ops",),
-    "lib_sdfm.prompts": ("lib_sdfm.prompts",),
-    "lib_sdfm.sampling": ("lib_sdfm.sampling", "lib_sdfm.ops", "lib_sdfm.schema.params", "lib_sdfm.errors"),
-    "lib_sdfm.techniques": (
-        "lib_sdfm.techniques", "lib_sdfm.sampling", "lib_sdfm.prompts", "lib_sdfm.ops", "lib_sdfm.schema.params",
-        "lib_sdfm.errors",
-    ),
-    "lib_sdfm.schema": ("lib_sdfm.schema", "lib_sdfm.sampling", "lib_sdfm.ops", "lib_sdfm.errors", "lib_sdfm.catalog"),
-    "lib_sdfm.hosts": (
-        "lib_sdfm.hosts", "lib_sdfm.techniques", "lib_sdfm.schema", "lib_sdfm.sampling", "lib_sdfm.prompts", "lib_sdfm.ops",
-        "lib_sdfm.errors",
-    ),
-    "sdfm_webui": ("sdfm_webui", "lib_sdfm"),
-    "scripts": ("sdfm_webui", "lib_sdfm"),
-}  # fmt: skip
-"""What of our own each package may import: scripts -> sdfm_webui -> hosts -> techniques, schema, sampling -> ops."""
+LAYERS = (
+    ("lib_sdfm.errors",),
+    ("lib_sdfm.ops", "lib_sdfm.prompts"),
+    ("lib_sdfm.sampling",),
+    ("lib_sdfm.schema",),
+    ("lib_sdfm.planning",),
+    ("lib_sdfm.techniques",),
+    ("lib_sdfm.catalog", "lib_sdfm.hosts"),
+    ("sdfm_webui",),
+    ("scripts",),
+)
+"""Packages from the ground up: each imports itself and what stands below it, never its neighbours; docs/architecture.md."""
 
 
 def name_of(path: Path) -> str:
@@ -73,16 +69,25 @@ def is_in(module: str, package: str) -> bool:
     return module == package or module.startswith(package + ".")
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def layer_of(module: str) -> tuple[int, str]:
+    """Layer and package of a module of ours."""
+    return next((n, package) for n, layer in enumerate(LAYERS) for package in layer if is_in(module, package))
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if name_of(path) != "lib_sdfm"], ids=name_of)
 def test_imports_go_one_way(path: Path):
-    package = next((package for package in MAY_IMPORT if is_in(name_of(path), package)), None)
-    own = {
-        module for module in imports_of(path) if module.split(".")[0] in ("lib_sdfm", "sdfm_webui", "scripts", "demo", "tests")
-    }
-    if package is None:  # modules at the top of lib_sdfm: nothing of what stands above it
-        assert not [module for module in own if not is_in(module, "lib_sdfm") or is_in(module, "lib_sdfm.hosts")]
-        return
-    assert sorted(module for module in own if not any(is_in(module, allowed) for allowed in MAY_IMPORT[package])) == []
+    layer, package = layer_of(name_of(path))
+    own = {module for module in imports_of(path) if module.split(".")[0] in OURS and module != "lib_sdfm"}
+    wrong = [module for module in sorted(own) if not is_in(module, package) and layer_of(module)[0] >= layer]
+    assert not wrong, f"{name_of(path)} may import what stands below it (LAYERS): not {wrong}"
+
+
+def test_no_files_import_each_other_in_a_circle():
+    files = {name_of(path): path for path in SOURCES}
+    after = {name: {m for m in imports_of(path) if m in files and m != name} for name, path in files.items()}
+    while free := {name for name, needed in after.items() if not needed & set(after)}:
+        after = {name: needed for name, needed in after.items() if name not in free}
+    assert not after, f"these import each other: {sorted(after)}"
 
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if is_in(name_of(path), "lib_sdfm")], ids=name_of)

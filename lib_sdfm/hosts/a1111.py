@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import UnsupportedError
 from ..sampling.plan import Plan, compose, guidance_scale, main_perturbations, perturbations, skip_editors
 from ..sampling.prediction import Prediction
-from ..sampling.stages import Perturbation, Technique
+from ..sampling.stages import Perturbation, Stages
 from ..sampling.step import Step
 from .attention import PerturbedAttention
 from .attributes import InstanceAttribute, undo_all, undone_on_failure
@@ -171,7 +171,7 @@ class A1111Pass:
 class _DenoiserCall:
     """One call of the denoiser: where it stands, and what is attached to the UNet meanwhile."""
 
-    def __init__(self, params: Any, step: Step, active: tuple[Technique, ...]) -> None:
+    def __init__(self, params: Any, step: Step, active: tuple[Stages, ...]) -> None:
         self.params, self.step, self.active = params, step, active
         self.images = row_count(params.text_uncond)
         self.cond_rows = len(params.x) - self.images

@@ -21,7 +21,7 @@ from torch import Tensor
 from ..errors import UnsupportedError
 from ..sampling.plan import Plan, compose, guidance_scale, main_perturbations, perturbations, skip_editors
 from ..sampling.prediction import Prediction
-from ..sampling.stages import Perturbation, Technique
+from ..sampling.stages import Perturbation, Stages
 from ..sampling.step import Step
 from .attributes import undo_all, undone_on_failure
 from .decoder import decoder_did_not_run
@@ -121,7 +121,7 @@ class ForgePass:
         functions = {"conditioning_modifiers": modify, "sampler_post_cfg_function": combine}
         if skip_editors(self._plan.techniques):
             functions["output_block_patch"] = self._skip_patch()
-        if any(type(t).main_perturbation is not Technique.main_perturbation for t in self._plan.techniques):
+        if any(type(t).main_perturbation is not Stages.main_perturbation for t in self._plan.techniques):
             functions["attn1_patch"] = self._attention_patch()
         return functions
 
@@ -217,7 +217,7 @@ class _DenoiserCall:
     :param has_no_uncond: the job has CFG scale 1, for which Forge makes no uncond at all
     """
 
-    def __init__(self, step: Step, active: tuple[Technique, ...], has_no_uncond: bool) -> None:
+    def __init__(self, step: Step, active: tuple[Stages, ...], has_no_uncond: bool) -> None:
         self.step, self.active, self.has_no_uncond = step, active, has_no_uncond
         self.changes = perturbations(active, step)
         self.tail: ForgeTail | None = None
@@ -270,7 +270,7 @@ def prompts_weight(cond: list[dict[str, Any]]) -> float:
     return float(sum(part.get("strength", 1) for part in cond))
 
 
-def require_no_uncond_needed(active: tuple[Technique, ...], step: Step) -> None:
+def require_no_uncond_needed(active: tuple[Stages, ...], step: Step) -> None:
     """Raises :class:`UnsupportedError` if a technique needs what Forge does not compute at CFG scale 1."""
     needy = [t.label for t in active if t.needs_uncond(step) or not is_one(t.guidance_scale(1.0, step))]
     if needy:

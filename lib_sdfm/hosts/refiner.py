@@ -7,12 +7,12 @@ place: so model and prompt change in the same call, whatever sampler runs. Conds
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from ..prompts.edits import When, find_edits, replaced
 from ..prompts.numbers import ALWAYS, NEVER
-from ..sampling.stages import Technique
+from ..techniques.refiner_sync import RefinerSync
 from .attributes import InstanceAttribute
 from .stored_prompts import BASE, HIRES, KINDS, PassChange, passes_of, store_plain_numbers
 
@@ -25,13 +25,13 @@ def has_refiner(p: Any) -> bool:
 class RefinerPrompts:
     """Attached to the processing object from when it is made, before the host makes a batch's conds, until :meth:`detach`.
 
-    :param techniques: what decides where the switch is and which edits follow it
+    :param sync: decides where the switch is and which edits follow it; ``None``: it is off
     :param p: the host's processing object, with a refiner
     :param old_timelines: whether the host's option for old prompt editing timelines is on
     """
 
-    def __init__(self, techniques: Sequence[Technique], p: Any, old_timelines: bool) -> None:
-        self._techniques, self._p, self._old_timelines = tuple(techniques), p, old_timelines
+    def __init__(self, sync: RefinerSync | None, p: Any, old_timelines: bool) -> None:
+        self._sync, self._p, self._old_timelines = sync, p, old_timelines
         self._asked = p.refiner_switch_at
         self._changes = {prefix: PassChange() for prefix in passes_of(p)}
         self._lists: dict[str, InstanceAttribute] = {}
@@ -90,14 +90,11 @@ class RefinerPrompts:
             denoiser.model_wrap = None
 
     def _switch_at(self) -> float | None:
-        switch_at = self._asked
-        for technique in self._techniques:
-            switch_at = technique.switch_at(switch_at)
-        return switch_at
+        return self._asked if self._sync is None else self._sync.switch_at(self._asked)
 
     def _follows(self, edit: When) -> bool:
         ours = edit.text in (NEVER, ALWAYS)
-        return ours or any(technique.follows_refiner(edit.text, self._asked) for technique in self._techniques)
+        return ours or (self._sync is not None and self._sync.follows_refiner(edit.text, self._asked))
 
     def _is_refiner_loaded(self) -> bool:
         return self._p.sd_model.sd_checkpoint_info == self._p.refiner_checkpoint_info

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from .prediction import Prediction
-from .stages import ORIGINAL, Perturbation, Technique
+from .stages import ORIGINAL, Perturbation, Stages
 from .step import Step
 
 
@@ -27,30 +27,28 @@ class Plan:
     """The active techniques of a run, in the order in which they compose.
 
     :param recipe: ``sdfm`` or ``original``
-    :param techniques: techniques that are on and guide
-    :param standing: techniques that are on and don't
+    :param techniques: techniques that are on
     """
 
     recipe: str
-    techniques: tuple[Technique, ...]
-    standing: tuple[Technique, ...] = ()
+    techniques: tuple[Stages, ...]
 
-    def in_host_space(self, active: tuple[Technique, ...]) -> bool:
+    def in_host_space(self, active: tuple[Stages, ...]) -> bool:
         """Whether predictions stay in the sampler's own space (else they are x0 in float32)."""
         return self.recipe == ORIGINAL and not any(_combines(technique) for technique in active)
 
-    def why_inert(self, technique: Technique, hires: bool) -> str | None:
+    def why_inert(self, technique: Stages, hires: bool) -> str | None:
         """Why a technique does nothing in a pass, or ``None``."""
         rival = next((t for t in self.techniques if t.replaces_cfg), None)
         if self.recipe == ORIGINAL and rival is not None and _combines(technique):
             return f"in recipe original {rival.label} computes CFG itself, as the old extension did"
         return technique.inert(hires)
 
-    def working(self, hires: bool) -> tuple[Technique, ...]:
+    def working(self, hires: bool) -> tuple[Stages, ...]:
         """The techniques that do something in a pass."""
         return tuple(t for t in self.techniques if self.why_inert(t, hires) is None)
 
-    def active(self, step: Step) -> tuple[Technique, ...]:
+    def active(self, step: Step) -> tuple[Stages, ...]:
         """The techniques that take part in this call."""
         return tuple(t for t in self.working(step.hires) if t.active(step))
 
@@ -64,33 +62,28 @@ class Plan:
         """Whether a technique must know how far each step of the sampler goes."""
         return any(technique.needs_ratio for technique in self.techniques)
 
-    def inert(self) -> list[tuple[Technique, str]]:
-        """The techniques that are on and do nothing in either pass, with the reason."""
-        reasons = [(t, self.why_inert(t, hires=False)) for t in self.techniques if self.why_inert(t, hires=True)]
-        return [(technique, reason) for technique, reason in reasons if reason]
+
+def _combines(technique: Stages) -> bool:
+    return type(technique).combine is not Stages.combine
 
 
-def _combines(technique: Technique) -> bool:
-    return type(technique).combine is not Technique.combine
-
-
-def main_perturbations(active: tuple[Technique, ...], step: Step) -> list[Perturbation]:
+def main_perturbations(active: tuple[Stages, ...], step: Step) -> list[Perturbation]:
     """The attention changes of the main prediction's uncond rows."""
     return [change for t in active if (change := t.main_perturbation(step)) is not None]
 
 
-def skip_editors(active: tuple[Technique, ...]) -> tuple[Technique, ...]:
+def skip_editors(active: tuple[Stages, ...]) -> tuple[Stages, ...]:
     """The techniques that edit decoder features."""
-    return tuple(t for t in active if type(t).skip is not Technique.skip)
+    return tuple(t for t in active if type(t).skip is not Stages.skip)
 
 
-def perturbations(active: tuple[Technique, ...], step: Step) -> dict[str, Perturbation]:
+def perturbations(active: tuple[Stages, ...], step: Step) -> dict[str, Perturbation]:
     """The extra predictions that this call needs, by the technique's name."""
     wanted = {technique.name: technique.perturbation(step) for technique in active}
     return {name: perturbation for name, perturbation in wanted.items() if perturbation is not None}
 
 
-def guidance_scale(active: tuple[Technique, ...], scale: float, step: Step) -> float:
+def guidance_scale(active: tuple[Stages, ...], scale: float, step: Step) -> float:
     """The CFG scale of this call."""
     for technique in active:
         scale = technique.guidance_scale(scale, step)
@@ -99,7 +92,7 @@ def guidance_scale(active: tuple[Technique, ...], scale: float, step: Step) -> f
     return scale
 
 
-def compose(active: tuple[Technique, ...], prediction: Prediction, step: Step, plain_cfg: Callable[[], Tensor]) -> Tensor:
+def compose(active: tuple[Stages, ...], prediction: Prediction, step: Step, plain_cfg: Callable[[], Tensor]) -> Tensor:
     """The guided result of one call, ``(B, C, H, W)``.
 
     :param active: what :meth:`Plan.active` gave for this call

@@ -1,17 +1,16 @@
-"""What a technique may take part in: a base class whose stages do nothing."""
+"""The stages of a prediction that a technique may take part in: a base class in which they do nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
-from ..schema.params import Composite
 from .layers import LayerRange
 from .prediction import Prediction
-from .step import Interval, Step
+from .step import Step
 
 SDFM, ORIGINAL = "sdfm", "original"
 RECIPES = (SDFM, ORIGINAL)
@@ -49,103 +48,29 @@ class ModelFacts:
     hires_sampler: str | None = None
 
 
-class Technique:
-    """One guidance method with its settings; subclasses override the stages that they take part in.
-
-    Class attributes are the declaration from which panel, infotext, API and axes are made:
+class Stages:
+    """A technique's part in predictions; subclasses override the stages that they take part in.
 
     :param name: name in the API and in code
     :param label: short name for messages
-    :param title: what the panel shows
-    :param summary: one paragraph for the panel and README
-    :param Settings: frozen dataclass of declared settings
-    :param active_key: key of the generation parameters that says that it is on
-    :param active_axis: label of the X/Y/Z axis that the original had for its switch
-    :param rank: place in the generation parameters, ascending
-    :param positions: places in the API's positional list: of the switch, of each setting in the order of declaration,
-        and, if a setting follows another, of the switch that makes them count
-    :param composites: keys that hold several settings; one of them may be ``active_key``
     :param replaces_cfg: in recipe original it computes CFG itself, whatever else would have combined it
-    :param standing: on unless it is switched off; guides nothing, and has an effect only in jobs that call for it
-    :param needs_ratio: it must know how far each step of the sampler goes (``Step.ratio``)
+    :param needs_ratio: true if it needs the step ratio (``Step.ratio``)
     :param cfg_unit: what 1 of the CFG scale is in the scale that it puts in its place, for techniques that change that
         one afterwards
     """
 
     name: ClassVar[str]
     label: ClassVar[str]
-    title: ClassVar[str]
-    summary: ClassVar[str]
-    Settings: ClassVar[type]
-    active_key: ClassVar[str]
-    active_axis: ClassVar[str | None] = None
-    rank: ClassVar[int]
-    positions: ClassVar[tuple[int, ...]]
-    composites: ClassVar[tuple[Composite, ...]] = ()
     replaces_cfg: ClassVar[bool] = False
-    standing: ClassVar[bool] = False
     needs_ratio: ClassVar[bool] = False
     cfg_unit: ClassVar[float | None] = None
 
-    def __init__(self, settings: object, recipe: str) -> None:
-        self.settings, self.recipe = settings, recipe
-
-    @classmethod
-    def check(cls, settings: Any, recipe: str) -> None:
-        """Raises :class:`SettingError` for values that are allowed alone and not together."""
-
-    @classmethod
-    def unmentioned(cls, pairs: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings of a standing technique that generation parameters without its key mean, where not the defaults."""
-        return {}
-
-    @classmethod
-    def implied(cls, model: ModelFacts) -> Any:
-        """Settings with which it takes part in a job that doesn't mention it, ``None`` if it takes none."""
-
-    @classmethod
-    def resolved(cls, settings: Any, model: ModelFacts) -> Any:
-        """Settings with what depends on the model filled in, as they are written and run."""
-        return settings
-
-    def recorded(self) -> bool:
-        """Whether generation parameters mention it."""
-        return True
-
-    def passes(self, hires: bool) -> int:
-        """Extra UNet rows per image and step while it is active."""
-        return 0
-
-    def value(self, name: str, hires: bool) -> Any:
-        """A setting in a pass: its value of the hires pass, where it has one there and the pass is that."""
-        own = getattr(self.settings, f"hires_{name}", None) if hires else None
-        return getattr(self.settings, name) if own is None else own
-
-    def in_window(self, step: Step) -> bool:
-        """Whether a call lies between the settings ``start_step`` and ``end_step``, as its recipe counts."""
-        window = Interval(self.value("start_step", step.hires), self.value("end_step", step.hires))
-        return window.contains_lagging(step) if self.recipe == ORIGINAL else window.contains(step)
-
     def inert(self, hires: bool) -> str | None:
-        """Why the technique changes nothing in a pass with its settings, or ``None`` if it does something."""
-
-    def condition(self) -> str | None:
-        """What must hold, besides its settings, for it to change anything; ``None`` if nothing must."""
+        """Return why it changes nothing in a pass with its settings, or ``None`` if it does something."""
 
     def active(self, step: Step) -> bool:
         """Whether it takes part in this call."""
         raise NotImplementedError
-
-    def switch_at(self, asked: float | None) -> float | None:
-        """Where a refiner takes over, from where the host was told; a share of the run."""
-        return asked
-
-    def follows_refiner(self, when: str, switch_at: float | None) -> bool:
-        """Whether a prompt edit with this number or mark changes with the model when a refiner takes over.
-
-        :param switch_at: where the host was told to switch
-        """
-        return False
 
     def needs_level(self) -> bool:
         """Whether it asks for the noise level or the time of a call; to know them a GPU has to be waited for."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..sampling.stages import RECIPES, SDFM, Technique
+from ..sampling.stages import RECIPES, SDFM
+from .feature import Feature
 from .params import Param, params_of
 
 RECIPE = Param(
@@ -32,7 +33,7 @@ class Field:
 
     id: str
     param: Param
-    technique: type[Technique] | None
+    technique: type[Feature] | None
     position: int
     role: str
 
@@ -49,7 +50,7 @@ class Field:
         return self.param.default
 
 
-def fields_of(techniques: tuple[type[Technique], ...]) -> tuple[Field, ...]:
+def fields_of(techniques: tuple[type[Feature], ...]) -> tuple[Field, ...]:
     """All fields, in the order of the panel."""
     fields = [Field("recipe", RECIPE, None, RECIPE_POSITION, "recipe")]
     for technique in techniques:
@@ -57,7 +58,7 @@ def fields_of(techniques: tuple[type[Technique], ...]) -> tuple[Field, ...]:
     return tuple(fields)
 
 
-def _technique_fields(technique: type[Technique]) -> list[Field]:
+def _technique_fields(technique: type[Feature]) -> list[Field]:
     params = params_of(technique.Settings)
     named = [("enabled", _switch(technique), "switch"), *((p.name, p, "setting") for p in params)]
     if any(p.optional for p in params):
@@ -68,13 +69,13 @@ def _technique_fields(technique: type[Technique]) -> list[Field]:
     return [Field(f"{technique.name}.{name}", p, technique, place, role) for (name, p, role), place in places]
 
 
-def _switch(technique: type[Technique]) -> Param:
+def _switch(technique: type[Feature]) -> Param:
     return Param(
-        "enabled", "boolean", technique.standing, label=technique.title, key=technique.active_key, help=technique.summary,
+        "enabled", "boolean", technique.on_by_default, label=technique.title, key=technique.active_key, help=technique.summary,
         axis=technique.active_axis,
     )  # fmt: skip
 
 
-def _hires_switch(technique: type[Technique]) -> Param:
+def _hires_switch(technique: type[Feature]) -> Param:
     label = f"{technique.label}: separate values in the hires pass"
     return Param("hires", "boolean", False, label=label, key=label, help="Off: the hires pass uses the same values.")

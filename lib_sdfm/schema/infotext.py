@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import SettingError
-from ..sampling.stages import ORIGINAL, SDFM, Technique
+from ..sampling.stages import ORIGINAL, SDFM
+from .feature import Feature
 from .fields import RECIPE
 from .foreign import translate
 from .originals import unbuilt_features
@@ -66,13 +67,13 @@ def _unquote(value: str) -> str:
 def write_infotext(schema: Schema, settings: Settings, acting: Collection[str] = ()) -> dict[str, Any]:
     """Our pairs in the order in which they are written; the host prints values with ``str`` and quotes them.
 
-    :param acting: names of the standing techniques that are written at their defaults too
+    :param acting: names of the features that are on by default and written at their defaults too
     """
-    plan = schema.plan(settings)
-    ranked = sorted((t for t in plan.techniques if t.recorded()), key=lambda t: t.rank)
-    standing = [t for t in plan.standing if t.name in acting or t.name in settings.standing]
-    off = [t for t in schema.techniques if t.name in settings.standing and settings.standing[t.name] is None]
-    if not ranked + standing + off:
+    ranked = sorted((t for t in schema.chosen(settings) if t.recorded()), key=lambda t: t.rank)
+    changed = settings.by_default
+    by_default = [t for t in schema.by_default(settings) if t.name in acting or t.name in changed]
+    off = [t for t in schema.techniques if t.name in changed and changed[t.name] is None]
+    if not ranked + by_default + off:
         return {}
     pairs: dict[str, Any] = {}
     for technique in ranked:
@@ -80,7 +81,7 @@ def write_infotext(schema: Schema, settings: Settings, acting: Collection[str] =
         pairs.update(_written(technique, own=False))
     for technique in ranked:
         pairs.update(_written(technique, own=True))
-    for technique in standing:
+    for technique in by_default:
         pairs.update({technique.active_key: True, **_written(technique, own=True)})
     pairs.update({technique.active_key: False for technique in off})
     if settings.recipe != SDFM:
@@ -89,7 +90,7 @@ def write_infotext(schema: Schema, settings: Settings, acting: Collection[str] =
     return pairs
 
 
-def _written(technique: Technique, own: bool) -> dict[str, Any]:
+def _written(technique: Feature, own: bool) -> dict[str, Any]:
     chosen = technique.settings
     texts = {c.key: c.encode(chosen) for c in technique.composites if c.own is own}
     params = [p for p in params_of(technique.Settings) if p.own is own and not _omitted(p, chosen)]
@@ -122,7 +123,7 @@ def read_infotext(schema: Schema, pairs: Mapping[str, Any], claimed: Collection[
     reading = Reading(schema.defaults())
     ours = _read_format(pairs, reading)
     unbuilt = unbuilt_features(pairs, our_keys(schema))
-    old = bool(unbuilt) or any(t.active_key in pairs for t in schema.techniques if not t.standing)
+    old = bool(unbuilt) or any(t.active_key in pairs for t in schema.techniques if not t.on_by_default)
     reading.values["recipe"] = _read_recipe(pairs, reading, default=ORIGINAL if old and not ours else SDFM)
     reading.warnings.extend(f"{key}: {what} is not part of SDFM and was left out" for key, what in unbuilt)
     for technique in schema.techniques:
@@ -161,15 +162,15 @@ def _read_recipe(pairs: Mapping[str, Any], reading: Reading, default: str) -> st
     return _read_value(RECIPE, pairs, reading, default)
 
 
-def _read_technique(technique: type[Technique], pairs: Mapping[str, Any], ours: bool, reading: Reading) -> None:
+def _read_technique(technique: type[Feature], pairs: Mapping[str, Any], ours: bool, reading: Reading) -> None:
     params = params_of(technique.Settings)
     keys = {c.key: None for c in technique.composites} | {_key_in(p, pairs): p for p in params if not p.composite}
     present = {key: param for key, param in keys.items() if key in pairs}
     reading.used.update(present)
-    if technique.standing and technique.active_key not in pairs:
+    if technique.on_by_default and technique.active_key not in pairs:
         reading.values.update({f"{technique.name}.{name}": value for name, value in technique.unmentioned(pairs).items()})
     if not _is_on(technique, pairs, reading):
-        if technique.standing and technique.active_key in pairs:
+        if technique.on_by_default and technique.active_key in pairs:
             reading.values[f"{technique.name}.enabled"] = False
         if present and technique.active_key not in pairs:
             reading.warnings.append(f"{next(iter(present))} stands without {technique.active_key} and was left out")
@@ -186,7 +187,7 @@ def _read_technique(technique: type[Technique], pairs: Mapping[str, Any], ours: 
     reading.values.update({f"{technique.name}.{name}": value for name, value in values.items()})
 
 
-def _is_on(technique: type[Technique], pairs: Mapping[str, Any], reading: Reading) -> bool:
+def _is_on(technique: type[Feature], pairs: Mapping[str, Any], reading: Reading) -> bool:
     """Whether a text switches a technique on: by its switch, or by a key that holds settings and needs no switch."""
     if any(technique.active_key == composite.key for composite in technique.composites):
         return technique.active_key in pairs
@@ -200,7 +201,7 @@ def _key_in(param: Param, pairs: Mapping[str, Any]) -> str:
 
 
 def _read_composite(
-    technique: type[Technique], composite: Composite, pairs: Mapping[str, Any], reading: Reading
+    technique: type[Feature], composite: Composite, pairs: Mapping[str, Any], reading: Reading
 ) -> dict[str, Any]:
     """Values of the settings that stand in one text together, none if it is missing or nonsense."""
     if composite.key not in pairs:

@@ -118,7 +118,7 @@ def _with_old_payloads(schema: Schema, values: Values, payloads: Sequence[tuple[
     problems = [f"{titles}: {problem}" for problem in reading.errors + reading.warnings]
     if problems:  # a payload says what it wants: what we lack is an error, not a warning
         raise UserError("; ".join(problems))
-    switches = {t.name: f"{t.name}.enabled" for t in schema.techniques if not t.standing}
+    switches = {t.name: f"{t.name}.enabled" for t in schema.techniques if not t.on_by_default}
     asked = [name for name, switch in switches.items() if reading.values[switch]]
     if asked and any(values[switch] for switch in switches.values()):
         raise SettingError(titles, ", ".join(asked), "either arguments of the old titles or those of SDFM, not both")

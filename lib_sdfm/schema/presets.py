@@ -43,7 +43,7 @@ def request_of(schema: Schema, values: Mapping[str, Any]) -> dict[str, Any]:
             chosen = settings.techniques[technique.name]
             said = {p.name: (getattr(chosen, p.name), p.default) for p in params_of(technique.Settings)}
             request[technique.name] = {name: value for name, (value, default) in said.items() if value != default}
-    for name, chosen in settings.standing.items():
+    for name, chosen in settings.by_default.items():
         request[name] = False if chosen is None else dataclasses.asdict(chosen)
     return request
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import SettingError
-from ..sampling.stages import Technique
+from .feature import Feature
 from .settings import Schema, Values
 
 
@@ -29,7 +29,7 @@ def apply_request(schema: Schema, values: Mapping[str, Any], request: Mapping[st
     return merged
 
 
-def _check_implied(schema: Schema, technique: type[Technique], name: str, said: Mapping[str, Any]) -> None:
+def _check_implied(schema: Schema, technique: type[Feature], name: str, said: Mapping[str, Any]) -> None:
     """What one setting implies for another can't be contradicted in the same dictionary."""
     field = schema.by_id.get(f"{technique.name}.{name}")
     for other, implied in field.param.implies if field is not None and said[name] is not None else ():
@@ -37,7 +37,7 @@ def _check_implied(schema: Schema, technique: type[Technique], name: str, said: 
             raise SettingError(f"{technique.name}.{other}", said[other], f"only {implied} together with {name}")
 
 
-def _apply_technique(schema: Schema, technique: type[Technique], said: Any, merged: Values) -> None:
+def _apply_technique(schema: Schema, technique: type[Feature], said: Any, merged: Values) -> None:
     switch = f"{technique.name}.enabled"
     merged[switch] = True
     if isinstance(said, bool):

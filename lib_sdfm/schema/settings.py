@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from ..errors import SettingError
-from ..sampling.plan import Plan
-from ..sampling.stages import ModelFacts, Technique
+from ..sampling.stages import ModelFacts
+from .feature import Feature
 from .fields import RESERVED, Field, fields_of
 from .params import Param, params_of
 
@@ -24,18 +24,19 @@ class Settings:
 
     :param recipe: ``sdfm`` or ``original``
     :param techniques: the settings of each technique that is on, by its name
-    :param standing: of the standing techniques those that are not as they always are: their settings, ``None`` if off
+    :param by_default: of the features that are on by default those that are not as they always are: their settings,
+        ``None`` if off
     """
 
     recipe: str
     techniques: dict[str, object]
-    standing: dict[str, object | None] = dataclasses.field(default_factory=dict)
+    by_default: dict[str, object | None] = dataclasses.field(default_factory=dict)
 
 
 class Schema:
     """Everything that can be said about the settings of a tuple of techniques; holds no state of its own."""
 
-    def __init__(self, techniques: tuple[type[Technique], ...]) -> None:
+    def __init__(self, techniques: tuple[type[Feature], ...]) -> None:
         self.techniques = techniques
         self.fields = fields_of(techniques)
 
@@ -71,7 +72,7 @@ class Schema:
             values.update({f"{field.technique.name}.{name}": implied for name, implied in field.param.implies})
         values[id] = value
 
-    def in_panel_order(self, technique: type[Technique]) -> tuple[Field, ...]:
+    def in_panel_order(self, technique: type[Feature]) -> tuple[Field, ...]:
         """The fields of one technique in the order of the panel."""
         return tuple(field for field in self.fields if field.technique is technique)
 
@@ -113,15 +114,15 @@ class Schema:
         """
         recipe = self.by_id["recipe"].param.check(values["recipe"])
         chosen: dict[str, object] = {}
-        standing: dict[str, object | None] = {}
+        by_default: dict[str, object | None] = {}
         for technique in self.techniques:
             is_on = self.by_id[f"{technique.name}.enabled"].param.check(values[f"{technique.name}.enabled"])
             own = self._technique_settings(technique, recipe, values) if is_on else None
-            if technique.standing and own != technique.Settings():
-                standing[technique.name] = own
-            elif not technique.standing and is_on:
+            if technique.on_by_default and own != technique.Settings():
+                by_default[technique.name] = own
+            elif not technique.on_by_default and is_on:
                 chosen[technique.name] = own
-        return Settings(recipe, chosen, standing)
+        return Settings(recipe, chosen, by_default)
 
     def resolved(self, settings: Settings, model: ModelFacts) -> Settings:
         """Settings with what depends on the model filled in, and what the model calls for."""
@@ -129,13 +130,17 @@ class Schema:
         chosen = {t.name: t.resolved(asked[t.name], model) if t.name in asked else t.implied(model) for t in self.techniques}
         return replace(settings, techniques={name: own for name, own in chosen.items() if own is not None})
 
-    def plan(self, settings: Settings) -> Plan:
-        """The plan that these settings mean."""
-        active = [t(settings.techniques[t.name], settings.recipe) for t in self.techniques if t.name in settings.techniques]
-        standing = [(t, settings.standing.get(t.name, t.Settings())) for t in self.techniques if t.standing]
-        return Plan(settings.recipe, tuple(active), tuple(t(own, settings.recipe) for t, own in standing if own is not None))
+    def chosen(self, settings: Settings) -> tuple[Feature, ...]:
+        """Return the features that settings switch on."""
+        asked = settings.techniques
+        return tuple(f(asked[f.name], settings.recipe) for f in self.techniques if f.name in asked)
 
-    def _technique_settings(self, technique: type[Technique], recipe: str, values: Mapping[str, Any]) -> object:
+    def by_default(self, settings: Settings) -> tuple[Feature, ...]:
+        """Return the features that are on by default and not switched off."""
+        found = [(f, settings.by_default.get(f.name, f.Settings())) for f in self.techniques if f.on_by_default]
+        return tuple(f(own, settings.recipe) for f, own in found if own is not None)
+
+    def _technique_settings(self, technique: type[Feature], recipe: str, values: Mapping[str, Any]) -> object:
         checked = {p.name: p.check(values[f"{technique.name}.{p.name}"]) for p in params_of(technique.Settings)}
         for param in params_of(technique.Settings):
             if not _counts(param, checked):
@@ -145,7 +150,7 @@ class Schema:
         technique.check(settings, recipe)
         return settings
 
-    def _drop_unused_hires(self, values: Values, technique: type[Technique]) -> None:
+    def _drop_unused_hires(self, values: Values, technique: type[Feature]) -> None:
         """Sets the values of the hires pass to ``None`` where their switch is off."""
         if values.get(f"{technique.name}.hires") is False:
             for param in params_of(technique.Settings):

@@ -1,6 +1,6 @@
 """The techniques that there are; their order here is their order in the panel."""
 
-from ..sampling.stages import Technique
+from ..schema.feature import Feature
 from .cfg_rescale import CfgRescale
 from .cfg_schedule import CfgSchedule
 from .cfgpp import CfgPlusPlus
@@ -11,7 +11,7 @@ from .pag import Pag
 from .refiner_sync import RefinerSync
 from .seg import Seg
 
-TECHNIQUES: tuple[type[Technique], ...] = (
+TECHNIQUES: tuple[type[Feature], ...] = (
     Pag,
     Seg,
     CfgPlusPlus,

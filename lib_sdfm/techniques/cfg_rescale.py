@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ..errors import SettingError, UnsupportedError
 from ..ops.guidance import rescale_guided
+from ..planning.technique import Technique
 from ..sampling.prediction import Prediction
-from ..sampling.stages import SDFM, Technique
+from ..sampling.stages import SDFM
 from ..sampling.step import Step
 from ..schema.params import Composite, number, plain
 

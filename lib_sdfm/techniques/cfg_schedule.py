@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 from ..ops.schedules import CONSTANT, INTERVAL, SCHEDULES, edm_noise_level, nearest_edm_noise_level
-from ..sampling.stages import ORIGINAL, SDFM, Technique
+from ..planning.technique import Technique
+from ..sampling.stages import ORIGINAL, SDFM
 from ..sampling.step import Step
 from ..schema.params import choice, number
 

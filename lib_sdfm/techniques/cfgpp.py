@@ -9,9 +9,10 @@ from torch import Tensor
 
 from ..errors import SettingError, UnsupportedError
 from ..ops.descent import denoised_for_uncond_renoise
+from ..planning.technique import Technique
 from ..sampling.prediction import Prediction
 from ..sampling.sampler_record import CFG_OF_LAMBDA_1
-from ..sampling.stages import SDFM, Technique
+from ..sampling.stages import SDFM
 from ..sampling.step import Step
 from ..schema.params import Composite, number, plain
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..ops.thresholding import AD, CONSTANT, CURVES, CURVES_WITH_VALUE, MEAN, STD, ZERO, mimic, scheduled_scale
+from ..planning.technique import Technique
 from ..sampling.prediction import Prediction
-from ..sampling.stages import ORIGINAL, SDFM, Technique
+from ..sampling.stages import ORIGINAL, SDFM
 from ..sampling.step import Step
 from ..schema.params import boolean, choice, number
 

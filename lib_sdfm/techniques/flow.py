@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ..errors import SettingError
 from ..sampling.flow import default_end
-from ..sampling.stages import ModelFacts, Technique
-from ..sampling.step import Step
+from ..sampling.stages import ModelFacts
+from ..schema.feature import Feature
 from ..schema.params import Composite, choice, number
 
 ON, OFF, AUTO = MODES = ("On", "Off", "Auto")
@@ -48,7 +48,7 @@ def _decode(text: str) -> dict[str, str]:
     return {"mode": text}
 
 
-class Flow(Technique):
+class Flow(Feature):
     """Guides nothing: it says what the model is. What it does stands in ``hosts/flow_edge.py`` and ``hosts/flow_pass.py``."""
 
     name, label = "flow", "Flow matching"
@@ -80,13 +80,5 @@ class Flow(Technique):
             hires_end = ANY_END if default_end(model.hires_sampler, shift) != end else None
         return FlowSettings(ON, shift, round(end, 6), hires_end)
 
-    @property
-    def in_use(self) -> bool:
-        """Whether the model is sampled as a flow model; known of resolved settings."""
-        return self.settings.mode == ON
-
     def inert(self, hires: bool) -> str | None:
         return None if self.settings.mode == ON else f"the mode is {self.settings.mode}"
-
-    def active(self, step: Step) -> bool:
-        return False

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..errors import SettingError
 from ..ops.freeu import channel_window, filter_skip, scale_backbone, schedule_share
-from ..sampling.stages import ORIGINAL, SDFM, ModelFacts, Technique
+from ..planning.technique import Technique
+from ..sampling.stages import ORIGINAL, SDFM, ModelFacts
 from ..sampling.step import Step
 from ..schema.params import Composite, boolean, choice, number
 from .freeu_texts import (

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from ..ops.fusion import fuse_over_channels, fuse_over_pixels
 from ..ops.guidance import adaptive_scale, perturbed_term, rescale_term
+from ..planning.technique import Technique
 from ..sampling.layers import parse_layers
 from ..sampling.prediction import Prediction
-from ..sampling.stages import ORIGINAL, SDFM, Perturbation, Technique
+from ..sampling.stages import ORIGINAL, SDFM, Perturbation
 from ..sampling.step import Step
 from ..schema.params import boolean, number, text
 from . import window

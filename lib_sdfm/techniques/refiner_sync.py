@@ -8,8 +8,7 @@ from typing import Any
 
 from ..prompts.edits import MARK, find_edits
 from ..prompts.numbers import is_number
-from ..sampling.stages import Technique
-from ..sampling.step import Step
+from ..schema.feature import Feature
 from ..schema.params import boolean
 
 SWITCH_AT = "Refiner switch at"
@@ -31,7 +30,7 @@ class RefinerSyncSettings:
     )  # fmt: skip
 
 
-class RefinerSync(Technique):
+class RefinerSync(Feature):
     """``[from:to:refiner]``: what stands before the switch and after it."""
 
     name, label = "refiner_sync", "Refiner sync"
@@ -44,7 +43,7 @@ class RefinerSync(Technique):
     active_key = "Refiner Sync"
     rank = 90
     positions = (97, 98, 99)
-    standing = True
+    on_by_default = True
 
     @classmethod
     def unmentioned(cls, pairs: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,13 +53,15 @@ class RefinerSync(Technique):
         equal = any(is_number(edit.text, switch_at) for text, negative in texts for edit in find_edits(text, negative))
         return {"numbers": not equal}
 
-    def active(self, step: Step) -> bool:
-        return False
-
     def switch_at(self, asked: float | None) -> float | None:
+        """Return where the refiner takes over, a share of the run, from where the host was told."""
         return 0 if self.settings.from_start else asked
 
     def follows_refiner(self, when: str, switch_at: float | None) -> bool:
+        """Return True if a prompt edit with this number or mark changes with the model when the refiner takes over.
+
+        :param switch_at: where the host was told to switch
+        """
         return when == MARK or (self.settings.numbers and is_number(when, switch_at))
 
 

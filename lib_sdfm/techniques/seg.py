@@ -9,9 +9,10 @@ from torch import Tensor
 
 from ..ops.blur import blur_matrices, blur_tokens, kernel_size, mean_tokens
 from ..ops.guidance import perturbed_term
+from ..planning.technique import Technique
 from ..sampling.layers import parse_layers
 from ..sampling.prediction import Prediction
-from ..sampling.stages import ORIGINAL, SDFM, Perturbation, Technique
+from ..sampling.stages import ORIGINAL, SDFM, Perturbation
 from ..sampling.step import Step
 from ..schema.params import number, text
 from . import window

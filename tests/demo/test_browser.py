@@ -93,7 +93,7 @@ def test_pasting_a_text_without_ours_clears_everything(panel):
     panel.paste(plain)
     wait_until_shown(panel, plain)
     on = {id for id, value in shown_values(panel).items() if id.endswith(".enabled") and value}
-    assert on == {f"{technique.name}.enabled" for technique in SCHEMA.techniques if technique.standing}
+    assert on == {f"{technique.name}.enabled" for technique in SCHEMA.techniques if technique.on_by_default}
 
 
 def test_generate_writes_what_was_pasted_and_send_carries_it_over(panel):

@@ -9,8 +9,8 @@ import torch
 
 from lib_sdfm.hosts.run import Run
 from lib_sdfm.ops.flow_time import heun_weighted, in_time, two_calls
+from lib_sdfm.planning.technique import Technique
 from lib_sdfm.sampling.plan import Plan
-from lib_sdfm.sampling.stages import Technique
 from lib_sdfm.sampling.step import Step
 from tests.hosts.fake_a1111 import Host, Processing, Sampler
 from tests.hosts.fake_forge import ForgeHost

@@ -15,7 +15,7 @@ from tests.hosts.jobs import new_forge, new_host, samples
 from tests.hosts.variety import VARIETIES, Variety
 
 SDFM_ONLY = ("cfgpp", "cfg_rescale")
-GUIDING = [t.name for t in SCHEMA.techniques if not t.standing and t.name != "flow"]
+GUIDING = [t.name for t in SCHEMA.techniques if not t.on_by_default and t.name != "flow"]
 SCHEDULED = {"cfg_schedule": {"schedule": "Interval", "low": 0.5}}
 REQUESTS = {
     **{name: {name: True} for name in GUIDING},

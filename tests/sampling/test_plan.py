@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from lib_sdfm.planning.technique import Technique
 from lib_sdfm.sampling.plan import Plan, compose, guidance_scale, perturbations
 from lib_sdfm.sampling.prediction import Prediction
-from lib_sdfm.sampling.stages import Technique
 from lib_sdfm.sampling.step import Step
 
 STEP = Step(index=0, total=1, sigma=1.0, timestep=500.0)
@@ -78,7 +78,7 @@ def test_the_first_that_combines_replaces_plain_cfg():
 def test_who_does_nothing_takes_no_part_and_is_named():
     plan = Plan("sdfm", (Idle(), Double()))
     assert [technique.name for technique in plan.active(STEP)] == ["double"]
-    assert [(technique.name, why) for technique, why in plan.inert()] == [("idle", "tired")]
+    assert [plan.why_inert(technique, hires=False) for technique in plan.techniques] == ["tired", None]
 
 
 def test_who_perturbs_nothing_needs_no_prediction():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.errors import UserError
-from lib_sdfm.schema.explain import explain_infotext, explain_payload
+from lib_sdfm.planning.explain import explain_infotext, explain_payload
 from lib_sdfm.schema.settings import Schema
 from lib_sdfm.techniques.pag import Pag
 from tests.schema.strategies import anything

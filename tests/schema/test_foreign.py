@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib_sdfm.catalog import SCHEMA
+from lib_sdfm.planning.explain import explain_infotext
 from lib_sdfm.sampling.step import Interval, Step
-from lib_sdfm.schema.explain import explain_infotext
 from lib_sdfm.schema.foreign import true_sampler
 from lib_sdfm.schema.foreign.translate import SOURCES
 from lib_sdfm.schema.foreign.windows import covered

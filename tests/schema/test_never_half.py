@@ -9,14 +9,16 @@ from hypothesis import strategies as st
 
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.errors import UserError
-from lib_sdfm.sampling.stages import ModelFacts, Technique
+from lib_sdfm.planning.plan import plan_of
+from lib_sdfm.planning.technique import Technique
+from lib_sdfm.sampling.stages import ModelFacts
 from lib_sdfm.schema.infotext import our_keys, read_infotext, write_infotext
 from lib_sdfm.schema.params import Param, params_of
 from lib_sdfm.schema.payload import resolve_job
 from lib_sdfm.schema.settings import Settings
 from tests.schema.strategies import allowed_values, anything, settings_of
 
-GUIDING = [t for t in SCHEMA.techniques if not getattr(t, "standing", False)]
+GUIDING = [t for t in SCHEMA.techniques if not t.on_by_default]
 PARAMS = [(t, p) for t in GUIDING for p in params_of(t.Settings)]
 BY_KEY = {p.key: (t, p) for t, p in PARAMS if not p.composite}
 numbers = st.floats(-50, 200).map(lambda x: str(round(x, 3))) | st.integers(-2, 3000).map(str)
@@ -124,7 +126,7 @@ def test_what_runs_is_what_is_written(chosen: Settings):
     """Text, settings and plan agree: nothing is run that the text doesn't say, and nothing said that doesn't run."""
     resolved = SCHEMA.resolved(chosen, ModelFacts())
     pairs = write_infotext(SCHEMA, resolved)
-    plan = SCHEMA.plan(resolved)
+    plan = plan_of(SCHEMA, resolved)
     recorded = {technique.active_key for technique in plan.techniques if technique.recorded()}
     assert {key for key in pairs if key in {t.active_key for t in GUIDING}} == recorded
     assert set(pairs) <= our_keys(SCHEMA)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lib_sdfm.catalog import SCHEMA
-from lib_sdfm.schema.explain import explain_infotext
+from lib_sdfm.planning.explain import explain_infotext
 from lib_sdfm.schema.infotext import Reading, parse_infotext, read_infotext, write_infotext
 from lib_sdfm.schema.settings import Schema
 from lib_sdfm.techniques.pag import Pag

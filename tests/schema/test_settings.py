@@ -99,7 +99,7 @@ def test_hires_values_count_only_with_their_switch():
 
 @given(settings_of(SCHEMA))
 def test_the_dictionary_says_everything(settings: Settings):
-    said = {**settings.techniques, **settings.standing}
+    said = {**settings.techniques, **settings.by_default}
     chosen = {name: own and {p.name: getattr(own, p.name) for p in params_of(type(own))} for name, own in said.items()}
     chosen = {name: False if own is None else own for name, own in chosen.items()}
     assert resolve_job(SCHEMA, [{"recipe": settings.recipe, **chosen}]).settings == settings

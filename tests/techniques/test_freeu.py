@@ -20,6 +20,7 @@ from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.errors import SettingError, UnsupportedError
 from lib_sdfm.hosts.decoder import EditedSkips
 from lib_sdfm.ops.freeu import channel_window, filter_skip, scale_backbone
+from lib_sdfm.planning.plan import plan_of
 from lib_sdfm.sampling.stages import ModelFacts
 from lib_sdfm.sampling.step import HostCounters, Step
 from lib_sdfm.schema.originals import OLD_ENTRIES
@@ -145,7 +146,7 @@ def test_old_payloads_may_have_a_step_and_a_share(said: dict):
     """The original's dictionary took a whole number for a step; its stop, when left out, was the share 1.0."""
     (entry,) = (entry for entry in OLD_ENTRIES if entry.title == "FreeU")
     settings = resolve_job(SCHEMA, [], [(entry, [{**said, "stage_infos": [{"backbone_factor": 1.2}]}])]).settings
-    (technique,) = SCHEMA.plan(settings).techniques
+    (technique,) = plan_of(SCHEMA, settings).techniques
     stop = 10 * said.get("stop_ratio", 1.0)
     active = [call for call in range(10) if technique.active(at(run_call=call, pass_steps=10))]
     assert active == list(range(said["start_ratio"], int(stop)))

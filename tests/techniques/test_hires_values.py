@@ -10,8 +10,10 @@ from torch import Tensor
 
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.errors import SettingError
+from lib_sdfm.planning.plan import plan_of
+from lib_sdfm.planning.technique import Technique
 from lib_sdfm.sampling.prediction import Prediction
-from lib_sdfm.sampling.stages import ModelFacts, Technique
+from lib_sdfm.sampling.stages import ModelFacts
 from lib_sdfm.sampling.step import Step
 from lib_sdfm.schema.infotext import read_infotext, write_infotext
 from lib_sdfm.schema.request import apply_request
@@ -27,7 +29,7 @@ PREDICTION = Prediction(noise_of(1, 1, 4, 8, 8), noise_of(2, 1, 4, 8, 8), torch.
 def technique(name: str, **settings: Any) -> Technique:
     """A technique with settings as the API's dictionary names them."""
     checked = SCHEMA.settings(apply_request(SCHEMA, SCHEMA.defaults(), {name: settings}))
-    return SCHEMA.plan(SCHEMA.resolved(checked, ModelFacts(sdxl=True))).techniques[0]
+    return plan_of(SCHEMA, SCHEMA.resolved(checked, ModelFacts(sdxl=True))).techniques[0]
 
 
 def step(hires: bool, index: int = 2, sigma: float = 1.0) -> Step:

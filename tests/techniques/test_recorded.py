@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.ops.schedules import SCHEDULES
+from lib_sdfm.planning.plan import plan_of
 from lib_sdfm.sampling.plan import Plan, compose, guidance_scale
 from lib_sdfm.sampling.prediction import Prediction
 from lib_sdfm.sampling.stages import ModelFacts
@@ -46,12 +47,12 @@ def names(prefix: str) -> list[str]:
     return found
 
 
-def plan_of(name: str) -> Plan:
+def recorded_plan(name: str) -> Plan:
     """The plan that the posted payload means to us."""
     payloads = [(ENTRIES[title], args) for title, args in CASES[name]["payload"].items()]
     settings = resolve_job(SCHEMA, [], payloads).settings
     assert settings.recipe == "original"
-    return SCHEMA.plan(SCHEMA.resolved(settings, ModelFacts()))
+    return plan_of(SCHEMA, SCHEMA.resolved(settings, ModelFacts()))
 
 
 def calls_of(name: str) -> Iterator[tuple[dict[str, Any], Step]]:
@@ -87,7 +88,7 @@ def assert_same(got: Tensor, recorded: Tensor) -> None:
 
 @pytest.mark.parametrize("name", [*names("pag_batch2"), *names("dt_"), "pag"])
 def test_the_combined_prediction_is_the_originals(name: str):
-    plan = plan_of(name)
+    plan = recorded_plan(name)
     for call, step in calls_of(name):
         assert_same(combined(plan, call, step), tensors_of(call)["result"])
 
@@ -95,7 +96,7 @@ def test_the_combined_prediction_is_the_originals(name: str):
 @pytest.mark.parametrize("name", names("pag_sanf"))
 def test_fusion_picks_what_the_original_picked(name: str):
     """Of the same two terms per element, in the sampler's own space; a tie may fall either way."""
-    plan = plan_of(name)
+    plan = recorded_plan(name)
     for call, step in calls_of(name):
         got, recorded = combined(plan, call, step), tensors_of(call)["result"]
         differs = (got - recorded).abs() > 1e-5 * recorded.abs().max()
@@ -109,7 +110,7 @@ def test_fusion_picks_what_the_original_picked(name: str):
 
 
 def test_the_window_of_pag_is_the_originals():
-    plan = plan_of("pag_window")
+    plan = recorded_plan("pag_window")
     guided = [call["guided"] for call, _ in calls_of("pag_window")]
     assert [bool(plan.active(step)) for _, step in calls_of("pag_window")] == guided
     assert guided == [False, False, False, True, True, False, False, False]
@@ -117,7 +118,7 @@ def test_the_window_of_pag_is_the_originals():
 
 @pytest.mark.parametrize("name", names("schedule_"))
 def test_the_cfg_scale_of_each_call_is_the_originals(name: str):
-    plan = plan_of(name)
+    plan = recorded_plan(name)
     for call, step in calls_of(name):
         scale = guidance_scale(plan.active(step), call["cond_scale"] * call["multiplier"], step)
         assert scale == pytest.approx(call["scale"], rel=3e-5, abs=1e-5)
@@ -130,14 +131,14 @@ def test_all_schedules_were_recorded():
 
 @pytest.mark.parametrize("name", names("seg_"))
 def test_blurred_queries_are_the_originals(name: str):
-    (call, step), (seg,) = next(calls_of(name)), plan_of(name).techniques
+    (call, step), (seg,) = next(calls_of(name)), recorded_plan(name).techniques
     known = tensors_of(call)
     assert_same(seg.main_perturbation(step).query(known["queries"], tuple(call["grid"])), known["result"])
 
 
 @pytest.mark.parametrize("name", names("freeu_"))
 def test_decoder_features_are_the_originals(name: str):
-    (call, step), (freeu,) = next(calls_of(name)), plan_of(name).techniques
+    (call, step), (freeu,) = next(calls_of(name)), recorded_plan(name).techniques
     for edit in call["edits"]:
         skip_before, wanted_skip = TENSORS[edit["skip"]], TENSORS[edit["result_skip"]]
         h_before = TENSORS[edit["h"]] if "h" in edit else torch.zeros(1, WIDTH, *skip_before.shape[2:])

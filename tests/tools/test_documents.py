@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from lib_sdfm.catalog import SCHEMA
-from lib_sdfm.schema.docs import refreshed, settings_table
 from lib_sdfm.schema.params import params_of
 from lib_sdfm.techniques.pag import Pag
+from tools.documents import refreshed, settings_table
 
 README = Path(__file__).parent.parent.parent / "README.md"
 

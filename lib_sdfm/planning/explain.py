@@ -7,12 +7,12 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..errors import UserError
-from ..sampling.plan import Plan
-from .hostkeys import is_host_key
-from .infotext import Reading, parse_infotext, read_infotext
-from .originals import OLD_ENTRIES
-from .payload import resolve_values
-from .settings import Schema, Values
+from ..schema.hostkeys import is_host_key
+from ..schema.infotext import Reading, parse_infotext, read_infotext
+from ..schema.originals import OLD_ENTRIES
+from ..schema.payload import resolve_values
+from ..schema.settings import Schema, Settings, Values
+from .plan import inert_features, plan_of
 
 TITLE = "SDFM"
 """Our title in ``alwayson_scripts``."""
@@ -68,35 +68,36 @@ def explain_values(schema: Schema, values: Values) -> dict[str, Any]:
     :raises SettingError: if a value isn't allowed
     """
     settings = schema.settings(values)
-    plan = schema.plan(settings)
     return {
         "recipe": settings.recipe,
         "techniques": {name: dataclasses.asdict(chosen) for name, chosen in settings.techniques.items()},
-        "standing": {technique.name: dataclasses.asdict(technique.settings) for technique in plan.standing},
-        "inert": [{"technique": technique.name, "why": why} for technique, why in plan.inert()],
-        "conditions": _conditions(plan),
-        "passes": unet_passes(plan),
+        "standing": {feature.name: dataclasses.asdict(feature.settings) for feature in schema.by_default(settings)},
+        "inert": [{"technique": feature.name, "why": why} for feature, why in inert_features(schema, settings)],
+        "conditions": _conditions(schema, settings),
+        "passes": unet_passes(schema, settings),
     }
 
 
-def _conditions(plan: Plan) -> list[dict[str, str]]:
-    """What the model and the host's settings must be like for the techniques that are not inert anyway."""
+def _conditions(schema: Schema, settings: Settings) -> list[dict[str, str]]:
+    """Return what the model and the host's settings must be like for the techniques that are not inert anyway."""
+    plan = plan_of(schema, settings)
     working = {technique.name: technique for hires in (False, True) for technique in plan.working(hires)}
     wanted = {name: technique.condition() for name, technique in working.items()}
-    return [{"technique": name, "needs": what} for name, what in wanted.items() if what is not None]
+    return [{"technique": name, "needs": needed} for name, needed in wanted.items() if needed is not None]
 
 
-def unet_passes(plan: Plan) -> dict[str, int]:
-    """UNet rows per image and step, inside the techniques' windows."""
-    extra = {technique.name: technique.passes(hires=False) for technique in plan.working(hires=False)}
+def unet_passes(schema: Schema, settings: Settings) -> dict[str, int]:
+    """Return the UNet rows per image and step, inside the techniques' windows."""
+    working = plan_of(schema, settings).working(hires=False)
+    extra = {technique.name: technique.passes(hires=False) for technique in working}
     return {"base": BASE_PASSES, **extra, "total": BASE_PASSES + sum(extra.values())}
 
 
-def summary(plan: Plan) -> str:
-    """One line: what is active, what of it does nothing, and what it costs; empty if nothing is on."""
-    if not plan.techniques:
+def summary(schema: Schema, settings: Settings) -> str:
+    """Return one line: what is active, what of it does nothing, and what it costs; empty if nothing is on."""
+    if not settings.techniques:
         return ""
-    idle = {technique.name: why for technique, why in plan.inert()}
-    names = [t.label + (f" (no effect: {idle[t.name]})" if t.name in idle else "") for t in plan.techniques]
-    passes = unet_passes(plan)["total"]
-    return f"{', '.join(names)} · recipe {plan.recipe} · {passes} UNet passes per step instead of {BASE_PASSES}"
+    idle = {feature.name: why for feature, why in inert_features(schema, settings)}
+    names = [f.label + (f" (no effect: {idle[f.name]})" if f.name in idle else "") for f in schema.chosen(settings)]
+    passes = unet_passes(schema, settings)["total"]
+    return f"{', '.join(names)} · recipe {settings.recipe} · {passes} UNet passes per step instead of {BASE_PASSES}"

@@ -1,4 +1,4 @@
-"""The README's tables of settings: ``python -m lib_sdfm.schema.docs README.md`` brings them up to date."""
+"""The README's tables of settings: ``python -m tools.documents README.md`` brings them up to date."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import re
 import sys
 from pathlib import Path
 
-from ..catalog import SCHEMA
-from ..sampling.stages import Technique
-from .fields import Field
-from .settings import Schema
+from lib_sdfm.catalog import SCHEMA
+from lib_sdfm.schema.feature import Feature
+from lib_sdfm.schema.fields import Field
+from lib_sdfm.schema.settings import Schema
 
 MARKED = re.compile(r"(<!-- settings: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 HEAD = "| setting | in the API | key | default | allowed | |\n|---|---|---|---|---|---|\n"
 
 
-def settings_table(schema: Schema, technique: type[Technique]) -> str:
+def settings_table(schema: Schema, technique: type[Feature]) -> str:
     """A Markdown table of a technique's settings."""
     return HEAD + "".join(_row(f) for f in schema.in_panel_order(technique) if f.role == "setting")
 

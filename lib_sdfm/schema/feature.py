@@ -1,0 +1,81 @@
+"""A feature: a declaration of settings, from which panel, infotext, API and axes are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ..sampling.stages import ModelFacts
+from .params import Composite
+
+
+class Feature:
+    """One thing that users switch on, with its settings.
+
+    Class attributes are the declaration:
+
+    :param name: name in the API and in code
+    :param label: short name for messages
+    :param title: title of its part of the panel
+    :param summary: one paragraph for the panel and the documents
+    :param Settings: frozen dataclass of declared settings
+    :param active_key: key of the generation parameters that says that it is on
+    :param active_axis: label of the X/Y/Z axis that the original had for its switch
+    :param rank: place in the generation parameters, ascending
+    :param positions: places in the API's positional list: of the switch, of each setting in the order of declaration,
+        and, if a setting follows another, of the switch that makes them count
+    :param composites: keys that hold several settings; one of them may be ``active_key``
+    :param on_by_default: on unless it is switched off; has an effect only in jobs that call for it
+    """
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    title: ClassVar[str]
+    summary: ClassVar[str]
+    Settings: ClassVar[type]
+    active_key: ClassVar[str]
+    active_axis: ClassVar[str | None] = None
+    rank: ClassVar[int]
+    positions: ClassVar[tuple[int, ...]]
+    composites: ClassVar[tuple[Composite, ...]] = ()
+    on_by_default: ClassVar[bool] = False
+
+    def __init__(self, settings: Any, recipe: str) -> None:
+        self.settings, self.recipe = settings, recipe
+
+    @classmethod
+    def check(cls, settings: Any, recipe: str) -> None:
+        """Raise :class:`SettingError` for values that are allowed alone and not together."""
+
+    @classmethod
+    def unmentioned(cls, pairs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings that generation parameters without its key mean, for a feature that is on by default."""
+        return {}
+
+    @classmethod
+    def implied(cls, model: ModelFacts) -> Any:
+        """Return the settings with which it takes part in a job that doesn't mention it, ``None`` if it takes none."""
+
+    @classmethod
+    def resolved(cls, settings: Any, model: ModelFacts) -> Any:
+        """Return settings with all that depends on the model filled in, as they are written and run."""
+        return settings
+
+    def recorded(self) -> bool:
+        """Return True if generation parameters mention it."""
+        return True
+
+    def value(self, name: str, hires: bool) -> Any:
+        """Return a setting in a pass: its value of the hires pass, where it has one there and the pass is that."""
+        own = getattr(self.settings, f"hires_{name}", None) if hires else None
+        return getattr(self.settings, name) if own is None else own
+
+    def passes(self, hires: bool) -> int:
+        """Return the extra UNet rows per image and step while it is active."""
+        return 0
+
+    def inert(self, hires: bool) -> str | None:
+        """Return why it changes nothing in a pass with its settings, or ``None`` if it does something."""
+
+    def condition(self) -> str | None:
+        """Return what must hold, besides its settings, for it to change anything; ``None`` if nothing must."""
