@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from bench.unet_cost import PAG
 from bench.unets import Denoiser, Shape, inputs, make_unet
-from lib_sdfm.hosts.attention import PerturbedAttention
-from lib_sdfm.hosts.calls import CallRecorder
-from lib_sdfm.hosts.shared_pass import shared_pass
+from lib_sdfm.hosts.a1111.attention import PerturbedAttention
+from lib_sdfm.hosts.a1111.recorded_calls import CallRecorder
+from lib_sdfm.hosts.a1111.tail import a1111_tail
 from lib_sdfm.hosts.unet_layers import UnetLayers
 from lib_sdfm.ops.blur import blur_matrices, blur_tokens, kernel_size
 from lib_sdfm.ops.freeu import filter_skip
@@ -58,7 +58,7 @@ class Steps:
 
     def shared(self) -> None:
         """With PAG from shared features."""
-        extra = shared_pass(self.unet, {"pag": PAG}, edits_skips=False, cond_rows=1, main=[])
+        extra = a1111_tail(self.unet, {"pag": PAG}, edits_skips=False, cond_rows=1, main=[])
         self.recorder.follow(self.model)
         extra.attach()
         self.plain()

@@ -15,9 +15,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.unets import SHAPES, Denoiser, Shape, inputs, make_unet
-from lib_sdfm.hosts.attention import PerturbedAttention
-from lib_sdfm.hosts.calls import CallRecorder
-from lib_sdfm.hosts.shared_pass import shared_pass
+from lib_sdfm.hosts.a1111.attention import PerturbedAttention
+from lib_sdfm.hosts.a1111.recorded_calls import CallRecorder
+from lib_sdfm.hosts.a1111.tail import a1111_tail
 from lib_sdfm.hosts.unet_layers import UnetLayers
 from lib_sdfm.ops.blur import mean_tokens
 from lib_sdfm.sampling.layers import parse_layers
@@ -45,7 +45,7 @@ def run_step(
     unet = UnetLayers(make_unet(shape, DEVICE))
     model, recorder = Denoiser(unet.unet, max(shape.depths.values())), CallRecorder()
     recorder.follow(model)
-    shared = shared_pass(unet, changes, edits_skips=False, cond_rows=COND_ROWS, main=[]) if share else None
+    shared = a1111_tail(unet, changes, edits_skips=False, cond_rows=COND_ROWS, main=[]) if share else None
     given = inputs(shape, ROWS, DEVICE)
     with mode or nullcontext():
         if shared is not None:

@@ -25,11 +25,10 @@ else:
     from modules.ui_components import InputAccordion
 
     from lib_sdfm.catalog import SCHEMA, SHIPPED_PRESETS
-    from lib_sdfm.hosts.a1111 import A1111Pass
-    from lib_sdfm.hosts.flow_asking import ask_a1111, ask_forge
-    from lib_sdfm.hosts.flow_edge import A1111Edge
-    from lib_sdfm.hosts.flow_forge import ForgeEdge
-    from lib_sdfm.hosts.forge import ForgePass
+    from lib_sdfm.hosts.a1111.model_kind import A1111FlowModel, ask_a1111
+    from lib_sdfm.hosts.a1111.run_pass import A1111Pass
+    from lib_sdfm.hosts.forge.model_kind import ForgeFlowModel, ask_forge
+    from lib_sdfm.hosts.forge.run_pass import ForgePass
     from lib_sdfm.hosts.run import run_of
     from lib_sdfm.ops.flow_schedules import Shape
     from lib_sdfm.planning.explain import TITLE
@@ -82,7 +81,7 @@ else:
         return Shape(rho=float(opts.rho) or None, alpha=float(opts.beta_dist_alpha), beta=float(opts.beta_dist_beta))
 
     FLOW = FlowHost(
-        new_edge=ForgeEdge if is_forge() else A1111Edge,
+        new_flow_model=ForgeFlowModel if is_forge() else A1111FlowModel,
         loaded=lambda: shared.sd_model,
         target=flow_target,
         memory=FlowMemory(Path(scripts.basedir()) / "flow_models.json"),

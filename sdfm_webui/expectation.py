@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lib_sdfm.hosts.expected import expected_calls
+from lib_sdfm.prompts.expected import expected_calls
 from lib_sdfm.prompts.report import Expected
 from lib_sdfm.sampling.sampler_names import resolve_sampler
 from lib_sdfm.sampling.sampler_record import SamplerRecord

@@ -1,4 +1,4 @@
-"""Flow matching in the host: which model is one, and the edge on it, in jobs and between them."""
+"""Flow matching in the host: which models are flow models, in jobs and between them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lib_sdfm.errors import UnsupportedError
-from lib_sdfm.hosts.flow_edge import NewEdge, drop_edge, edge_of, set_edge
 from lib_sdfm.hosts.flow_pass import FlowUse, flow_passes
+from lib_sdfm.hosts.model_kind import NewFlowModel, drop_flow_model, flow_model_of, set_flow_model
 from lib_sdfm.hosts.run import Run
 from lib_sdfm.ops.flow_probe import FLOW, Recognition
 from lib_sdfm.ops.flow_schedules import Shape
@@ -30,15 +30,15 @@ FLOW_WORDS = ("flow", "rectified")
 class FlowHost:
     """What flow matching needs of a host.
 
-    :param new_edge: makes the edge
+    :param new_flow_model: makes a model a flow model
     :param loaded: gives the checkpoint's model that is loaded, the host's own object
-    :param target: what of that object has the edge
+    :param target: what of that object is made a flow model
     :param memory: which checkpoints are flow models
     :param shape: what the host's options say about schedules
     :param probe: asks the loaded model what it predicts, where that can be done
     """
 
-    new_edge: NewEdge
+    new_flow_model: NewFlowModel
     loaded: Callable[[], Any]
     target: Callable[[Any], Any]
     memory: FlowMemory
@@ -57,12 +57,12 @@ class FlowHost:
         )
 
     def apply(self, use: FlowUse | None) -> None:
-        """Puts the edge on the loaded model, or takes it off.
+        """Make the loaded model a flow model, or what it is by itself.
 
         :raises UnsupportedError: if the model can't be a flow model
         """
         model = self.loaded()
-        set_edge(self.target(model), checkpoint_of(model), None if use is None else use.shift, self.new_edge)
+        set_flow_model(self.target(model), checkpoint_of(model), None if use is None else use.shift, self.new_flow_model)
 
     def has_refiner_loaded(self, p: Any) -> bool:
         """Whether another checkpoint is loaded than a job began with: then it doesn't begin now (see ``forget_earlier``)."""
@@ -104,10 +104,10 @@ class FlowHost:
     def model_loaded(self, model: Any) -> None:
         """Another checkpoint's weights are in a model (of a refiner, say): what is remembered of that one counts."""
         target, checkpoint = self.target(model), checkpoint_of(model)
-        drop_edge(target)
+        drop_flow_model(target)
         shift = self.memory.shift(checkpoint)
         if shift is not None:
-            set_edge(target, checkpoint, shift, self.new_edge)
+            set_flow_model(target, checkpoint, shift, self.new_flow_model)
 
     def sampling(self, run: Callable[[Callable], Run], p: Any, new_pass: Any, use: FlowUse | None) -> Sampling:
         """What samples a batch.
@@ -126,12 +126,12 @@ class FlowHost:
         return sample
 
     def _is_flow(self) -> bool:
-        return edge_of(self.target(self.loaded())) is not None
+        return flow_model_of(self.target(self.loaded())) is not None
 
     def plain_sampling(self, p: Any) -> Sampling | None:
         """What samples a batch without us where something has to be put right first, ``None`` if nothing has."""
         model = self.loaded()
-        if edge_of(self.target(model)) is None and getattr(p, "refiner_checkpoint_info", None) is None:
+        if flow_model_of(self.target(model)) is None and getattr(p, "refiner_checkpoint_info", None) is None:
             return None
 
         def sample(inner: Sampling, *args: Any, **kwargs: Any) -> Any:

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from lib_sdfm.errors import UnsupportedError, UserError
-from lib_sdfm.hosts.stored_prompts import KINDS, passes_of
 from lib_sdfm.prompts.edits import MARK, find_edits
+from lib_sdfm.prompts.stored import KINDS, passes_of
 from lib_sdfm.schema.payload import resolve_job
 from lib_sdfm.schema.settings import Schema
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from lib_sdfm.planning.technique import Technique
 from lib_sdfm.sampling.layers import parse_layers
+from lib_sdfm.sampling.model_call import ModelCall
 from lib_sdfm.sampling.prediction import Prediction
 from lib_sdfm.sampling.stages import Perturbation
-from lib_sdfm.sampling.step import Step
 from lib_sdfm.schema.axes import axes_of
 from lib_sdfm.schema.infotext import read_infotext, write_infotext
 from lib_sdfm.schema.jsonschema import json_schema
@@ -131,10 +131,10 @@ class Lift(Technique):
     name, label, title, summary, Settings = "lift", "Lift", "Lifting", "Adds a number.", LiftSettings
     active_key, active_axis, rank, positions = "Lift Active", "[Lift] Active", 99, (17, 18, 19)
 
-    def active(self, step: Step) -> bool:
+    def active(self, step: ModelCall) -> bool:
         return True
 
-    def correct(self, denoised: Tensor, prediction: Prediction, step: Step) -> Tensor:
+    def correct(self, denoised: Tensor, prediction: Prediction, step: ModelCall) -> Tensor:
         lifted = denoised + self.settings.amount
         return lifted if self.settings.where == "all" else torch.cat([lifted[:, :1], denoised[:, 1:]], dim=1)
 
@@ -150,13 +150,13 @@ class Jolt(Technique):
     name, label, title, summary, Settings = "jolt", "Jolt", "Jolting", "Perturbs a layer.", JoltSettings
     active_key, rank, positions = "Jolt Active", 98, (20, 21)
 
-    def active(self, step: Step) -> bool:
+    def active(self, step: ModelCall) -> bool:
         return True
 
-    def perturbation(self, step: Step) -> Perturbation:
+    def perturbation(self, step: ModelCall) -> Perturbation:
         return Perturbation(parse_layers("input.1"), identity=True)
 
-    def correct(self, denoised: Tensor, prediction: Prediction, step: Step) -> Tensor:
+    def correct(self, denoised: Tensor, prediction: Prediction, step: ModelCall) -> Tensor:
         difference = prediction.cond - prediction.perturbed[self.name]
         return denoised + prediction.sum_per_image(prediction.weighted(difference)) * self.settings.strength
 

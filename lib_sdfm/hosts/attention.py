@@ -1,119 +1,13 @@
-"""Perturbed self-attention by torch hooks on the attention modules of an LDM or SGM UNet.
-
-Every attention optimisation of A1111 calls ``to_q``, ``to_v`` and ``to_out[0]`` as modules (some bypass ``to_out``
-itself), so these are the places that work under all of them.
-"""
+"""Perturbed self-attention as both hosts have it: rows, values, and the errors of layers that never ran."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
+from torch import Tensor
 
 from ..errors import UnsupportedError
-from ..sampling.layers import TransformerLayer
-from ..sampling.stages import Perturbation
-from .unet_layers import UnetLayers
-
-Rows = Callable[[int], slice]
-"""From the rows of a call to those that are meant; ``slice`` means all."""
-
-
-class PerturbedAttention:
-    """The chosen self-attention layers of a UNet, perturbed from :meth:`attach` to :meth:`detach`.
-
-    :param unet: the diffusion model
-    :param perturbation: what changes where
-    :param rows: tells, from the number of rows of the present call, those that are perturbed
-    :raises UnsupportedError: if the model has no such layers
-    """
-
-    def __init__(self, unet: UnetLayers, perturbation: Perturbation, rows: Rows = slice) -> None:
-        self._hooks = [_LayerHooks(layer, perturbation, rows) for layer in unet.select(perturbation.layers)]
-
-    def attach(self) -> None:
-        """Sets the hooks."""
-        for hook in self._hooks:
-            hook.attach()
-
-    def detach(self) -> None:
-        """Removes the hooks; harmless when there are none."""
-        for hook in self._hooks:
-            hook.detach()
-
-    def require_ran(self) -> None:
-        """Raises :class:`UnsupportedError` if a layer did not run since it was attached."""
-        require_layers_ran(hook.layer.name for hook in self._hooks if not hook.ran)
-
-    def __enter__(self) -> PerturbedAttention:
-        self.attach()
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        self.detach()
-        if error is None:
-            self.require_ran()
-
-
-class _LayerHooks:
-    """The hooks of one layer."""
-
-    def __init__(self, layer: TransformerLayer, perturbation: Perturbation, rows: Rows) -> None:
-        self.layer, self.ran = layer, False
-        self._perturbation, self._rows = perturbation, rows
-        self._map_shape = (0, 0, 0)
-        self._values: Tensor | None = None
-        self._handles: list[RemovableHandle] = []
-
-    def attach(self) -> None:
-        attention, change = self.layer.module.attn1, self._perturbation
-        if change.query is not None:
-            self._handles.append(self.layer.spatial.register_forward_pre_hook(self._see_map))
-            self._handles.append(attention.to_q.register_forward_hook(self._replace_query))
-        if change.identity:
-            self._handles.append(attention.to_v.register_forward_hook(self._keep_values))
-            project = attention.to_out[0]
-            if change.project:
-                self._handles.append(project.register_forward_pre_hook(self._give_values_to_projection))
-            else:
-                self._handles.append(project.register_forward_hook(self._give_values_instead))
-
-    def detach(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-        self._values = None
-
-    def _see_map(self, module: nn.Module, args: tuple) -> None:
-        rows, _, height, width = args[0].shape
-        self._map_shape = (rows, height, width)
-
-    def _replace_query(self, module: nn.Module, args: tuple, output: Tensor) -> Tensor:
-        rows, height, width = self._map_shape
-        if output.shape[:2] != (rows, height * width):
-            raise UnsupportedError(
-                f"Attention of {self.layer.name} sees {output.shape[0]} maps of {output.shape[1]} tokens instead of {rows} "
-                f"of {height}x{width}: HyperTile or token merging acts there. Switch it off, or choose other layers"
-            )
-        self.ran = True
-        chosen = self._rows(rows)
-        return with_rows(output, chosen, self._perturbation.query(output[chosen], (height, width)))
-
-    def _keep_values(self, module: nn.Module, args: tuple, output: Tensor) -> None:
-        self._values = output
-
-    def _give_values_to_projection(self, module: nn.Module, args: tuple) -> tuple:
-        return (self._values_like(args[0]), *args[1:])
-
-    def _give_values_instead(self, module: nn.Module, args: tuple, output: Tensor) -> Tensor:
-        return self._values_like(output)
-
-    def _values_like(self, wanted: Tensor) -> Tensor:
-        self.ran = True
-        chosen = self._rows(wanted.shape[0])
-        return with_rows(wanted, chosen, values_like(self._values, wanted, self.layer.name)[chosen])
 
 
 def with_rows(tensor: Tensor, chosen: slice, rows: Tensor) -> Tensor:
@@ -152,3 +46,14 @@ def require_layers_ran(idle: Iterable[str]) -> None:
             f"Attention of {names} did not run: the UNet is replaced by another implementation (a TensorRT or compiled one, "
             "say), in which self-attention can't be perturbed. Switch either off"
         )
+
+
+def decoder_did_not_run(label: str) -> UnsupportedError:
+    """Return the error for a technique that edits decoder features of a UNet whose decoder never ran.
+
+    :param label: the technique's name
+    """
+    return UnsupportedError(
+        f"{label}: the UNet's decoder did not run: the UNet is replaced by another implementation (a TensorRT or compiled one, "
+        "say), in which its features can't be changed. Switch either off"
+    )

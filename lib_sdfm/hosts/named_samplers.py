@@ -103,7 +103,7 @@ def hosted_ddim(k_sampling: Any) -> Callable[..., Tensor]:
     ) -> Tensor:
         """CFG++ on DDIM; lambda is CFG / 12.5, and other guidance is divided as well."""
         down = timesteps.flip(0)
-        alpha_bars = model.inner_model.inner_model.alphas_cumprod.to(x.device)[down].double()
+        alpha_bars = model.inner_model.inner_model.alphas_cumprod.cpu()[down.cpu()].double()  # not every device has doubles
         sigmas = ((1 - alpha_bars) / alpha_bars) ** 0.5
         denoiser = _DividedGuidance(model, sigmas.tolist(), down.tolist())
         sample = with_progress(cfgpp_samplers.sample_euler_ancestral_cfgpp, k_sampling, len(sigmas) - 1)

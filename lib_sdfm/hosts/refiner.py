@@ -12,9 +12,9 @@ from typing import Any
 
 from ..prompts.edits import When, find_edits, replaced
 from ..prompts.numbers import ALWAYS, NEVER
+from ..prompts.stored import BASE, HIRES, KINDS, PassChange, passes_of, store_plain_numbers
 from ..techniques.refiner_sync import RefinerSync
 from .attributes import InstanceAttribute
-from .stored_prompts import BASE, HIRES, KINDS, PassChange, passes_of, store_plain_numbers
 
 
 def has_refiner(p: Any) -> bool:

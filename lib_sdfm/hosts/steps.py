@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..sampling.clock import CallClock, StepClock, single_calls
+from ..sampling.model_call import HostCounters, ModelCall
 from ..sampling.model_calls import at_the_end, ddim_calls, one_step_each
 from ..sampling.sampler_names import require_spans, sampler_of
 from ..sampling.sampler_record import AFTER_FIRST_CALL, ONE_CALL_AHEAD, SamplerRecord
-from ..sampling.step import HostCounters, Step
 from ..sampling.step_spans import StepSpans, straight
 from .attributes import InstanceAttribute
 
@@ -44,18 +44,18 @@ class SamplerSteps:
         """Return the index of the step of a model call that begins."""
         return self._clock.call()
 
-    def next(self, p: Any, params: Any, run_call: int, sigma: float | None, **level: Any) -> Step:
+    def next(self, p: Any, params: Any, run_call: int, sigma: float | None, **level: Any) -> ModelCall:
         """Return the step of a denoiser call that begins.
 
         :param p: the host's processing object
         :param params: what the host tells about the call
         :param run_call: denoiser calls of this run so far
         :param sigma: noise level of the call, if it was asked for
-        :param level: what else only the host's adapter knows of a :class:`Step`
+        :param level: what else only the host's adapter knows of a :class:`ModelCall`
         """
         hires = bool(getattr(p, "is_hr_pass", False))
         index = self.call()
-        return Step(
+        return ModelCall(
             index=index,
             total=self._total,
             sigma=sigma,

@@ -27,3 +27,12 @@ def outside_autocast(like: Tensor) -> AbstractContextManager:
 def at_least_float32(x: Tensor) -> Tensor:
     """Return ``x`` in float32 if its type is narrower, else as it is."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def widest_float(device: torch.device) -> torch.dtype:
+    """Return float64 if a device has it, else float32 (MPS, DirectML and some XPUs have none)."""
+    try:
+        torch.zeros((), dtype=torch.float64, device=device)
+    except (TypeError, RuntimeError):
+        return torch.float32
+    return torch.float64

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from ..sampling.model_call import Interval, ModelCall
 from ..sampling.stages import ORIGINAL, Stages
-from ..sampling.step import Interval, Step
 from ..schema.feature import Feature
 
 
 class Technique(Feature, Stages):
     """One guidance method: its declaration (:class:`Feature`) and its part in predictions (:class:`Stages`)."""
 
-    def in_window(self, step: Step) -> bool:
+    def in_window(self, step: ModelCall) -> bool:
         """Return True if a call lies between the settings ``start_step`` and ``end_step``, as its recipe counts."""
         window = Interval(self.value("start_step", step.hires), self.value("end_step", step.hires))
         return window.contains_lagging(step) if self.recipe == ORIGINAL else window.contains(step)

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from .model_call import ModelCall
 from .prediction import Prediction
 from .stages import ORIGINAL, Perturbation, Stages
-from .step import Step
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Plan:
         """The techniques that do something in a pass."""
         return tuple(t for t in self.techniques if self.why_inert(t, hires) is None)
 
-    def active(self, step: Step) -> tuple[Stages, ...]:
+    def active(self, step: ModelCall) -> tuple[Stages, ...]:
         """The techniques that take part in this call."""
         return tuple(t for t in self.working(step.hires) if t.active(step))
 
@@ -67,7 +67,7 @@ def _combines(technique: Stages) -> bool:
     return type(technique).combine is not Stages.combine
 
 
-def main_perturbations(active: tuple[Stages, ...], step: Step) -> list[Perturbation]:
+def main_perturbations(active: tuple[Stages, ...], step: ModelCall) -> list[Perturbation]:
     """The attention changes of the main prediction's uncond rows."""
     return [change for t in active if (change := t.main_perturbation(step)) is not None]
 
@@ -77,13 +77,13 @@ def skip_editors(active: tuple[Stages, ...]) -> tuple[Stages, ...]:
     return tuple(t for t in active if type(t).skip is not Stages.skip)
 
 
-def perturbations(active: tuple[Stages, ...], step: Step) -> dict[str, Perturbation]:
+def perturbations(active: tuple[Stages, ...], step: ModelCall) -> dict[str, Perturbation]:
     """The extra predictions that this call needs, by the technique's name."""
     wanted = {technique.name: technique.perturbation(step) for technique in active}
     return {name: perturbation for name, perturbation in wanted.items() if perturbation is not None}
 
 
-def guidance_scale(active: tuple[Stages, ...], scale: float, step: Step) -> float:
+def guidance_scale(active: tuple[Stages, ...], scale: float, step: ModelCall) -> float:
     """The CFG scale of this call."""
     for technique in active:
         scale = technique.guidance_scale(scale, step)
@@ -92,7 +92,7 @@ def guidance_scale(active: tuple[Stages, ...], scale: float, step: Step) -> floa
     return scale
 
 
-def compose(active: tuple[Stages, ...], prediction: Prediction, step: Step, plain_cfg: Callable[[], Tensor]) -> Tensor:
+def compose(active: tuple[Stages, ...], prediction: Prediction, step: ModelCall, plain_cfg: Callable[[], Tensor]) -> Tensor:
     """The guided result of one call, ``(B, C, H, W)``.
 
     :param active: what :meth:`Plan.active` gave for this call

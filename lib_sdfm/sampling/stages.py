@@ -9,8 +9,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from .layers import LayerRange
+from .model_call import ModelCall
 from .prediction import Prediction
-from .step import Step
 
 SDFM, ORIGINAL = "sdfm", "original"
 RECIPES = (SDFM, ORIGINAL)
@@ -54,7 +54,7 @@ class Stages:
     :param name: name in the API and in code
     :param label: short name for messages
     :param replaces_cfg: in recipe original it computes CFG itself, whatever else would have combined it
-    :param needs_ratio: true if it needs the step ratio (``Step.ratio``)
+    :param needs_ratio: true if it needs the step ratio (``ModelCall.ratio``)
     :param cfg_unit: what 1 of the CFG scale is in the scale that it puts in its place, for techniques that change that
         one afterwards
     """
@@ -68,7 +68,7 @@ class Stages:
     def inert(self, hires: bool) -> str | None:
         """Return why it changes nothing in a pass with its settings, or ``None`` if it does something."""
 
-    def active(self, step: Step) -> bool:
+    def active(self, step: ModelCall) -> bool:
         """Whether it takes part in this call."""
         raise NotImplementedError
 
@@ -76,34 +76,34 @@ class Stages:
         """Whether it asks for the noise level or the time of a call; to know them a GPU has to be waited for."""
         return False
 
-    def needs_uncond(self, step: Step) -> bool:
+    def needs_uncond(self, step: ModelCall) -> bool:
         """Whether it takes more from the prediction for the negative prompt than its part in CFG."""
         return False
 
-    def perturbation(self, step: Step) -> Perturbation | None:
+    def perturbation(self, step: ModelCall) -> Perturbation | None:
         """The attention change of its extra prediction, if it needs one."""
 
-    def main_perturbation(self, step: Step) -> Perturbation | None:
+    def main_perturbation(self, step: ModelCall) -> Perturbation | None:
         """An attention change of the uncond rows in the main prediction itself."""
 
-    def skip(self, h: Tensor, skip: Tensor, base_width: int, step: Step) -> tuple[Tensor, Tensor]:
+    def skip(self, h: Tensor, skip: Tensor, base_width: int, step: ModelCall) -> tuple[Tensor, Tensor]:
         """Edits what enters a decoder block: backbone ``h`` and skip features, each ``(rows, C, H, W)``.
 
         :param base_width: the UNet's ``model_channels``
         """
         return h, skip
 
-    def guidance_scale(self, scale: float, step: Step) -> float:
+    def guidance_scale(self, scale: float, step: ModelCall) -> float:
         """The CFG scale of this call, from the one that came in."""
         return scale
 
-    def combine(self, prediction: Prediction, step: Step) -> Tensor | None:
+    def combine(self, prediction: Prediction, step: ModelCall) -> Tensor | None:
         """The guided result ``(B, C, H, W)`` in place of plain CFG, or ``None`` for plain CFG."""
 
-    def correct(self, denoised: Tensor, prediction: Prediction, step: Step) -> Tensor:
+    def correct(self, denoised: Tensor, prediction: Prediction, step: ModelCall) -> Tensor:
         """Adds to the guided result ``(B, C, H, W)``."""
         return denoised
 
-    def renoise(self, denoised: Tensor, prediction: Prediction, step: Step) -> Tensor:
+    def renoise(self, denoised: Tensor, prediction: Prediction, step: ModelCall) -> Tensor:
         """Changes what the sampler renoises with: last of all, given the whole guided result ``(B, C, H, W)``."""
         return denoised

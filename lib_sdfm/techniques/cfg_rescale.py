@@ -10,9 +10,9 @@ from torch import Tensor
 from ..errors import SettingError, UnsupportedError
 from ..ops.guidance import rescale_guided
 from ..planning.technique import Technique
+from ..sampling.model_call import ModelCall
 from ..sampling.prediction import Prediction
 from ..sampling.stages import SDFM
-from ..sampling.step import Step
 from ..schema.params import Composite, number, plain
 
 KEY = "CFG Rescale"
@@ -62,13 +62,13 @@ class CfgRescale(Technique):
     def condition(self) -> str | None:
         return "a CFG scale other than 1, or PAG or SEG"
 
-    def active(self, step: Step) -> bool:
+    def active(self, step: ModelCall) -> bool:
         return True
 
     def needs_level(self) -> bool:
         return True
 
-    def correct(self, denoised: Tensor, prediction: Prediction, step: Step) -> Tensor:
+    def correct(self, denoised: Tensor, prediction: Prediction, step: ModelCall) -> Tensor:
         if prediction.noisy is None:
             raise UnsupportedError("CFG rescale: the latent of this model call isn't known")
         return rescale_guided(denoised, prediction.cond_per_image(), prediction.noisy, step.sigma, self.settings.phi)

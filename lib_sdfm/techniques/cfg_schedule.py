@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ..ops.schedules import CONSTANT, INTERVAL, SCHEDULES, edm_noise_level, nearest_edm_noise_level
 from ..planning.technique import Technique
+from ..sampling.model_call import ModelCall
 from ..sampling.stages import ORIGINAL, SDFM
-from ..sampling.step import Step
 from ..schema.params import choice, number
 
 NO_UPPER_END = 100.0
@@ -70,14 +70,14 @@ class CfgSchedule(Technique):
         everything = self.value("low", hires) == 0 and self.value("high", hires) == NO_UPPER_END
         return "a constant schedule without an interval is plain CFG" if everything else None
 
-    def active(self, step: Step) -> bool:
+    def active(self, step: ModelCall) -> bool:
         return True
 
     def needs_level(self) -> bool:
         ends = [self._interval(self.value("schedule", hires), hires) for hires in (False, True)]
         return self.recipe != ORIGINAL and any(interval != EVERYWHERE for interval in ends)
 
-    def guidance_scale(self, scale: float, step: Step) -> float:
+    def guidance_scale(self, scale: float, step: ModelCall) -> float:
         if self.recipe == ORIGINAL:
             return self._original_scale(step)
         schedule = self.value("schedule", step.hires)
@@ -94,7 +94,7 @@ class CfgSchedule(Technique):
             low, high = max(low, PAPER_INTERVAL[0]), min(high, PAPER_INTERVAL[1])
         return low, high
 
-    def _original_scale(self, step: Step) -> float:
+    def _original_scale(self, step: ModelCall) -> float:
         """incantations' scale: by a formula's noise levels, whatever the sampler multiplied CFG with, and without the
         interval where the schedule is constant."""
         place, steps, scale = step.host.lagging, step.host.job_steps, step.host.job_cfg_scale

@@ -10,10 +10,10 @@ from torch import Tensor
 from ..errors import SettingError, UnsupportedError
 from ..ops.descent import denoised_for_uncond_renoise
 from ..planning.technique import Technique
+from ..sampling.model_call import ModelCall
 from ..sampling.prediction import Prediction
 from ..sampling.sampler_record import CFG_OF_LAMBDA_1
 from ..sampling.stages import SDFM
-from ..sampling.step import Step
 from ..schema.params import Composite, number, plain
 
 KEY = "CFGpp Scale"
@@ -65,19 +65,19 @@ class CfgPlusPlus(Technique):
         if recipe != SDFM:
             raise SettingError("Recipe", recipe, "sdfm alone with CFG++: the old extensions had no such method")
 
-    def active(self, step: Step) -> bool:
+    def active(self, step: ModelCall) -> bool:
         return True
 
     def needs_level(self) -> bool:
         return True
 
-    def needs_uncond(self, step: Step) -> bool:
+    def needs_uncond(self, step: ModelCall) -> bool:
         return True
 
-    def guidance_scale(self, scale: float, step: Step) -> float:
+    def guidance_scale(self, scale: float, step: ModelCall) -> float:
         return self.settings.scale
 
-    def renoise(self, denoised: Tensor, prediction: Prediction, step: Step) -> Tensor:
+    def renoise(self, denoised: Tensor, prediction: Prediction, step: ModelCall) -> Tensor:
         if step.ratio is None:
             raise UnsupportedError("CFG++: how far the sampler's steps go isn't known")
         if step.ratio >= 1:  # no way down, nothing is renoised

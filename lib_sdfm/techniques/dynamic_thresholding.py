@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ..ops.thresholding import AD, CONSTANT, CURVES, CURVES_WITH_VALUE, MEAN, STD, ZERO, mimic, scheduled_scale
 from ..planning.technique import Technique
+from ..sampling.model_call import ModelCall
 from ..sampling.prediction import Prediction
 from ..sampling.stages import ORIGINAL, SDFM
-from ..sampling.step import Step
 from ..schema.params import boolean, choice, number
 
 MODES = tuple(CURVES)
@@ -131,14 +131,14 @@ class DynamicThresholding(Technique):
         varies = _mimic_varies(self.settings) or _cfg_varies(self.settings)
         return None if sharpens or varies else "a CFG scale other than the mimic scale"
 
-    def active(self, step: Step) -> bool:
+    def active(self, step: ModelCall) -> bool:
         """The original replaced the sampler of the first pass alone, where one was chosen for the hires pass."""
         return not (self.recipe == ORIGINAL and step.hires and step.host.hires_sampler)
 
-    def needs_uncond(self, step: Step) -> bool:
+    def needs_uncond(self, step: ModelCall) -> bool:
         return True
 
-    def combine(self, prediction: Prediction, step: Step) -> Tensor:
+    def combine(self, prediction: Prediction, step: ModelCall) -> Tensor:
         chosen = self.settings
         mimic_scale = self._scheduled("mimic", self.value("mimic_scale", step.hires), step)
         cfg_scale = self._scheduled("cfg", prediction.cfg_scale, step)
@@ -150,12 +150,12 @@ class DynamicThresholding(Technique):
         )  # fmt: skip
         return blend(prediction.uncond + relative * cfg_scale, result, self.value("phi", step.hires))
 
-    def _scheduled(self, which: str, scale: float, step: Step) -> float:
+    def _scheduled(self, which: str, scale: float, step: ModelCall) -> float:
         """The mimic or the CFG scale at a step."""
         minimum, mode = getattr(self.settings, f"{which}_minimum"), self.value(f"{which}_mode", step.hires)
         return scheduled_scale(scale, minimum, mode, self.settings.value, self._time(step))
 
-    def _time(self, step: Step) -> float:
+    def _time(self, step: ModelCall) -> float:
         """Recipe original counts denoiser calls, of which samplers of second order make two per step."""
         if self.recipe != ORIGINAL:
             return step.fraction

@@ -49,7 +49,7 @@ def _decode(text: str) -> dict[str, str]:
 
 
 class Flow(Feature):
-    """Guides nothing: it says what the model is. What it does stands in ``hosts/flow_edge.py`` and ``hosts/flow_pass.py``."""
+    """Says that the model is a flow model. The hosts' ``model_kind.py`` and ``flow_pass.py`` sample it as one."""
 
     name, label = "flow", "Flow matching"
     title = "Flow matching (rectified-flow checkpoints)"

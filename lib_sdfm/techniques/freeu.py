@@ -11,8 +11,8 @@ from torch import Tensor
 from ..errors import SettingError
 from ..ops.freeu import channel_window, filter_skip, scale_backbone, schedule_share
 from ..planning.technique import Technique
+from ..sampling.model_call import ModelCall
 from ..sampling.stages import ORIGINAL, SDFM, ModelFacts
-from ..sampling.step import Step
 from ..schema.params import Composite, boolean, choice, number
 from .freeu_texts import (
     CUSTOM,
@@ -195,10 +195,10 @@ class FreeU(Technique):
     def _factors(self, stage: int, hires: bool) -> dict[str, float]:
         return {name: self.value(f"stage{stage}_{name}", hires) for name, *_ in STAGE_FIELDS}
 
-    def active(self, step: Step) -> bool:
+    def active(self, step: ModelCall) -> bool:
         return self._share(step) != 0
 
-    def skip(self, h: Tensor, skip: Tensor, base_width: int, step: Step) -> tuple[Tensor, Tensor]:
+    def skip(self, h: Tensor, skip: Tensor, base_width: int, step: ModelCall) -> tuple[Tensor, Tensor]:
         widths = ORIGINAL_CHANNELS if self.recipe == ORIGINAL else tuple(base_width * width for width in WIDTHS)
         if h.shape[1] not in widths:
             return h, skip
@@ -209,7 +209,7 @@ class FreeU(Technique):
         h = scale_backbone(h, window, _towards(factors["backbone"], share), self.settings.version)
         return h, filter_skip(skip, factors["cutoff"], _towards(factors["skip"], share), _towards(factors["high"], share))
 
-    def _share(self, step: Step) -> float:
+    def _share(self, step: ModelCall) -> float:
         """Recipe original counts the batch's model calls, which go on in the hires pass, against one pass' steps."""
         if self.recipe == ORIGINAL:
             place, steps = step.host.run_call, step.host.pass_steps

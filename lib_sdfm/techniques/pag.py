@@ -10,9 +10,9 @@ from ..ops.fusion import fuse_over_channels, fuse_over_pixels
 from ..ops.guidance import adaptive_scale, perturbed_term, rescale_term
 from ..planning.technique import Technique
 from ..sampling.layers import parse_layers
+from ..sampling.model_call import ModelCall
 from ..sampling.prediction import Prediction
 from ..sampling.stages import ORIGINAL, SDFM, Perturbation
-from ..sampling.step import Step
 from ..schema.params import boolean, number, text
 from . import window
 
@@ -85,21 +85,21 @@ class Pag(Technique):
     def inert(self, hires: bool) -> str | None:
         return "its scale is 0" if self.value("scale", hires) == 0 else None
 
-    def active(self, step: Step) -> bool:
+    def active(self, step: ModelCall) -> bool:
         return self.in_window(step) and self._scale(step) > 0
 
     def needs_level(self) -> bool:
         return any(self.value("adaptive", hires) for hires in (False, True))
 
-    def needs_uncond(self, step: Step) -> bool:
+    def needs_uncond(self, step: ModelCall) -> bool:
         return self.settings.sanf
 
-    def perturbation(self, step: Step) -> Perturbation:
+    def perturbation(self, step: ModelCall) -> Perturbation:
         if self.recipe == ORIGINAL:
             return Perturbation(parse_layers(ORIGINAL_LAYERS), identity=True, project=False)
         return Perturbation(parse_layers(self.settings.layers), identity=True)
 
-    def correct(self, denoised: Tensor, prediction: Prediction, step: Step) -> Tensor:
+    def correct(self, denoised: Tensor, prediction: Prediction, step: ModelCall) -> Tensor:
         term = prediction.weighted(perturbed_term(prediction.cond, prediction.perturbed[self.name], self._scale(step)))
         if self.recipe == ORIGINAL:
             return self._correct_as_original(denoised, prediction, term)
@@ -116,7 +116,7 @@ class Pag(Technique):
             return prediction.uncond + prediction.sum_per_image(fuse_over_channels(prediction.cfg_terms(), term))
         return denoised + prediction.sum_per_image(term)
 
-    def _scale(self, step: Step) -> float:
+    def _scale(self, step: ModelCall) -> float:
         scale = self.value("scale", step.hires)
         if self.recipe == ORIGINAL:  # neither faded nor divided by DDIM CFG++
             return scale

@@ -11,9 +11,9 @@ from ..ops.blur import blur_matrices, blur_tokens, kernel_size, mean_tokens
 from ..ops.guidance import perturbed_term
 from ..planning.technique import Technique
 from ..sampling.layers import parse_layers
+from ..sampling.model_call import ModelCall
 from ..sampling.prediction import Prediction
 from ..sampling.stages import ORIGINAL, SDFM, Perturbation
-from ..sampling.step import Step
 from ..schema.params import number, text
 from . import window
 
@@ -84,30 +84,30 @@ class Seg(Technique):
     def condition(self) -> str | None:
         return "a CFG scale other than 1, which is its strength" if self.recipe == ORIGINAL else None
 
-    def active(self, step: Step) -> bool:
+    def active(self, step: ModelCall) -> bool:
         return self.in_window(step)
 
-    def needs_uncond(self, step: Step) -> bool:
+    def needs_uncond(self, step: ModelCall) -> bool:
         return self.recipe == ORIGINAL
 
-    def perturbation(self, step: Step) -> Perturbation | None:
+    def perturbation(self, step: ModelCall) -> Perturbation | None:
         if self.recipe == ORIGINAL:
             return None
         return Perturbation(parse_layers(self.settings.layers), query=self._blur(step, square_kernel=False))
 
-    def main_perturbation(self, step: Step) -> Perturbation | None:
+    def main_perturbation(self, step: ModelCall) -> Perturbation | None:
         if self.recipe != ORIGINAL:
             return None
         return Perturbation(parse_layers("middle"), query=self._blur(step, square_kernel=True))
 
-    def correct(self, denoised: Tensor, prediction: Prediction, step: Step) -> Tensor:
+    def correct(self, denoised: Tensor, prediction: Prediction, step: ModelCall) -> Tensor:
         if self.name not in prediction.perturbed:
             return denoised
         scale = self.value("scale", step.hires) * step.scale_multiplier
         term = perturbed_term(prediction.cond, prediction.perturbed[self.name], scale)
         return denoised + prediction.sum_per_image(prediction.weighted(term))
 
-    def _blur(self, step: Step, square_kernel: bool) -> Callable[[Tensor, tuple[int, int]], Tensor]:
+    def _blur(self, step: ModelCall, square_kernel: bool) -> Callable[[Tensor, tuple[int, int]], Tensor]:
         exponent = self.value("blur", step.hires)
 
         def blurred(queries: Tensor, grid: tuple[int, int]) -> Tensor:

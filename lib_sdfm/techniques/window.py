@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..sampling.step import TO_THE_END
+from ..sampling.model_call import TO_THE_END
 from ..schema.params import integer
 
 

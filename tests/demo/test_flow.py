@@ -66,7 +66,7 @@ def test_it_is_told_from_the_others(shapes_host, name, kind):
     """By what its file says, and where that is not asked, by what it predicts."""
     from modules import shared
 
-    from lib_sdfm.hosts.flow_asking import ask_a1111
+    from lib_sdfm.hosts.a1111.model_kind import ask_a1111
 
     shapes_host.txt2img(**FIELDS, override_settings={"sd_model_checkpoint": name}, override_settings_restore_afterwards=False)
     found = shapes_host.http.get("/sdfm/v1/flow").json()

@@ -17,7 +17,7 @@ import k_diffusion.sampling as k
 import torch
 from torch import Tensor, nn
 
-from lib_sdfm.hosts.a1111 import A1111Pass
+from lib_sdfm.hosts.a1111.run_pass import A1111Pass
 from lib_sdfm.sampling.plan import Plan
 from tests.hosts.variety import Variety, joined, rows_from
 from tests.support import CONTEXT, DEPTH, noise_of, stable_diffusion_alphas
@@ -119,20 +119,21 @@ class CFGDenoiser(nn.Module):
         text, uncond = host.variety.conds(text), host.variety.conds(uncond)
         image_of_row = [image for image, conds in enumerate(conds_list) for _ in conds] + list(range(batch))
         params = SimpleNamespace(
-            x=x[image_of_row], image_cond=image_cond[image_of_row], sigma=sigma[image_of_row], sampling_step=host.sampling_step,
-            total_sampling_steps=host.sampling_steps, text_cond=text, text_uncond=uncond, denoiser=self,
+            x=picked(x, image_of_row), image_cond=picked(image_cond, image_of_row), sigma=picked(sigma, image_of_row),
+            sampling_step=host.sampling_step, total_sampling_steps=host.sampling_steps, text_cond=text, text_uncond=uncond,
+            denoiser=self,
         )  # fmt: skip
         host.call(host.on_cfg_denoiser, params)
         skip_uncond = bool(self.step % 2 and s_min_uncond > 0 and sigma[0] < s_min_uncond)
         x_out = self._predict(params, skip_uncond, batch)
         first_rows = [conds[0][0] for conds in conds_list]
         if skip_uncond:
-            x_out = torch.cat([x_out, x_out[first_rows]])
+            x_out = torch.cat([x_out, picked(x_out, first_rows)])
         if self.need_last_noise_uncond:
             self.last_noise_uncond = x_out[-batch:].clone()
         scale = 1.0 if skip_uncond else cond_scale * self.cond_scale_miltiplier
         denoised = self.combine_denoised(x_out, conds_list, uncond, scale)
-        self.sampler.last_latent = x_out[first_rows]
+        self.sampler.last_latent = picked(x_out, first_rows)
         self.step += 1
         return denoised
 
@@ -157,6 +158,11 @@ class CFGDenoiser(nn.Module):
     def _call(self, x: Tensor, sigma: Tensor, text: Any, image_cond: Tensor) -> Tensor:
         conds = text if isinstance(text, dict) else {"c_crossattn": [text]}
         return self.inner_model(x, sigma, cond={**conds, "c_concat": [image_cond]})
+
+
+def picked(value: Tensor, rows: list[int]) -> Tensor:
+    """Some rows of a tensor, cut one by one as the host does: a list as index would be copied to a GPU, which waits for it."""
+    return torch.cat([value[row : row + 1] for row in rows])
 
 
 def rows_of(cond: Conds) -> tuple[list[list[tuple[int, float]]], Tensor]:

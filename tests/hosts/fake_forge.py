@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lib_sdfm.hosts.forge import ForgePass
+from lib_sdfm.hosts.forge.run_pass import ForgePass
 from lib_sdfm.sampling.plan import Plan
 from tests.hosts.fake_a1111 import SAMPLERS, Conds, Host, Processing, Sampler, rows_of
 from tests.hosts.forge_unet import ForgeUnet

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from bench.analytic_flow import AnalyticFlow
-from lib_sdfm.hosts.flow_edge import A1111Edge
-from lib_sdfm.hosts.flow_forge import ForgeEdge
+from lib_sdfm.hosts.a1111.model_kind import A1111FlowModel
+from lib_sdfm.hosts.forge.model_kind import ForgeFlowModel
 from lib_sdfm.ops.flow import denoised_to_velocity
 from lib_sdfm.schema.settings import Schema
 from lib_sdfm.techniques import TECHNIQUES
@@ -48,7 +48,9 @@ def flow_a1111(folder: Path) -> Host:
     """A1111 with the flow model."""
     host = new_host(SCHEMA)
     host.sd_model.model.diffusion_model = FlowUnet()
-    host.sdfm.flow = FlowHost(A1111Edge, lambda: host.sd_model, lambda model: model, FlowMemory(folder / "flow_models.json"))
+    host.sdfm.flow = FlowHost(
+        A1111FlowModel, lambda: host.sd_model, lambda model: model, FlowMemory(folder / "flow_models.json")
+    )
     return host
 
 
@@ -57,7 +59,7 @@ def flow_forge(folder: Path) -> ForgeHost:
     host = new_forge(SCHEMA)
     host.sd_model.kmodel.diffusion_model = FlowUnet()
     memory = FlowMemory(folder / "flow_models.json")
-    host.sdfm.flow = FlowHost(ForgeEdge, lambda: host.sd_model, lambda model: model.forge_objects.unet.model, memory)
+    host.sdfm.flow = FlowHost(ForgeFlowModel, lambda: host.sd_model, lambda model: model.forge_objects.unet.model, memory)
     return host
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lib_sdfm.errors import UnsupportedError
-from lib_sdfm.hosts.attention import PerturbedAttention
+from lib_sdfm.hosts.a1111.attention import PerturbedAttention
 from lib_sdfm.hosts.unet_layers import UnetLayers
 from lib_sdfm.sampling.layers import parse_layers, select_layers
 from lib_sdfm.sampling.stages import Perturbation

@@ -10,7 +10,7 @@ from diffusers.models.attention_processor import PAGCFGIdentitySelfAttnProcessor
 from diffusers.pipelines.pag.pag_utils import PAGMixin
 from torch import Tensor, nn
 
-from lib_sdfm.hosts.attention import PerturbedAttention
+from lib_sdfm.hosts.a1111.attention import PerturbedAttention
 from lib_sdfm.hosts.unet_layers import UnetLayers
 from lib_sdfm.sampling.layers import parse_layers
 from lib_sdfm.sampling.stages import Perturbation

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lib_sdfm.hosts.named_samplers import NAMED_SAMPLERS, hosted
 from lib_sdfm.prompts.report import Expected
-from lib_sdfm.sampling.step import Step
+from lib_sdfm.sampling.model_call import ModelCall
 from sdfm_webui.expectation import HostSchedule, NoiseTables
 from sdfm_webui.refiner_line import RefinerLine
 from sdfm_webui.samplers import SamplerModules
@@ -110,7 +110,7 @@ FROM_A_PICTURE = [name for name in FORESEEN if name not in ("DDIM", "DDIM CFG++"
 """The stand-in begins the others elsewhere than the hosts, from a picture."""
 
 
-def assert_foretold(told: Expected, steps: list[Step], rounding: float = 1e-4) -> None:
+def assert_foretold(told: Expected, steps: list[ModelCall], rounding: float = 1e-4) -> None:
     """Steps and noise levels of the calls are those that were made."""
     assert not told.unknown
     assert [call.step for call in told.calls] == [step.index for step in steps]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lib_sdfm.errors import UnsupportedError
-from lib_sdfm.hosts.flow_edge import edge_of
+from lib_sdfm.hosts.model_kind import flow_model_of
 from lib_sdfm.ops.flow import LATEST_TIME
 from lib_sdfm.ops.flow_schedules import flow_times
 from sdfm_webui.errors import SdfmError
@@ -120,7 +120,7 @@ class TestMemory:
         before = samples(host, None, steps=3, cfg_scale=1.5)
         p = job(host, {"flow": {"mode": "Auto"}}, steps=3, cfg_scale=1.5)
         assert torch.equal(host.run(p), before) and p.extra_generation_params == {}
-        assert edge_of(target(host)) is None
+        assert flow_model_of(target(host)) is None
 
     def test_a_remembered_checkpoint_needs_no_setting(self, host: Host):
         self.remember(host)
@@ -137,11 +137,11 @@ class TestMemory:
 
     def test_the_edge_outlives_the_run_and_ends_with_the_mode(self, host: Host):
         samples(host, ON, steps=2, cfg_scale=1.5)
-        assert edge_of(target(host)).shift == 3
+        assert flow_model_of(target(host)).shift == 3
         samples(host, {"flow": {"shift": 2}}, steps=2, cfg_scale=1.5)
-        assert edge_of(target(host)).shift == 2
+        assert flow_model_of(target(host)).shift == 2
         samples(host, None, steps=2, cfg_scale=1.5)
-        assert edge_of(target(host)) is None
+        assert flow_model_of(target(host)) is None
 
     @pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', '{"first": 3}', '{"first": {"mode": "On", "shift": "x"}}', "\x00"])
     def test_a_damaged_file_is_no_memory_and_no_error(self, host: Host, text: str, tmp_path: Path):
@@ -166,30 +166,30 @@ class TestOtherGenerations:
         refiner.sd_model_hash = "second"
         refiner.sd_checkpoint_info = named("second")
         host.run(p)
-        assert edge_of(target(host)).shift == 3
+        assert flow_model_of(target(host)).shift == 3
         host.sd_model = refiner
         host.sdfm.process(p, ON)
-        assert edge_of(target(host)) is None
+        assert flow_model_of(target(host)) is None
 
     def test_another_checkpoint_s_weights_take_it_off(self, host: Host):
         samples(host, ON, steps=2, cfg_scale=1.5)
         host.sd_model.sd_checkpoint_info = named("second")
         host.sdfm.flow.model_loaded(host.sd_model)
-        assert edge_of(target(host)) is None
+        assert flow_model_of(target(host)) is None
 
     def test_a_remembered_one_gets_its_own(self, host: Host):
         host.sdfm.flow.memory.put("second", Remembered("On", 5.0))
         samples(host, ON, steps=2, cfg_scale=1.5)
         host.sd_model.sd_checkpoint_info = named("second")
         host.sdfm.flow.model_loaded(host.sd_model)
-        assert edge_of(target(host)).shift == 5.0
+        assert flow_model_of(target(host)).shift == 5.0
 
 
 class TestRefusals:
     def refused(self, host: Host, match: str, request: dict = ON, **settings) -> None:
         with pytest.raises(SdfmError, match=match):
             host.run(job(host, request, steps=2, **settings))
-        assert edge_of(target(host)) is None or edge_of(target(host)).shift == 3
+        assert flow_model_of(target(host)) is None or flow_model_of(target(host)).shift == 3
 
     @pytest.mark.parametrize("shift", [0, -1, 0.05, 101, "3"])
     def test_a_shift_out_of_range(self, host: Host, shift):
@@ -282,4 +282,4 @@ class TestA1111sTables:
             host.sd_model.alphas_cumprod_original = value
         with pytest.raises(SdfmError, match=match):
             host.run(job(host, ON, steps=2))
-        assert edge_of(host.sd_model) is None and "apply_model" not in vars(host.sd_model)
+        assert flow_model_of(host.sd_model) is None and "apply_model" not in vars(host.sd_model)

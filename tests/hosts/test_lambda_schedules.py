@@ -13,8 +13,8 @@ from lib_sdfm.hosts.named_samplers import DDIM_CFGPP, NAMED_SAMPLERS
 from lib_sdfm.hosts.run import Run
 from lib_sdfm.ops.schedules import SCHEDULES
 from lib_sdfm.planning.technique import Technique
+from lib_sdfm.sampling.model_call import ModelCall
 from lib_sdfm.sampling.plan import Plan
-from lib_sdfm.sampling.step import Step
 from lib_sdfm.techniques.cfg_schedule import CfgSchedule, CfgScheduleSettings
 from lib_sdfm.techniques.cfgpp import CfgPlusPlus, CfgPlusPlusSettings
 from tests.hosts.fake_a1111 import Host
@@ -85,13 +85,13 @@ class Scales(Technique):
         super().__init__(None, "sdfm")
         self.seen: dict[int, tuple[float, float]] = {}
 
-    def active(self, step: Step) -> bool:
+    def active(self, step: ModelCall) -> bool:
         return True
 
     def needs_level(self) -> bool:
         return True
 
-    def guidance_scale(self, scale: float, step: Step) -> float:
+    def guidance_scale(self, scale: float, step: ModelCall) -> float:
         self.seen[step.host.run_call] = step.sigma, scale  # a host may ask twice in a call
         return scale
 

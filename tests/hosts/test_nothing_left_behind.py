@@ -329,7 +329,7 @@ def test_a_wrapper_behind_ours_that_stays_changes_nothing(host: Host, request_: 
     assert RUN not in vars(p) and LAST_CALL not in vars(p)
 
 
-@pytest.mark.parametrize("place", ["lib_sdfm.hosts.a1111.SamplerSteps", "lib_sdfm.hosts.forge.SamplerSteps"])
+@pytest.mark.parametrize("place", ["lib_sdfm.hosts.a1111.run_pass.SamplerSteps", "lib_sdfm.hosts.forge.run_pass.SamplerSteps"])
 def test_after_an_adapter_that_fails_halfway(host: Host, place: str, monkeypatch: pytest.MonkeyPatch):
     def fail(*args: object, **kwargs: object) -> None:
         raise Trouble

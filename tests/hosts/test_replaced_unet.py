@@ -11,7 +11,7 @@ from torch import Tensor
 from sdfm_webui.errors import SdfmError
 from tests.hosts.fake_a1111 import Host
 from tests.hosts.jobs import attached, samples
-from tests.hosts.test_prefix import unet_of
+from tests.hosts.test_tail import unet_of
 from tests.support import tiny_unet
 
 REQUESTS = {

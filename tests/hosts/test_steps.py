@@ -10,8 +10,8 @@ import torch
 from lib_sdfm.hosts.run import Run
 from lib_sdfm.ops.flow_time import heun_weighted, in_time, two_calls
 from lib_sdfm.planning.technique import Technique
+from lib_sdfm.sampling.model_call import ModelCall
 from lib_sdfm.sampling.plan import Plan
-from lib_sdfm.sampling.step import Step
 from tests.hosts.fake_a1111 import Host, Processing, Sampler
 from tests.hosts.fake_forge import ForgeHost
 from tests.hosts.jobs import samples
@@ -30,12 +30,12 @@ class Watcher(Technique):
 
     def __init__(self) -> None:
         super().__init__(NoSettings(), "sdfm")
-        self.steps: list[Step] = []
+        self.steps: list[ModelCall] = []
 
     def needs_level(self) -> bool:
         return True
 
-    def active(self, step: Step) -> bool:
+    def active(self, step: ModelCall) -> bool:
         if not self.steps or self.steps[-1] is not step:
             self.steps.append(step)
         return False
@@ -60,7 +60,7 @@ class WatchingScript:
         self.before_pass()
 
 
-def watched_steps(host: Host, **settings: object) -> list[Step]:
+def watched_steps(host: Host, **settings: object) -> list[ModelCall]:
     """The step of each denoiser call of a job."""
     script = WatchingScript(host)
     host.run(host.processing(host, scripts=[script], **settings))

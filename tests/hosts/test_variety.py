@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
 from lib_sdfm.catalog import SCHEMA
+from lib_sdfm.hosts.a1111.model_kind import A1111FlowModel
+from lib_sdfm.hosts.forge.model_kind import ForgeFlowModel
+from lib_sdfm.hosts.named_samplers import DDIM_CFGPP, NAMED_SAMPLERS
 from sdfm_webui.errors import SdfmError
+from sdfm_webui.flow import FlowHost
 from tests.hosts.fake_a1111 import Host
 from tests.hosts.jobs import new_forge, new_host, samples
+from tests.hosts.test_named_samplers import made, with_named_samplers
 from tests.hosts.variety import VARIETIES, Variety
 
 SDFM_ONLY = ("cfgpp", "cfg_rescale")
@@ -92,3 +98,34 @@ def test_off_is_off(make: Callable[..., Host], variety: str):
     before = samples(host, steps=STEPS, batch_size=2)
     samples(host, REQUESTS["all"], steps=STEPS)
     assert torch.equal(samples(host, steps=STEPS, batch_size=2), before)
+
+
+@pytest.mark.parametrize("name", [named.name for named in NAMED_SAMPLERS])
+def test_named_samplers_need_no_float64(make: Callable[..., Host], name: str):
+    usual, device = (with_named_samplers(make(variety=VARIETIES[kind])) for kind in ("SDXL", "SDXL accelerator"))
+    job = {"cfg_scale": 0.6, "steps": STEPS, "batch_size": 2}
+    assert close(made(device, name, **job), made(usual, name, **job), 1e-4)
+
+
+def test_forges_other_ddim_cfgpp_needs_no_float64():
+    usual, device = (with_named_samplers(new_forge(variety=VARIETIES[kind])) for kind in ("SDXL", "SDXL accelerator"))
+    assert close(made(device, DDIM_CFGPP, steps=STEPS), made(usual, DDIM_CFGPP, steps=STEPS), 1e-4)
+
+
+@pytest.mark.parametrize("variety", [name for name in VARIETIES if name.startswith("SDXL")])
+def test_a_flow_model_in_every_kind_of_host(make: Callable[..., Host], variety: str):
+    """Any model will do here: what is looked at is that it is given and gives what it should."""
+
+    def sampled(kind: Variety) -> Tensor:
+        host = make(variety=kind)
+        flow = (A1111FlowModel, lambda model: model) if make is new_host else (ForgeFlowModel, lambda model: model.kmodel)
+        memory = SimpleNamespace(shift=lambda checkpoint: None, get=lambda checkpoint: None)
+        host.sdfm.flow = FlowHost(flow[0], lambda: host.sd_model, flow[1], memory)
+        return samples(host, {"flow": {}, "pag": {"adaptive": 0.1}}, steps=STEPS, batch_size=2)
+
+    kind = VARIETIES[variety]
+    got, usual = sampled(kind), sampled(Variety(sdxl=kind.sdxl))
+    if kind.stored:
+        assert got.isfinite().all()
+    else:
+        assert close(got, usual, 1e-4 if kind.dtype == torch.float32 else 0.3)

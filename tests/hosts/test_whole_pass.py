@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tests.hosts.fake_a1111 import Host
 from tests.hosts.fake_forge import ForgeHost
 from tests.hosts.jobs import new_forge, new_host, samples
-from tests.hosts.test_prefix import encoder_rows, unet_of
+from tests.hosts.test_tail import encoder_rows, unet_of
 from tests.support import tiny_unet
 
 PAG = {"pag": {"scale": 2}}
@@ -140,7 +140,7 @@ def test_other_extensions_patches_in_forge(name: str):
 
 
 def test_controlnet_in_forge():
-    from lib_sdfm.hosts.forge_tail import is_shareable
+    from lib_sdfm.hosts.forge.tail import is_shareable
 
     assert is_shareable({"transformer_options": {}}, [{"control": None}], [])
     assert not is_shareable({"transformer_options": {}}, [{"control": object()}], [])

@@ -32,7 +32,7 @@ class Variety:
     :param autocast: everything runs inside autocast to ``dtype``; else the host converts what it gives to the UNet itself
     :param lowvram: each block of the UNet is brought in before it runs, and the one before it sent away
     :param stored: linear and convolution weights are kept in 8 bits, and can't be read
-    :param device: ``cpu``, or the stand-in for an accelerator
+    :param device: ``cpu``, the stand-in for an accelerator, or a real one
     """
 
     sdxl: bool = False
@@ -52,22 +52,26 @@ class Variety:
                     module.to(self.dtype)
                 if not self.autocast and isinstance(module, nn.Linear | nn.Conv2d | nn.LayerNorm):
                     module.register_forward_pre_hook(_cast_to_weight)
-        if self.device != CPU:
+        if self.device == DEVICE:
             to_device(unet)
+        elif self.device != CPU:
+            unet.to(self.device)
         if self.lowvram:
             LowMemory(unet)
         return unet
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """Return a context in which the host samples."""
-        cast = torch.autocast("cpu", self.dtype) if self.autocast else nullcontext()
+    def running(self) -> Iterator[Any]:
+        """Return a context in which the host samples; it gives the stand-in for an accelerator, which counts waits, if any."""
+        kind = "cpu" if self.device == DEVICE else self.device.type
+        cast = torch.autocast(kind, self.dtype) if self.autocast else nullcontext()
         if self.device == CPU:
             with cast:
                 yield
             return
-        with accelerator(), cast, patch.object(k_sampling, "to_d", lambda x, sigma, denoised: (x - denoised) / sigma):
-            yield  # the hosts have it so as well: noise levels stay on the CPU
+        device = accelerator() if self.device == DEVICE else nullcontext()
+        with device as made, cast, patch.object(k_sampling, "to_d", lambda x, sigma, denoised: (x - denoised) / sigma):
+            yield made  # the hosts have it so as well: noise levels stay on the CPU
 
     def conds(self, text: Tensor) -> Any:
         """Return the conditioning of rows of texts ``(rows, tokens, channels)``."""
@@ -80,7 +84,7 @@ class Variety:
 
     def taken(self, value: Tensor) -> Tensor:
         """Return a tensor on the CPU."""
-        return from_device(value)
+        return from_device(value).cpu()
 
     def call(self, unet: nn.Module, x: Tensor, timesteps: Tensor, **conds: Any) -> Tensor:
         """Return what the UNet gives, called in its own type."""

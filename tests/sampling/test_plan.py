@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from lib_sdfm.planning.technique import Technique
+from lib_sdfm.sampling.model_call import ModelCall
 from lib_sdfm.sampling.plan import Plan, compose, guidance_scale, perturbations
 from lib_sdfm.sampling.prediction import Prediction
-from lib_sdfm.sampling.step import Step
 
-STEP = Step(index=0, total=1, sigma=1.0, timestep=500.0)
+STEP = ModelCall(index=0, total=1, sigma=1.0, timestep=500.0)
 ONE = torch.ones(1, 4, 2, 2)
 PREDICTION = Prediction(ONE, ONE, torch.ones(1), torch.zeros(1, dtype=torch.long), cfg_scale=7.0)
 
@@ -22,23 +22,23 @@ class Double(Technique):
     def __init__(self) -> None:
         super().__init__(None, "sdfm")
 
-    def active(self, step: Step) -> bool:
+    def active(self, step: ModelCall) -> bool:
         return True
 
-    def guidance_scale(self, scale: float, step: Step) -> float:
+    def guidance_scale(self, scale: float, step: ModelCall) -> float:
         return scale * 2
 
-    def correct(self, denoised: Tensor, prediction: Prediction, step: Step) -> Tensor:
+    def correct(self, denoised: Tensor, prediction: Prediction, step: ModelCall) -> Tensor:
         return denoised * 2
 
 
 class AddOne(Double):
     name = label = "add_one"
 
-    def guidance_scale(self, scale: float, step: Step) -> float:
+    def guidance_scale(self, scale: float, step: ModelCall) -> float:
         return scale + 1
 
-    def correct(self, denoised: Tensor, prediction: Prediction, step: Step) -> Tensor:
+    def correct(self, denoised: Tensor, prediction: Prediction, step: ModelCall) -> Tensor:
         return denoised + 1
 
 
@@ -47,7 +47,7 @@ class Hundred(Double):
 
     name = label = "hundred"
 
-    def combine(self, prediction: Prediction, step: Step) -> Tensor:
+    def combine(self, prediction: Prediction, step: ModelCall) -> Tensor:
         return ONE * 100
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib_sdfm.sampling.step import HostCounters, Interval, Step
+from lib_sdfm.sampling.model_call import HostCounters, Interval, ModelCall
 
 numbers = st.integers(0, 200)
 
 
-def step(index: int, lagging: int = 0) -> Step:
-    return Step(index, total=None, sigma=1.0, timestep=500.0, host=HostCounters(lagging=lagging))
+def step(index: int, lagging: int = 0) -> ModelCall:
+    return ModelCall(index, total=None, sigma=1.0, timestep=500.0, host=HostCounters(lagging=lagging))
 
 
 @given(numbers, st.integers(0, 149), numbers)

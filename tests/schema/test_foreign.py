@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.planning.explain import explain_infotext
-from lib_sdfm.sampling.step import Interval, Step
+from lib_sdfm.sampling.model_call import Interval, ModelCall
 from lib_sdfm.schema.foreign import true_sampler
 from lib_sdfm.schema.foreign.translate import SOURCES
 from lib_sdfm.schema.foreign.windows import covered
@@ -204,7 +204,7 @@ class TestForge:
         for call in range(steps):
             lagging = max(call - 1, 0)
             theirs = steps == 1 or start <= lagging / (steps - 1) <= end
-            ours = values["pag.enabled"] and window.contains(Step(call, steps, sigma=1.0, timestep=1.0))
+            ours = values["pag.enabled"] and window.contains(ModelCall(call, steps, sigma=1.0, timestep=1.0))
             assert ours is theirs
 
     def test_the_hires_pass_has_its_own_steps(self):

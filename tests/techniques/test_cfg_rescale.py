@@ -14,8 +14,8 @@ from torch import Tensor
 
 from lib_sdfm.errors import SettingError, UnsupportedError
 from lib_sdfm.ops.guidance import rescale_guided
+from lib_sdfm.sampling.model_call import ModelCall
 from lib_sdfm.sampling.prediction import Prediction
-from lib_sdfm.sampling.step import Step
 from lib_sdfm.techniques.cfg_rescale import CfgRescale, CfgRescaleSettings
 from tests.hosts.fake_a1111 import Host, Processing
 from tests.hosts.jobs import new_forge, samples
@@ -25,7 +25,7 @@ from tests.techniques.reference import assert_same_picture, euler_samples, fresh
 
 GUIDED, COND, NOISY = noise_of(1, 2, 4, 8, 6) * 2, noise_of(2, 2, 4, 8, 6), noise_of(3, 2, 4, 8, 6) * 5
 WEIGHTS, IMAGES = [1.0, 0.6, 1.3], [0, 0, 1]
-STEP = Step(index=3, total=10, sigma=2.0, timestep=600.0)
+STEP = ModelCall(index=3, total=10, sigma=2.0, timestep=600.0)
 levels = st.floats(0.03, 1000)
 
 
@@ -154,7 +154,7 @@ def test_the_latent_is_the_denoised_image_and_noise(
     """Also with timestep samplers, whose own latents have a variance of 1: only their scale is another."""
     seen: list[tuple[Tensor, float]] = []
 
-    def look(self: CfgRescale, denoised: Tensor, prediction: Prediction, step: Step) -> Tensor:
+    def look(self: CfgRescale, denoised: Tensor, prediction: Prediction, step: ModelCall) -> Tensor:
         seen.append((prediction.noisy, step.sigma))
         return denoised
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib_sdfm.ops.schedules import SCHEDULES
-from lib_sdfm.sampling.step import HostCounters, Step
+from lib_sdfm.sampling.model_call import HostCounters, ModelCall
 from lib_sdfm.techniques.cfg_schedule import CfgSchedule, CfgScheduleSettings
 from tests.hosts.fake_a1111 import Host, Processing, Sampler
 from tests.hosts.jobs import samples
@@ -26,7 +26,7 @@ def scale_at(recipe: str = "sdfm", sigma: float = 2.0, index: int = 3, scale: fl
     host = {name: more.pop(name) for name in ("lagging", "job_steps", "job_cfg_scale") if name in more}
     step_more = {name: more.pop(name) for name in ("total", "cfg_unit") if name in more}
     counters = HostCounters(**{"pass_steps": 10, "job_steps": 10, "job_cfg_scale": 7.0, **host})
-    step = Step(**{"index": index, "total": 10, "sigma": sigma, "timestep": 600.0, "host": counters, **step_more})
+    step = ModelCall(**{"index": index, "total": 10, "sigma": sigma, "timestep": 600.0, "host": counters, **step_more})
     return CfgSchedule(CfgScheduleSettings(**more), recipe).guidance_scale(scale, step)
 
 

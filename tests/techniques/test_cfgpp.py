@@ -15,12 +15,12 @@ from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.errors import SettingError, UnsupportedError
 from lib_sdfm.ops import cfgpp_samplers
 from lib_sdfm.planning.technique import Technique
+from lib_sdfm.sampling.model_call import ModelCall
 from lib_sdfm.sampling.plan import Plan, compose, guidance_scale
 from lib_sdfm.sampling.prediction import Prediction
 from lib_sdfm.sampling.sampler_names import require_spans
 from lib_sdfm.sampling.sampler_record import EXACT
 from lib_sdfm.sampling.samplers import SAMPLERS as ROWS
-from lib_sdfm.sampling.step import Step
 from lib_sdfm.schema.infotext import read_infotext, write_infotext
 from lib_sdfm.schema.payload import resolve_job
 from lib_sdfm.techniques.cfg_schedule import CfgSchedule, CfgScheduleSettings
@@ -41,8 +41,8 @@ def technique(scale: float = 0.6) -> CfgPlusPlus:
     return CfgPlusPlus(CfgPlusPlusSettings(scale), "sdfm")
 
 
-def step(ratio: float | None, **more: Any) -> Step:
-    return Step(index=0, total=10, sigma=2.0, timestep=600.0, ratio=ratio, **more)
+def step(ratio: float | None, **more: Any) -> ModelCall:
+    return ModelCall(index=0, total=10, sigma=2.0, timestep=600.0, ratio=ratio, **more)
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.5, 0.9])
@@ -64,7 +64,7 @@ def test_an_unknown_step_is_an_error():
 
 def test_it_is_the_last_and_has_all_guidance_in_it():
     class Adds(CfgSchedule):
-        def correct(self, denoised: Tensor, prediction: Prediction, step: Step) -> Tensor:
+        def correct(self, denoised: Tensor, prediction: Prediction, step: ModelCall) -> Tensor:
             return denoised + 1
 
     after = Adds(CfgScheduleSettings(), "sdfm")
@@ -79,12 +79,12 @@ class TestTheScale:
     @pytest.mark.parametrize(("sigma", "scale"), [(2.0, 0.8), (9.0, 1 / 12.5)])
     def test_an_interval_leaves_what_corresponds_to_cfg_1_outside(self, sigma: float, scale: float):
         interval = CfgSchedule(CfgScheduleSettings("Interval"), "sdfm")
-        at = Step(index=0, total=10, sigma=sigma, timestep=600.0, ratio=0.5)
+        at = ModelCall(index=0, total=10, sigma=sigma, timestep=600.0, ratio=0.5)
         assert guidance_scale((technique(0.8), interval), 7.0, at) == pytest.approx(scale)
 
     def test_schedules_are_of_the_cfg_scale_that_corresponds(self):
         clamped = CfgSchedule(CfgScheduleSettings("Clamp-Linear (c=4.0)"), "sdfm")
-        late = Step(index=9, total=10, sigma=0.1, timestep=60.0, ratio=0.5)
+        late = ModelCall(index=9, total=10, sigma=0.1, timestep=60.0, ratio=0.5)
         assert guidance_scale((technique(0.8), clamped), 7.0, late) == pytest.approx(4 / 12.5)
 
 

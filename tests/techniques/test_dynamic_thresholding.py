@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from lib_sdfm.ops.thresholding import CURVES, scheduled_scale
+from lib_sdfm.sampling.model_call import HostCounters, ModelCall
 from lib_sdfm.sampling.plan import Plan, compose
 from lib_sdfm.sampling.prediction import Prediction
-from lib_sdfm.sampling.step import HostCounters, Step
 from lib_sdfm.techniques.dynamic_thresholding import DynamicThresholding, DynamicThresholdingSettings
 from lib_sdfm.techniques.pag import Pag, PagSettings
 from lib_sdfm.techniques.seg import Seg, SegSettings
@@ -31,12 +31,12 @@ RELATIVE = PREDICTION.sum_per_image(PREDICTION.weighted(COND - UNCOND[IMAGES]))
 SETTINGS = {"mimic_scale": 5.0, "phi": 0.3, "percentile": 99.5}
 
 
-def step(index: int = 3, total: int = 10, call: int = 3, calls: int = 10, **more: Any) -> Step:
+def step(index: int = 3, total: int = 10, call: int = 3, calls: int = 10, **more: Any) -> ModelCall:
     host = HostCounters(call=call, calls=calls, **{name: more.pop(name) for name in ("hires_sampler",) if name in more})
-    return Step(index=index, total=total, sigma=2.0, timestep=600.0, host=host, **more)
+    return ModelCall(index=index, total=total, sigma=2.0, timestep=600.0, host=host, **more)
 
 
-def combined(recipe: str = "sdfm", prediction: Prediction = PREDICTION, at: Step | None = None, **settings: Any) -> Tensor:
+def combined(recipe: str = "sdfm", prediction: Prediction = PREDICTION, at: ModelCall | None = None, **settings: Any) -> Tensor:
     return DynamicThresholding(DynamicThresholdingSettings(**settings), recipe).combine(prediction, at or step())
 
 

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.errors import SettingError, UnsupportedError
-from lib_sdfm.hosts.decoder import EditedSkips
+from lib_sdfm.hosts.a1111.decoder import EditedSkips
 from lib_sdfm.ops.freeu import channel_window, filter_skip, scale_backbone
 from lib_sdfm.planning.plan import plan_of
+from lib_sdfm.sampling.model_call import HostCounters, ModelCall
 from lib_sdfm.sampling.stages import ModelFacts
-from lib_sdfm.sampling.step import HostCounters, Step
 from lib_sdfm.schema.originals import OLD_ENTRIES
 from lib_sdfm.schema.payload import resolve_job
 from lib_sdfm.techniques import freeu as freeu_module
@@ -48,8 +48,8 @@ def freeu(recipe: str = "sdfm", **settings: Any) -> FreeU:
     return FreeU(FreeuSettings(preset="Custom", **{**STAGES, **settings}), recipe)
 
 
-def at(index: int = 0, total: int | None = 10, **host: int) -> Step:
-    return Step(index=index, total=total, sigma=2.0, timestep=600.0, host=HostCounters(**{"pass_steps": 10, **host}))
+def at(index: int = 0, total: int | None = 10, **host: int) -> ModelCall:
+    return ModelCall(index=index, total=total, sigma=2.0, timestep=600.0, host=HostCounters(**{"pass_steps": 10, **host}))
 
 
 def acts(technique: FreeU, channels: int, base_width: int) -> bool:

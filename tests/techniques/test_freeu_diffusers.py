@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from lib_sdfm.hosts.decoder import EditedSkips
-from lib_sdfm.sampling.step import Step
+from lib_sdfm.hosts.a1111.decoder import EditedSkips
+from lib_sdfm.sampling.model_call import ModelCall
 from lib_sdfm.techniques.freeu import FreeU, FreeuSettings
 from tests.hosts.test_diffusers import TEXT, TIMES, X, their_unet
 from tests.support import predict, tiny_unet
 
-STEP = Step(index=0, total=4, sigma=1.0, timestep=500.0)
+STEP = ModelCall(index=0, total=4, sigma=1.0, timestep=500.0)
 FACTORS = [(1.3, 0.6), (0.8, 1.2)]
 
 

@@ -12,9 +12,9 @@ from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.errors import SettingError
 from lib_sdfm.planning.plan import plan_of
 from lib_sdfm.planning.technique import Technique
+from lib_sdfm.sampling.model_call import ModelCall
 from lib_sdfm.sampling.prediction import Prediction
 from lib_sdfm.sampling.stages import ModelFacts
-from lib_sdfm.sampling.step import Step
 from lib_sdfm.schema.infotext import read_infotext, write_infotext
 from lib_sdfm.schema.request import apply_request
 from lib_sdfm.schema.settings import Settings
@@ -32,8 +32,8 @@ def technique(name: str, **settings: Any) -> Technique:
     return plan_of(SCHEMA, SCHEMA.resolved(checked, ModelFacts(sdxl=True))).techniques[0]
 
 
-def step(hires: bool, index: int = 2, sigma: float = 1.0) -> Step:
-    return Step(index=index, total=8, sigma=sigma, timestep=500.0, hires=hires)
+def step(hires: bool, index: int = 2, sigma: float = 1.0) -> ModelCall:
+    return ModelCall(index=index, total=8, sigma=sigma, timestep=500.0, hires=hires)
 
 
 class TestCfgSchedule:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from lib_sdfm.ops.fusion import fuse_over_channels, fuse_over_pixels
 from lib_sdfm.sampling.layers import parse_layers
+from lib_sdfm.sampling.model_call import HostCounters, ModelCall
 from lib_sdfm.sampling.prediction import Prediction
-from lib_sdfm.sampling.step import HostCounters, Step
 from lib_sdfm.techniques.pag import Pag, PagSettings
 from tests.support import noise_of
 
@@ -21,11 +21,11 @@ PREDICTION = Prediction(COND, UNCOND, torch.tensor(WEIGHTS), torch.tensor(IMAGES
 CFG = UNCOND + PREDICTION.sum_per_image(PREDICTION.cfg_terms())
 
 
-def step(**more: Any) -> Step:
-    return Step(index=3, total=10, sigma=2.0, timestep=600.0, **more)
+def step(**more: Any) -> ModelCall:
+    return ModelCall(index=3, total=10, sigma=2.0, timestep=600.0, **more)
 
 
-def corrected(recipe: str = "sdfm", at: Step | None = None, **settings: Any) -> Tensor:
+def corrected(recipe: str = "sdfm", at: ModelCall | None = None, **settings: Any) -> Tensor:
     return Pag(PagSettings(**settings), recipe).correct(CFG, PREDICTION, at or step())
 
 

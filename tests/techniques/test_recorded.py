@@ -17,10 +17,10 @@ from torch import Tensor
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.ops.schedules import SCHEDULES
 from lib_sdfm.planning.plan import plan_of
+from lib_sdfm.sampling.model_call import HostCounters, ModelCall
 from lib_sdfm.sampling.plan import Plan, compose, guidance_scale
 from lib_sdfm.sampling.prediction import Prediction
 from lib_sdfm.sampling.stages import ModelFacts
-from lib_sdfm.sampling.step import HostCounters, Step
 from lib_sdfm.schema.originals import OLD_ENTRIES
 from lib_sdfm.schema.payload import resolve_job
 
@@ -55,20 +55,20 @@ def recorded_plan(name: str) -> Plan:
     return plan_of(SCHEMA, SCHEMA.resolved(settings, ModelFacts()))
 
 
-def calls_of(name: str) -> Iterator[tuple[dict[str, Any], Step]]:
+def calls_of(name: str) -> Iterator[tuple[dict[str, Any], ModelCall]]:
     """What was recorded in each call, and the step that it was."""
     for said in CASES[name]["calls"]:
         call = {**CASES[name]["common"], **said}
         host = HostCounters(**{counter: call[counter] for counter in COUNTERS if counter in call})
         # index, total and sigma are of no use to recipe original: out of range, so that their use would show
-        yield call, Step(-1000, 1, -1.0, -1.0, call["hires"], call["multiplier"], host)
+        yield call, ModelCall(-1000, 1, -1.0, -1.0, call["hires"], call["multiplier"], host)
 
 
 def tensors_of(call: dict[str, Any]) -> dict[str, Tensor]:
     return {role: TENSORS[key] for role, key in call["tensors"].items()}
 
 
-def combined(plan: Plan, call: dict[str, Any], step: Step) -> Tensor:
+def combined(plan: Plan, call: dict[str, Any], step: ModelCall) -> Tensor:
     """Our result of a recorded call."""
     known, active = tensors_of(call), plan.active(step)
     prediction = Prediction(

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from lib_sdfm.ops.blur import blur_matrices, blur_tokens, kernel_size, mean_tokens
 from lib_sdfm.sampling.layers import parse_layers
+from lib_sdfm.sampling.model_call import HostCounters, ModelCall
 from lib_sdfm.sampling.prediction import Prediction
-from lib_sdfm.sampling.step import HostCounters, Step
 from lib_sdfm.techniques.seg import Seg, SegSettings
 from tests.hosts.fake_a1111 import Conds, Host, Processing, prompt
 from tests.hosts.jobs import samples
@@ -28,8 +28,8 @@ PREDICTION = Prediction(COND, UNCOND, torch.tensor(WEIGHTS), torch.tensor(IMAGES
 CFG = UNCOND + PREDICTION.sum_per_image(PREDICTION.cfg_terms())
 
 
-def step(index: int = 3, **more: Any) -> Step:
-    return Step(index=index, total=10, sigma=2.0, timestep=600.0, **more)
+def step(index: int = 3, **more: Any) -> ModelCall:
+    return ModelCall(index=index, total=10, sigma=2.0, timestep=600.0, **more)
 
 
 def term(scale: float) -> Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ...sampling.model_call import TO_THE_END
 from ...sampling.sampler_names import resolve_sampler
-from ...sampling.step import TO_THE_END
 from .source import Key, Said, Source
 from .text import ForeignText, number_of
 from .windows import Window, covered, first_pass_steps, hires_steps

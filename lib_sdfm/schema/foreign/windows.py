@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...sampling.step import TO_THE_END
+from ...sampling.model_call import TO_THE_END
 from .text import number_of
 
 MOST_STEPS = 10_000

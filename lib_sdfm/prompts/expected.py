@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ..prompts.report import ExpectedCall
+from .report import ExpectedCall
 
 LATEST_TIMESTEP, TIMESTEPS = 999, 1000
 

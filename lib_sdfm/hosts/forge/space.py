@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..ops.spaces import denoised_to_noise, noise_to_denoised
+from ...ops.spaces import denoised_to_noise, noise_to_denoised
 
 
 class ForgeSpace:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lib_sdfm.errors import UnsupportedError
-from lib_sdfm.hosts.calls import CallRecorder, first_rows
+from lib_sdfm.hosts.a1111.recorded_calls import CallRecorder, first_rows
 from tests.support import noise_of
 
 

@@ -1,85 +1,25 @@
-"""The edge: a flow model shown to a WebUI as a noise-predicting one with a noise table of its own.
-
-It outlives a run, as other extensions' generations need it too, and belongs to a checkpoint and a shift. It is kept on
-the host's model itself. Whatever a host shows of the model to its samplers is k-diffusion's or DDPM's latent.
-"""
+"""A1111's model as a flow model, and the question what it predicts by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..errors import UnsupportedError
-from ..ops.flow import preserving_to_flow, sigma_to_time, table_to_time, time_table, time_to_alpha_bar, velocity_to_noise
-from .attributes import InstanceAttribute, undone_on_failure
+from ...errors import UnsupportedError
+from ...ops.flow import preserving_to_flow, table_to_time, time_table, time_to_alpha_bar, velocity_to_noise
+from ...ops.flow_probe import Recognition, recognise
+from ...ops.precision import widest_float
+from ..attributes import InstanceAttribute, undone_on_failure
+from ..model_kind import LATENT, UNET_TIMES, flow_model_of
 
-EDGE = "sdfm_flow_edge"
-"""Attribute of the host's model that holds its edge."""
-UNET_TIMES = 1000
-"""A flow UNet is given 1000 t."""
 TABLES = ("alphas_cumprod", "alphas_cumprod_original")
-NO_DOUBLES = ("mps", "xpu", "privateuseone")
-"""Kinds of devices that have no float64."""
 
 
-class Edge(Protocol):
-    """An edge on a host's model. Attached when made, until :meth:`detach`.
-
-    :param checkpoint: name of the checkpoint whose weights it belongs to
-    :param shift: its shift
-    """
-
-    checkpoint: str
-    shift: float
-
-    def assert_in_place(self) -> None:
-        """Puts back what the host itself has overwritten since."""
-
-    def detach(self) -> None:
-        """Puts everything back; harmless when called again."""
-
-
-NewEdge = Callable[[Any, str, float], Edge]
-
-
-def edge_of(model: Any) -> Edge | None:
-    """The edge that a model has, if any."""
-    return getattr(model, EDGE, None)
-
-
-def unet_time(sigma: float) -> float:
-    """What a flow UNet is given as time at a noise level: 0 to 1000, whatever the shift."""
-    return UNET_TIMES * sigma_to_time(sigma)
-
-
-def set_edge(model: Any, checkpoint: str, shift: float | None, new_edge: NewEdge) -> None:
-    """Makes a model a flow model of this shift, or with ``None`` what it is by itself.
-
-    :param checkpoint: the checkpoint whose weights the model has
-    :raises UnsupportedError: if it can't be a flow model; then it stays what it is by itself
-    """
-    edge = edge_of(model)
-    if edge is not None and (edge.checkpoint, edge.shift) == (checkpoint, shift):
-        edge.assert_in_place()
-        return
-    drop_edge(model)
-    if shift is not None:
-        vars(model)[EDGE] = new_edge(model, checkpoint, shift)
-
-
-def drop_edge(model: Any) -> None:
-    """Makes a model what it is by itself."""
-    edge = edge_of(model)
-    if edge is not None:
-        del vars(model)[EDGE]
-        edge.detach()
-
-
-class A1111Edge:
-    """The edge of A1111's ``sd_model``: its noise tables, ``apply_model`` and ``parameterization``.
+class A1111FlowModel:
+    """Makes A1111's ``sd_model`` a flow model: its noise tables, ``apply_model`` and ``parameterization``.
 
     ``apply_model`` gets DDPM's latent and a place in the table, and gives noise; the UNet behind it gets ``x_t`` and 1000 t,
     and gives the velocity. Between them it is computed in float32.
@@ -90,7 +30,7 @@ class A1111Edge:
         self.checkpoint, self.shift = checkpoint, shift
         self._model, self._times = model, time_table(shift)
         self._pristine = {name: getattr(model, name).detach().clone() for name in TABLES if hasattr(model, name)}
-        self._dtype = torch.float32 if model.alphas_cumprod.device.type in NO_DOUBLES else torch.float64
+        self._dtype = widest_float(model.alphas_cumprod.device)
         self.predict = model.apply_model
         self._attributes = [
             InstanceAttribute(model, "apply_model", self._apply_model),
@@ -138,7 +78,7 @@ class A1111Edge:
 
 
 def require_flow_possible(model: Any) -> None:
-    """Raises :class:`UnsupportedError` if A1111's model can't be a flow model behind the edge."""
+    """Raise :class:`UnsupportedError` if A1111's model can't be a flow model."""
     conditioning = getattr(getattr(model, "model", None), "conditioning_key", "crossattn")
     if getattr(model, "is_sd3", False):
         raise UnsupportedError("Flow matching: SD3 is a flow model that the WebUI knows by itself. Set the mode to Off")
@@ -151,3 +91,28 @@ def require_flow_possible(model: Any) -> None:
         raise UnsupportedError("Flow matching: this checkpoint is made for another kind of conditioning. Set the mode to Off")
     if not hasattr(model, TABLES[0]) or len(getattr(model, TABLES[0])) != len(time_table(1.0)):
         raise UnsupportedError("Flow matching: this model has no noise table of 1000 entries. Set the mode to Off")
+
+
+@torch.no_grad()
+def ask_a1111(model: Any, device: torch.device | str = "cpu", autocast: AbstractContextManager | None = None) -> Recognition:
+    """Return what A1111's model predicts.
+
+    :param device: on which the host samples; an idle model's weights may lie elsewhere (``--medvram``)
+    :param autocast: in which the host calls it
+    """
+    flow_model = flow_model_of(model)
+    apply = flow_model.predict if isinstance(flow_model, A1111FlowModel) else model.apply_model
+    with autocast or nullcontext():
+        cond = model.get_learned_conditioning([""])
+
+        def predict(x: Tensor, times: Tensor) -> Tensor:
+            return apply(x, times, _cond_of(cond, len(x), x))
+
+        return recognise(predict, LATENT, device=device)
+
+
+def _cond_of(cond: Any, rows: int, x: Tensor) -> dict[str, Any]:
+    """A1111's conditioning of a model call, one row for each latent."""
+    repeat = {key: value.expand(rows, *value.shape[1:]) for key, value in cond.items()} if isinstance(cond, dict) else None
+    no_picture = {"c_concat": [x.new_zeros(rows, 5, 1, 1)]}
+    return {**(repeat or {"c_crossattn": [cond.expand(rows, *cond.shape[1:])]}), **no_picture}

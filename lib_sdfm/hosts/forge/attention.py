@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import UnsupportedError
-from ..sampling.layers import TransformerLayer
-from ..sampling.stages import Perturbation
-from .attention import require_layers_ran, values_like, with_rows
-from .unet_layers import UnetLayers
+from ...errors import UnsupportedError
+from ...sampling.layers import TransformerLayer
+from ...sampling.stages import Perturbation
+from ..attention import require_layers_ran, values_like, with_rows
+from ..unet_layers import UnetLayers
 
 Place = tuple[str, int, int]
 """Section, block and transformer block, as Forge numbers them (the middle block is 0)."""

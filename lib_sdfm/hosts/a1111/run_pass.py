@@ -12,21 +12,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UnsupportedError
-from ..sampling.plan import Plan, compose, guidance_scale, main_perturbations, perturbations, skip_editors
-from ..sampling.prediction import Prediction
-from ..sampling.stages import Perturbation, Stages
-from ..sampling.step import Step
+from ...errors import UnsupportedError
+from ...sampling.model_call import ModelCall
+from ...sampling.plan import Plan, compose, guidance_scale, main_perturbations, perturbations, skip_editors
+from ...sampling.prediction import Prediction
+from ...sampling.stages import Perturbation, Stages
+from ..attributes import InstanceAttribute, undo_all, undone_on_failure
+from ..model_kind import flow_model_of, unet_time
+from ..steps import SamplerSteps, asked_scale
+from ..unet_layers import UnetLayers
 from .attention import PerturbedAttention
-from .attributes import InstanceAttribute, undo_all, undone_on_failure
-from .calls import CallRecorder, row_count
 from .cond_only import CondOnly
 from .decoder import EditedSkips
-from .flow_edge import edge_of, unet_time
-from .shared_pass import SharedPass, shared_pass
+from .recorded_calls import CallRecorder, row_count
 from .space import Space, alpha_bar_of
-from .steps import SamplerSteps, asked_scale
-from .unet_layers import UnetLayers
+from .tail import A1111Tail, a1111_tail
 
 
 class A1111Pass:
@@ -99,7 +99,7 @@ class A1111Pass:
             self._layers = UnetLayers(unet)
         return self._layers
 
-    def _step(self, params: Any, run_call: int) -> Step:
+    def _step(self, params: Any, run_call: int) -> ModelCall:
         multiplier = self.denoiser.cond_scale_miltiplier
         sigma, timestep = self._level(params.sigma[-1:]) if self._plan.needs_level else (None, None)
         return self._steps.next(self._p, params, run_call, sigma=sigma, timestep=timestep, scale_multiplier=multiplier)
@@ -108,7 +108,7 @@ class A1111Pass:
         """Noise level and the model's time of a sigma, or of the timestep of samplers that count in those: ``(1,)``."""
         model, alpha_bar = self.denoiser.inner_model, alpha_bar_of(self.denoiser, level)
         sigma = float(level) if alpha_bar is None else ((1 - float(alpha_bar)) / float(alpha_bar)) ** 0.5
-        if edge_of(model.inner_model) is not None:
+        if flow_model_of(model.inner_model) is not None:
             return sigma, unet_time(sigma)
         return sigma, float(level if alpha_bar is not None else model.sigma_to_t(level, quantize=False))
 
@@ -158,7 +158,7 @@ class A1111Pass:
         rows = len(images)
         computed = self._recorder.rows_of_calls(call.cond_only.rows if call.cond_only else None)
         if call.shared is not None and call.shared.possible(computed):
-            predictions = call.shared.predictions(self._recorder)
+            predictions = call.shared.predictions(lambda: self._recorder.replay(rows))
         else:
             predictions = {name: self._whole_prediction(change, rows) for name, change in call.changes.items()}
         return {name: space.enter(predicted, images) for name, predicted in predictions.items()}
@@ -171,12 +171,12 @@ class A1111Pass:
 class _DenoiserCall:
     """One call of the denoiser: where it stands, and what is attached to the UNet meanwhile."""
 
-    def __init__(self, params: Any, step: Step, active: tuple[Stages, ...]) -> None:
+    def __init__(self, params: Any, step: ModelCall, active: tuple[Stages, ...]) -> None:
         self.params, self.step, self.active = params, step, active
         self.images = row_count(params.text_uncond)
         self.cond_rows = len(params.x) - self.images
         self.changes = perturbations(active, step)
-        self.shared: SharedPass | None = None
+        self.shared: A1111Tail | None = None
         self.cond_only: CondOnly | None = None
         self._attention: list[PerturbedAttention] = []
         self._skips: list[EditedSkips] = []
@@ -192,7 +192,7 @@ class _DenoiserCall:
             skips = EditedSkips(unet.unet, functools.partial(technique.skip, step=self.step))
             self._skips.append(skips)
             skips.attach()
-        self.shared = shared_pass(unet, self.changes, bool(self._skips), conds, self._attention)
+        self.shared = a1111_tail(unet, self.changes, bool(self._skips), conds, self._attention)
         if self.shared is not None:
             self.shared.attach()
 

@@ -1,8 +1,4 @@
-"""Extra predictions on AUTOMATIC1111 that begin where the main one reaches the first perturbed attention.
-
-All perturbations of the step run as one batch. Afterwards the model calls of the cond rows are made again, so that everything
-around the UNet is the host's; in these the UNet's own forward is replaced by what its tail has given.
-"""
+"""Extra predictions on AUTOMATIC1111 that begin where the main one reaches the first perturbed attention."""
 
 from __future__ import annotations
 
@@ -14,12 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..sampling.stages import Perturbation
+from ...sampling.stages import Perturbation
+from ..tail import Features, Tail, chosen_rows, is_plain, parts_of, tail_start
+from ..unet_layers import UnetLayers
 from .attention import PerturbedAttention
-from .attributes import InstanceAttribute
-from .calls import CallRecorder
-from .prefix import Features, PrefixListener, TailOutputs, chosen_rows, is_plain, parts_of, tail_start
-from .unet_layers import UnetLayers
 
 HOST_FORWARD = ("modules.sd_unet",)
 """A1111's own replacement of the UNet classes' forward."""
@@ -29,58 +23,30 @@ HOST_CAT = "modules.sd_hijack_unet"
 Cat = Callable[..., Tensor]
 
 
-class SharedPass:
-    """The extra predictions of one denoiser call: attached before the main prediction, asked after it.
+class A1111Tail(Tail):
+    """The tail on A1111, whose main prediction has the cond rows first.
 
-    :param unet: the diffusion model
     :param changes: what changes in each prediction, by the technique's name
-    :param start: where the tail begins
-    :param cat: what the UNet joins features and skips with
+    :param cat: joins features and skips in the UNet
     :param cond_rows: number of cond rows, the first of the main prediction
-    :param main: what perturbs the main prediction, and not these
+    :param main: perturbs the main prediction, and not these
     """
 
     def __init__(
         self, unet: UnetLayers, changes: dict[str, Perturbation], start: int, cat: Cat, cond_rows: int,
         main: list[PerturbedAttention],
     ) -> None:  # fmt: skip
-        self._layers, self._unet, self._changes = unet, unet.unet, changes
-        self._start, self._cat, self._cond_rows, self._main = start, cat, cond_rows, main
-        self._listener = PrefixListener(self._unet, start, self._run_tail)
-        self._outputs = TailOutputs()
-
-    def attach(self) -> None:
-        """Goes along with the main prediction from now on."""
-        self._listener.attach()
-
-    def detach(self) -> None:
-        """Removes everything, harmless when called again."""
-        self._listener.detach()
+        super().__init__(unet, changes, start)
+        self._changes, self._cat, self._cond_rows, self._main = changes, cat, cond_rows, main
 
     def possible(self, rows: list[int]) -> bool:
-        """Whether the main prediction went through the UNet as expected, call by call.
+        """Return True if the main prediction went through the UNet as expected, call by call.
 
         :param rows: rows of each model call of the main prediction
         """
         return is_plain(self._unet, HOST_FORWARD) and self._outputs.rows == rows
 
-    def predictions(self, model: CallRecorder) -> dict[str, Tensor]:
-        """The model's answers for the cond rows, by the technique's name.
-
-        :param model: the model calls of the main prediction
-        """
-        found: dict[str, Tensor] = {}
-        forward = InstanceAttribute(self._unet, "forward", self._forward)
-        try:
-            for part, name in enumerate(self._changes):
-                self._outputs.begin(part)
-                found[name] = model.replay(self._cond_rows)
-        finally:
-            forward.restore()
-        return found
-
     def _forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Stands in for the UNet's forward."""
         return self._outputs.take()
 
     def _run_tail(self, features: Features) -> None:
@@ -113,10 +79,10 @@ def _part_function(place: int, count: int) -> Callable[[int], slice]:
     return lambda rows: list(parts_of(rows, count))[place]
 
 
-def shared_pass(
+def a1111_tail(
     unet: UnetLayers, changes: dict[str, Perturbation], edits_skips: bool, cond_rows: int, main: list[PerturbedAttention]
-) -> SharedPass | None:
-    """A shared pass where it can be used; else the cond rows go through the whole UNet again.
+) -> A1111Tail | None:
+    """Return a tail where it can be used; else the cond rows go through the whole UNet again.
 
     :param edits_skips: a technique edits decoder features
     :param cond_rows: number of cond rows
@@ -126,7 +92,7 @@ def shared_pass(
     cat = _cat_of(unet.unet)
     if start is None or cat is None or not is_plain(unet.unet, HOST_FORWARD):
         return None
-    return SharedPass(unet, changes, start, cat, cond_rows, main)
+    return A1111Tail(unet, changes, start, cat, cond_rows, main)
 
 
 def _cat_of(unet: nn.Module) -> Cat | None:

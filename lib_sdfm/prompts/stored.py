@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..prompts.edits import When, find_edits, replaced
-from ..prompts.numbers import Change, Timeline, plain_number
+from .edits import When, find_edits, replaced
+from .numbers import Change, Timeline, plain_number
 
 BASE, HIRES = "", "hr_"
 """What the names of a pass' prompts begin with."""

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lib_sdfm.hosts.attention import PerturbedAttention
-from lib_sdfm.hosts.calls import CallRecorder
-from lib_sdfm.hosts.shared_pass import shared_pass
+from lib_sdfm.hosts.a1111.attention import PerturbedAttention
+from lib_sdfm.hosts.a1111.recorded_calls import CallRecorder
+from lib_sdfm.hosts.a1111.tail import a1111_tail
 from lib_sdfm.hosts.unet_layers import UnetLayers
 from lib_sdfm.ops.blur import mean_tokens
 from lib_sdfm.sampling.layers import parse_layers
@@ -60,7 +60,7 @@ def answers(portions: list[int], changes: dict, edits_skips: bool = False, size:
     model, recorder = Model(unet), CallRecorder()
     recorder.follow(model)
     x, time, text = noise_of(1, 4, 4, size, size), torch.tensor([400.0] * 4), noise_of(2, 4, 3, CONTEXT)
-    shared = shared_pass(UnetLayers(unet), changes, edits_skips, cond_rows=2, main=[])
+    shared = a1111_tail(UnetLayers(unet), changes, edits_skips, cond_rows=2, main=[])
     shared.attach()
     for rows in torch.arange(4).split(portions):
         model(x[rows], time[rows], text=text[rows])
@@ -68,7 +68,7 @@ def answers(portions: list[int], changes: dict, edits_skips: bool = False, size:
     seen: list[int] = []
     handle = unet.input_blocks[0].register_forward_hook(lambda module, args, output: seen.append(len(output)))
     assert shared.possible(recorder.rows_of_calls())
-    got = shared.predictions(recorder)
+    got = shared.predictions(lambda: recorder.replay(2))
     handle.remove()
     whole = {}
     for name, change in changes.items():

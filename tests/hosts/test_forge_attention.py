@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lib_sdfm.errors import UnsupportedError
-from lib_sdfm.hosts.patches import AttentionPatches, token_grid
+from lib_sdfm.hosts.forge.attention import AttentionPatches, token_grid
 from lib_sdfm.hosts.unet_layers import UnetLayers
 from lib_sdfm.sampling.layers import parse_layers
 from lib_sdfm.sampling.stages import Perturbation

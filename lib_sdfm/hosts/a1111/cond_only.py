@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .attributes import InstanceAttribute
-from .calls import first_rows
+from ..attributes import InstanceAttribute
+from .recorded_calls import first_rows
 
 
 class CondOnly:

@@ -1,8 +1,4 @@
-"""Extra predictions on Forge that begin where the main one reaches the first perturbed attention.
-
-All perturbations of the step run as one batch. Afterwards Forge's own function predicts the cond rows again; in that the
-UNet's own forward is replaced by what its tail has given.
-"""
+"""Extra predictions on Forge that begin where the main one reaches the first perturbed attention."""
 
 from __future__ import annotations
 
@@ -12,11 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..sampling.stages import Perturbation
-from .attributes import InstanceAttribute
-from .patches import UNCOND, AttentionPatches, Chosen
-from .prefix import Features, PrefixListener, TailOutputs, chosen_rows, is_plain, parts_of, tail_start
-from .unet_layers import UnetLayers
+from ...sampling.stages import Perturbation
+from ..tail import Features, Tail, chosen_rows, is_plain, parts_of, tail_start
+from ..unet_layers import UnetLayers
+from .attention import UNCOND, AttentionPatches, Chosen
 
 OTHER_WAYS = ("block_modifiers", "block_inner_modifiers", "group_norm_wrapper")
 """Transformer options by which somebody changes what runs between the blocks."""
@@ -24,33 +19,21 @@ OTHER_PATCHES = ("input_block_patch", "input_block_patch_after_skip", "output_bl
 """Patches that may change features in place, or mix rows."""
 
 
-class ForgeTail:
-    """The extra predictions of one denoiser call: attached before the main prediction, asked after it.
+class ForgeTail(Tail):
+    """The tail on Forge, whose calls tell the kind of their rows in the transformer options.
 
-    :param unet: the diffusion model
     :param changes: what changes in each prediction, by the technique's name
-    :param start: where the tail begins
     """
 
     def __init__(self, unet: UnetLayers, changes: dict[str, Perturbation], start: int) -> None:
-        self._unet, self._start = unet.unet, start
+        super().__init__(unet, changes, start)
         self._patches = {
             name: AttentionPatches(unet, change, _part(place, len(changes)))
             for place, (name, change) in enumerate(changes.items())
         }
-        self._listener = PrefixListener(self._unet, start, self._run_tail)
-        self._outputs = TailOutputs()
-
-    def attach(self) -> None:
-        """Goes along with the main prediction from now on."""
-        self._listener.attach()
-
-    def detach(self) -> None:
-        """Removes everything; harmless when called again."""
-        self._listener.detach()
 
     def end_main_prediction(self, prompts: int) -> bool:
-        """Goes along no longer, and tells whether the main prediction went through the UNet as expected.
+        """Go along no longer, and return True if the main prediction went through the UNet as expected.
 
         :param prompts: number of prompts that AND joins
         """
@@ -58,18 +41,11 @@ class ForgeTail:
         return len(self._outputs.answers) == prompts and is_plain(self._unet)
 
     def predictions(self, predict: Callable[[], Tensor]) -> dict[str, Tensor]:
-        """What Forge predicts for the cond rows, by the technique's name.
+        """Return Forge's predictions for the cond rows, by the technique's name.
 
-        :param predict: Forge's prediction of the cond rows
+        :raises UnsupportedError: if a perturbed layer didn't run
         """
-        found: dict[str, Tensor] = {}
-        forward = InstanceAttribute(self._unet, "forward", self._forward)
-        try:
-            for part, name in enumerate(self._patches):
-                self._outputs.begin(part)
-                found[name] = predict()
-        finally:
-            forward.restore()
+        found = super().predictions(predict)
         for patches in self._patches.values():
             patches.require_ran()
         return found

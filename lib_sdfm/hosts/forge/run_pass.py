@@ -18,20 +18,20 @@ import numpy
 import torch
 from torch import Tensor
 
-from ..errors import UnsupportedError
-from ..sampling.plan import Plan, compose, guidance_scale, main_perturbations, perturbations, skip_editors
-from ..sampling.prediction import Prediction
-from ..sampling.stages import Perturbation, Stages
-from ..sampling.step import Step
-from .attributes import undo_all, undone_on_failure
-from .decoder import decoder_did_not_run
-from .flow_edge import edge_of, unet_time
-from .forge_space import ForgeSpace
-from .forge_tail import ForgeTail, forge_tail, is_shareable
+from ...errors import UnsupportedError
+from ...sampling.model_call import ModelCall
+from ...sampling.plan import Plan, compose, guidance_scale, main_perturbations, perturbations, skip_editors
+from ...sampling.prediction import Prediction
+from ...sampling.stages import Perturbation, Stages
+from ..attention import decoder_did_not_run
+from ..attributes import undo_all, undone_on_failure
+from ..model_kind import flow_model_of, unet_time
+from ..steps import SamplerSteps, asked_scale
+from ..unet_layers import UnetLayers
+from .attention import AttentionPatches, uncond_rows
 from .patched_unet import PatchedUnet
-from .patches import AttentionPatches, uncond_rows
-from .steps import SamplerSteps, asked_scale
-from .unet_layers import UnetLayers
+from .space import ForgeSpace
+from .tail import ForgeTail, forge_tail, is_shareable
 
 Predict = Callable[..., tuple[Tensor, Tensor]]
 """Forge's ``calc_cond_uncond_batch``: model, cond, uncond, x, sigma and options to the denoised images of both."""
@@ -101,7 +101,7 @@ class ForgePass:
             self._layers = UnetLayers(unet)
         return self._layers
 
-    def _step(self, params: Any, run_call: int) -> Step:
+    def _step(self, params: Any, run_call: int) -> ModelCall:
         sigma = timestep = None
         if self._plan.needs_level:
             sigma = float(params.sigma[-1])
@@ -217,7 +217,7 @@ class _DenoiserCall:
     :param has_no_uncond: the job has CFG scale 1, for which Forge makes no uncond at all
     """
 
-    def __init__(self, step: Step, active: tuple[Stages, ...], has_no_uncond: bool) -> None:
+    def __init__(self, step: ModelCall, active: tuple[Stages, ...], has_no_uncond: bool) -> None:
         self.step, self.active, self.has_no_uncond = step, active, has_no_uncond
         self.changes = perturbations(active, step)
         self.tail: ForgeTail | None = None
@@ -254,7 +254,7 @@ def timestep_of(model: Any, sigma: float) -> float:
 
     :param model: Forge's; the ``sigmas`` of its predictor ascend
     """
-    if edge_of(model) is not None:
+    if flow_model_of(model) is not None:
         return unet_time(sigma)
     table = model.predictor.sigmas.log().cpu().numpy()
     return float(numpy.interp(math.log(max(sigma, 1e-10)), table, numpy.arange(len(table))))
@@ -270,7 +270,7 @@ def prompts_weight(cond: list[dict[str, Any]]) -> float:
     return float(sum(part.get("strength", 1) for part in cond))
 
 
-def require_no_uncond_needed(active: tuple[Stages, ...], step: Step) -> None:
+def require_no_uncond_needed(active: tuple[Stages, ...], step: ModelCall) -> None:
     """Raises :class:`UnsupportedError` if a technique needs what Forge does not compute at CFG scale 1."""
     needy = [t.label for t in active if t.needs_uncond(step) or not is_one(t.guidance_scale(1.0, step))]
     if needy:

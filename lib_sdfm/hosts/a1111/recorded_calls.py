@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ..errors import UnsupportedError
+from ...errors import UnsupportedError
 
 
 @dataclass(frozen=True)
-class Call:
+class RecordedCall:
     """Arguments of one call of the model; the first is the latent, ``(rows, C, H, W)``."""
 
     args: tuple
@@ -32,7 +32,7 @@ class CallRecorder:
     def __init__(self) -> None:
         self._module: nn.Module | None = None
         self._handle: RemovableHandle | None = None
-        self._calls: list[Call] = []
+        self._calls: list[RecordedCall] = []
         self._paused = False
 
     @property
@@ -93,7 +93,7 @@ class CallRecorder:
 
     def _record(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
         if not self._paused:
-            self._calls.append(Call(args, kwargs))
+            self._calls.append(RecordedCall(args, kwargs))
 
 
 def row_count(cond: Any) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..ops.spaces import denoised_to_eps, eps_to_denoised
+from ...ops.spaces import denoised_to_eps, eps_to_denoised
 
 
 def alpha_bar_of(denoiser: Any, level: Tensor) -> Tensor | None:

@@ -1,15 +1,17 @@
-"""The edge of Forge's model: its predictor, which converts between k-diffusion's latents and the UNet's."""
+"""Forge's model as a flow model, by its predictor, which converts between k-diffusion's latents and the UNet's."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import UnsupportedError
-from ..ops.flow import exploding_to_flow, shift_time, sigma_to_time, time_table, time_to_sigma, velocity_to_denoised
-from .flow_edge import UNET_TIMES
+from ...errors import UnsupportedError
+from ...ops.flow import exploding_to_flow, shift_time, sigma_to_time, time_table, time_to_sigma, velocity_to_denoised
+from ...ops.flow_probe import IMAGES, Recognition, recognise
+from ..model_kind import LATENT, UNET_TIMES
 
 NOISE_PREDICTING = ("epsilon", "v_prediction")
 LOWEST_TIMESTEP = 1.0
@@ -85,8 +87,8 @@ def _per_image(sigma: Tensor) -> Tensor:
     return sigma.view(-1, 1, 1, 1)
 
 
-class ForgeEdge:
-    """The edge of a model of Forge: ``predictor`` of what its ``forge_objects.unet`` has as ``model``."""
+class ForgeFlowModel:
+    """Makes a model of Forge a flow model: ``predictor`` of what its ``forge_objects.unet`` has as ``model``."""
 
     def __init__(self, model: Any, checkpoint: str, shift: float) -> None:
         require_flow_possible(model)
@@ -108,7 +110,7 @@ class ForgeEdge:
 
 
 def require_flow_possible(model: Any) -> None:
-    """Raises :class:`UnsupportedError` if Forge's model can't be a flow model behind the edge."""
+    """Raise :class:`UnsupportedError` if Forge's model can't be a flow model."""
     predictor, unet = model.predictor, model.diffusion_model
     if getattr(predictor, "prediction_type", "epsilon") not in NOISE_PREDICTING:
         raise UnsupportedError("Flow matching: this is a flow model that Forge knows by itself. Set the mode to Off")
@@ -120,3 +122,26 @@ def require_flow_possible(model: Any) -> None:
             "Flow matching: this is an inpainting checkpoint, whose UNet also gets mask and picture. Choose another "
             "checkpoint, or set the mode to Off"
         )
+
+
+@torch.no_grad()
+def ask_forge(model: Any, prepare: Callable[[Any, Tensor], None], cleanup: Callable[[Any], None]) -> Recognition:
+    """What Forge's model predicts.
+
+    :param prepare: the host's ``sampling_prepare``, which brings a UNet's weights to where they are used
+    :param cleanup: the host's ``sampling_cleanup``
+    """
+    cond = model.get_learned_conditioning([""])
+    parts = {"context": cond["crossattn"], "y": cond["vector"]} if isinstance(cond, dict) else {"context": cond}
+    patcher = model.forge_objects.unet
+    unet, dtype = patcher.model.diffusion_model, patcher.model.computation_dtype
+    prepare(patcher, torch.zeros(IMAGES, *LATENT))
+
+    def predict(x: Tensor, times: Tensor) -> Tensor:
+        conds = {name: part.to(x.device, dtype).expand(len(x), *part.shape[1:]) for name, part in parts.items()}
+        return unet(x.to(dtype), times.float(), control=None, transformer_options={}, **conds)
+
+    try:
+        return recognise(predict, LATENT, device=patcher.load_device)
+    finally:
+        cleanup(patcher)

@@ -33,7 +33,7 @@ class HostCounters:
 
 
 @dataclass(frozen=True)
-class Step:
+class ModelCall:
     """One call of the denoiser.
 
     :param index: the sampler's step of the pass, from 0; the same for all calls of a step of second order
@@ -77,10 +77,10 @@ class Interval:
     start: int
     end: int
 
-    def contains(self, step: Step) -> bool:
+    def contains(self, step: ModelCall) -> bool:
         """Recipe sdfm: counts the sampler's steps of the pass; an end of 150 or more means "to the end"."""
         return self.start <= step.index and (self.end >= TO_THE_END or step.index <= self.end)
 
-    def contains_lagging(self, step: Step) -> bool:
+    def contains_lagging(self, step: ModelCall) -> bool:
         """Recipe original: counts as incantations did, whose counter says 0 on the first two calls."""
         return self.start <= step.host.lagging <= self.end

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ..errors import UnsupportedError
+from ...errors import UnsupportedError
+from ..attention import decoder_did_not_run
 
 Edit = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
 """From backbone features, skip features and the UNet's base width to the edited features."""
@@ -69,17 +70,6 @@ class EditedSkips:
             return (torch.cat([h, skip], dim=1), *args[1:])
 
         return edit_input
-
-
-def decoder_did_not_run(label: str) -> UnsupportedError:
-    """Return the error for a technique that edits decoder features of a UNet whose decoder never ran.
-
-    :param label: the technique's name
-    """
-    return UnsupportedError(
-        f"{label}: the UNet's decoder did not run: the UNet is replaced by another implementation (a TensorRT or compiled one, "
-        "say), in which its features can't be changed. Switch either off"
-    )
 
 
 def skip_widths(unet: nn.Module) -> list[int]:

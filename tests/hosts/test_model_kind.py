@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.analytic_flow import AnalyticFlow
-from lib_sdfm.hosts.flow_asking import ask_a1111, ask_forge
-from lib_sdfm.hosts.flow_edge import edge_of, set_edge
-from lib_sdfm.hosts.flow_forge import ForgeEdge
+from lib_sdfm.hosts.a1111.model_kind import ask_a1111
+from lib_sdfm.hosts.forge.model_kind import ForgeFlowModel, ask_forge
+from lib_sdfm.hosts.model_kind import flow_model_of, set_flow_model
 from lib_sdfm.ops.flow import denoised_to_velocity, exploding_to_flow, sigma_to_time
 from lib_sdfm.ops.flow_probe import EPS, FLOW, Recognition, noise_table
 from sdfm_webui.flow import FlowHost
@@ -62,10 +62,10 @@ def assert_recognised(found: Recognition, kind: str) -> None:
 def test_forge(kind: str, with_edge: bool, cond: Any):
     model, order = forge_model(kind, cond), []
     target = model.forge_objects.unet.model
-    set_edge(target, "one", 3.0 if with_edge else None, ForgeEdge)
+    set_flow_model(target, "one", 3.0 if with_edge else None, ForgeFlowModel)
     found = ask_forge(model, lambda patcher, x: order.append("prepared"), lambda patcher: order.append("cleaned"))
     assert_recognised(found, kind)
-    assert order == ["prepared", "cleaned"] and (edge_of(target) is not None) == with_edge
+    assert order == ["prepared", "cleaned"] and (flow_model_of(target) is not None) == with_edge
     given = target.diffusion_model.given[0]
     assert len(given["context"]) == 4 and ("y" in given) == isinstance(cond, dict)
 
@@ -86,7 +86,7 @@ def test_a1111(tmp_path, kind: str, with_edge: bool):
     model.model.diffusion_model = Unet(kind)
     model.get_learned_conditioning = lambda prompts: PROMPT
     flow: FlowHost = host.sdfm.flow
-    set_edge(flow.target(model), "one", 3.0 if with_edge else None, flow.new_edge)
+    set_flow_model(flow.target(model), "one", 3.0 if with_edge else None, flow.new_flow_model)
     found = ask_a1111(model)
     assert_recognised(found, kind)
-    assert (edge_of(model) is not None) == with_edge
+    assert (flow_model_of(model) is not None) == with_edge

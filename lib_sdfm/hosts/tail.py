@@ -7,7 +7,7 @@ it goes on itself: whatever features it keeps, it keeps anyway.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ..sampling.stages import Perturbation
+from .attributes import InstanceAttribute
 from .unet_layers import UnetLayers
 
 
@@ -121,6 +122,54 @@ class TailOutputs:
         self._next += count
         outputs = [answer[self._part] for answer in answers]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+class Tail:
+    """The extra predictions of one denoiser call, from where the main one reaches them: attached before it, asked after it.
+
+    All perturbations of the call run as one batch. Afterwards the host's own functions predict the cond rows again, so that
+    everything around the UNet is the host's; in these the UNet's own forward is replaced by what its tail has given.
+
+    :param unet: the diffusion model
+    :param names: the techniques that perturb, one prediction for each
+    :param start: where the tail begins, see :class:`PrefixListener`
+    """
+
+    def __init__(self, unet: UnetLayers, names: Iterable[str], start: int) -> None:
+        self._layers, self._unet, self._names, self._start = unet, unet.unet, tuple(names), start
+        self._listener = PrefixListener(self._unet, start, self._run_tail)
+        self._outputs = TailOutputs()
+
+    def attach(self) -> None:
+        """Go along with the main prediction from now on."""
+        self._listener.attach()
+
+    def detach(self) -> None:
+        """Remove everything; harmless when called again."""
+        self._listener.detach()
+
+    def predictions(self, predict: Callable[[], Tensor]) -> dict[str, Tensor]:
+        """Return the model's answers for the cond rows, by the technique's name.
+
+        :param predict: the host's prediction of the cond rows
+        """
+        found: dict[str, Tensor] = {}
+        forward = InstanceAttribute(self._unet, "forward", self._forward)
+        try:
+            for part, name in enumerate(self._names):
+                self._outputs.begin(part)
+                found[name] = predict()
+        finally:
+            forward.restore()
+        return found
+
+    def _forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Stand in for the UNet's forward."""
+        raise NotImplementedError
+
+    def _run_tail(self, features: Features) -> None:
+        """Predict all perturbed rows of a call from its features."""
+        raise NotImplementedError
 
 
 def tail_start(unet: UnetLayers, perturbations: list[Perturbation], edits_skips: bool) -> int | None:
