@@ -22,6 +22,7 @@ from lib_sdfm.schema.jsonschema import json_schema
 from lib_sdfm.schema.params import choice, number
 from lib_sdfm.schema.payload import resolve_job
 from lib_sdfm.schema.settings import Schema
+from lib_sdfm.techniques import TECHNIQUES
 from lib_sdfm.techniques.pag import Pag
 from sdfm_webui.axes import ATTRIBUTE
 from sdfm_webui.paste import PasteTargets
@@ -210,3 +211,17 @@ class TestANewTechniqueIsOneClass:
         setattr(p, ATTRIBUTE, {"lift.amount": 2.0})
         torch.testing.assert_close(host.run(p), plain + 2)
         assert p.extra_generation_params == {"Lift Active": True, "Lift Amount": 2, "SDFM": 1}
+
+
+def test_the_folder_of_techniques_holds_one_file_each():
+    files = {path.stem for path in (ROOT / "lib_sdfm" / "techniques").glob("*.py")} - {"__init__"}
+    assert files == {technique.__module__.rsplit(".", 1)[-1] for technique in TECHNIQUES} and len(files) == len(TECHNIQUES)
+
+
+def test_a_folder_per_host_with_the_same_file_names():
+    hosts = ROOT / "lib_sdfm" / "hosts"
+    folders = [path for path in hosts.iterdir() if path.is_dir() and path.name != "__pycache__"]
+    common = {"run_pass.py", "attention.py", "tail.py", "model_kind.py"}
+    assert {path.name for path in folders} >= {"a1111", "forge"}
+    assert all(common <= {path.name for path in folder.glob("*.py")} for folder in folders)
+    assert len(list(hosts.glob("*.py"))) <= 12

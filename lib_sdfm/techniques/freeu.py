@@ -13,8 +13,7 @@ from ..ops.freeu import channel_window, filter_skip, scale_backbone, schedule_sh
 from ..planning.technique import Technique
 from ..sampling.model_call import ModelCall
 from ..sampling.stages import ORIGINAL, SDFM, ModelFacts
-from ..schema.params import Composite, boolean, choice, number
-from .freeu_texts import (
+from ..schema.freeu_texts import (
     CUSTOM,
     HIRES_FIELDS,
     HIRES_SCHEDULE,
@@ -30,6 +29,7 @@ from .freeu_texts import (
     encode_schedule,
     encode_stages,
 )
+from ..schema.params import Composite, boolean, choice, number
 
 WIDTHS = (4, 2, 1)
 """Channels of the stages, in multiples of the UNet's ``model_channels``."""

@@ -13,8 +13,8 @@ from ..sampling.layers import parse_layers
 from ..sampling.model_call import ModelCall
 from ..sampling.prediction import Prediction
 from ..sampling.stages import ORIGINAL, SDFM, Perturbation
+from ..schema import window
 from ..schema.params import boolean, number, text
-from . import window
 
 ORIGINAL_LAYERS = "middle.0"
 OURS = {"own": True, "recipes": (SDFM,)}

@@ -14,8 +14,8 @@ from ..sampling.layers import parse_layers
 from ..sampling.model_call import ModelCall
 from ..sampling.prediction import Prediction
 from ..sampling.stages import ORIGINAL, SDFM, Perturbation
+from ..schema import window
 from ..schema.params import number, text
-from . import window
 
 INFINITE_ABOVE = 10.5
 OURS = {"own": True, "recipes": (SDFM,)}

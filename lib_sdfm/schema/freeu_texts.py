@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from ..errors import SettingError
-from ..schema.params import plain
+from .params import plain
 
 STAGES = (1, 2, 3)
 CUSTOM = "Custom"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..sampling.model_call import TO_THE_END
-from ..schema.params import integer
+from .params import integer
 
 
 def start_step(label: str) -> Any:
