@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lib_sdfm.hosts.a1111.tail import A1111Tail
 from tests.hosts.fake_a1111 import Host
 from tests.hosts.fake_forge import ForgeHost
 from tests.hosts.jobs import new_forge, new_host, samples
@@ -85,6 +86,18 @@ def test_rows_that_go_through_in_pieces(monkeypatch: pytest.MonkeyPatch):
     got, rows = sampled(host)
     assert ((got - wanted).norm() / wanted.norm()).item() < 1e-5
     assert rows == 3
+
+
+def test_a_tail_that_does_not_fit_is_tried_once_per_pass(monkeypatch: pytest.MonkeyPatch):
+    host, tails = new_host(), []
+    in_pieces(unet_of(host), monkeypatch)
+    host.sd_model.model.diffusion_model = unet_of(host).wrapped
+    run_tail = A1111Tail._run_tail
+    monkeypatch.setattr(
+        A1111Tail, "_run_tail", lambda tail, features: tails.append(host.callbacks[:]) or run_tail(tail, features)
+    )
+    samples(host, PAG, steps=4)
+    assert tails and all(not steps_before for steps_before in tails)  # in the first step alone
 
 
 def test_a_replaced_cat_as_the_old_freeu_has_it(monkeypatch: pytest.MonkeyPatch):

@@ -45,6 +45,7 @@ class A1111Pass:
         self._recorder = CallRecorder()
         self._call: _DenoiserCall | None = None
         self._layers: UnetLayers | None = None
+        self._tail_fits = True  # until a call goes through the UNet in another way: then whole passes for the rest
         self._rows: tuple[tuple[list, int], tuple[Tensor, Tensor]] | None = None
         self._combination = InstanceAttribute(self.denoiser, "combine_denoised", self._combine_denoised)
         with undone_on_failure(self._combination.restore):
@@ -73,7 +74,7 @@ class A1111Pass:
             self._recorder.follow(self.denoiser.inner_model)
             step = self._step(params, run_call)
             self._call = _DenoiserCall(params, step, self._plan.active(step))
-            self._call.attach(self._unet_layers(), self._recorder)
+            self._call.attach(self._unet_layers(), self._recorder, self._tail_fits)
             if self._can_leave_out_uncond(self._call):
                 self._call.cond_only = CondOnly(self.denoiser.inner_model, self._call.cond_rows)
         except Exception as problem:  # raised when the call's result is combined
@@ -157,7 +158,8 @@ class A1111Pass:
         """The cond rows predicted once more for each technique that perturbs attention."""
         rows = len(images)
         computed = self._recorder.rows_of_calls(call.cond_only.rows if call.cond_only else None)
-        if call.shared is not None and call.shared.possible(computed):
+        self._tail_fits = self._tail_fits and (call.shared is None or call.shared.possible(computed))
+        if call.shared is not None and self._tail_fits:
             predictions = call.shared.predictions(lambda: self._recorder.replay(rows))
         else:
             predictions = {name: self._whole_prediction(change, rows) for name, change in call.changes.items()}
@@ -181,7 +183,7 @@ class _DenoiserCall:
         self._attention: list[PerturbedAttention] = []
         self._skips: list[EditedSkips] = []
 
-    def attach(self, unet: UnetLayers, recorder: CallRecorder) -> None:
+    def attach(self, unet: UnetLayers, recorder: CallRecorder, tail_fits: bool) -> None:
         """Attaches what changes the main prediction."""
         conds = self.cond_rows
         for perturbation in main_perturbations(self.active, self.step):
@@ -192,7 +194,8 @@ class _DenoiserCall:
             skips = EditedSkips(unet.unet, functools.partial(technique.skip, step=self.step))
             self._skips.append(skips)
             skips.attach()
-        self.shared = a1111_tail(unet, self.changes, bool(self._skips), conds, self._attention)
+        if tail_fits:
+            self.shared = a1111_tail(unet, self.changes, bool(self._skips), conds, self._attention)
         if self.shared is not None:
             self.shared.attach()
 

@@ -51,6 +51,7 @@ class ForgePass:
         self._plan, self._p, self._predict = plan, p, predict
         self._call: _DenoiserCall | None = None
         self._layers: UnetLayers | None = None
+        self._tail_fits = True  # until a call goes through the UNet in another way: then whole passes for the rest
         self._patched = PatchedUnet(self._objects(), self._functions())
         with undone_on_failure(self._patched.detach):
             self._steps = SamplerSteps(p.sampler, self._drop_call, plan.needs_ratio)
@@ -67,7 +68,7 @@ class ForgePass:
             self._follow_model()
             step = self._step(params, run_call)
             call = _DenoiserCall(step, self._plan.active(step), params.text_uncond is None)
-            call.prepare(self._unet_layers())
+            call.prepare(self._unet_layers(), self._tail_fits)
             self._call = call
         except Exception as problem:  # raised when the host looks at the conditioning
             self.problem = self.problem or problem
@@ -159,7 +160,9 @@ class ForgePass:
             if self.denoiser.need_last_noise_uncond or any(t.needs_uncond(call.step) for t in call.active):
                 options = {**options, "disable_cfg1_optimization": True}
         call.scale = scale
-        if call.tail is not None and is_shareable(options, cond, self._patched.functions):
+        if call.tail is not None and not is_shareable(options, cond, self._patched.functions):
+            call.tail = None
+        if call.tail is not None:
             call.tail.attach()
         return scale, options
 
@@ -193,7 +196,9 @@ class ForgePass:
 
     def _extra_predictions(self, call: _DenoiserCall, args: dict[str, Any], space: ForgeSpace) -> dict[str, Tensor]:
         """The cond rows predicted once more for each technique that perturbs attention."""
-        if call.tail is not None and call.tail.end_main_prediction(len(args["cond"])):
+        if call.tail is not None:
+            self._tail_fits = call.tail.end_main_prediction(len(args["cond"]))
+        if call.tail is not None and self._tail_fits:
             predictions = call.tail.predictions(lambda: self._predict_cond(args, args["model_options"]))
         else:
             predictions = {name: self._whole_prediction(args, change) for name, change in call.changes.items()}
@@ -229,7 +234,7 @@ class _DenoiserCall:
         self.scale = 1.0
         self.combined = False
 
-    def prepare(self, unet: UnetLayers) -> None:
+    def prepare(self, unet: UnetLayers, tail_fits: bool) -> None:
         """Looks up in the UNet what acts in the main prediction.
 
         :raises UnsupportedError: if the UNet has no place for it
@@ -239,7 +244,7 @@ class _DenoiserCall:
             self.base_width = unet.unet.model_channels
         changes = main_perturbations(self.active, self.step)
         self.query_patches = [AttentionPatches(unet, change, uncond_rows) for change in changes]
-        self.tail = forge_tail(unet, self.changes, bool(self.skip_editors))
+        self.tail = forge_tail(unet, self.changes, bool(self.skip_editors)) if tail_fits else None
 
     def require_ran(self) -> None:
         """Raise :class:`UnsupportedError` if the main prediction never reached what should have changed it."""
