@@ -12,7 +12,7 @@ from lib_sdfm.schema.fields import Field
 from lib_sdfm.schema.foreign.sampler import SAMPLER, SCHEDULE, hires_sampler, mended_samplers, unknown_samplers
 from lib_sdfm.schema.infotext import Reading, read_infotext
 from lib_sdfm.schema.payload import notes_of
-from lib_sdfm.schema.settings import Schema
+from lib_sdfm.schema.settings import Schema, Values
 
 Target = Callable[[Mapping[str, Any]], Any]
 NAMES = frozenset(record.name for record in SAMPLERS)
@@ -42,6 +42,7 @@ class PasteTargets:
         samplers: Callable[[], Collection[str]] = lambda: NAMES,
     ) -> None:
         self._schema, self._claimed, self._samplers = schema, claimed, samplers
+        self._last: tuple[str, Reading, Values] | None = None
         self.by_id: dict[str, Target] = {field.id: self._field_target(field) for field in schema.fields}
         self.by_api_field: dict[str, Target] = {"sampler_name": self.sampler, "scheduler": self.scheduler}
         self.by_hires_api_field: dict[str, Target] = {
@@ -84,16 +85,27 @@ class PasteTargets:
         return hires_sampler(params, self._samplers())[1]
 
     def _read_all(self, params: Mapping[str, Any]) -> Reading:
-        """With what concerns the host's own controls."""
-        reading = self._read(params)
+        """Return the reading with warnings about the host's own controls."""
+        reading, _ = self._read(params)
         return replace(reading, warnings=[*reading.warnings, *unknown_samplers(params, self._samplers())])
 
-    def _read(self, params: Mapping[str, Any]) -> Reading:
-        return read_infotext(self._schema, params, self._claimed())
+    def _read(self, params: Mapping[str, Any]) -> tuple[Reading, Values]:
+        """Return what the parameters say, and what the controls show for it.
+
+        The host asks once per control with the same parameters, so the last answer is kept. It counts only for parameters
+        that look the same: the host may change its dictionary in place.
+        """
+        claimed = self._claimed()
+        said = repr((list(params.items()), sorted(claimed)))  # unlike equality it tells True from 1
+        last = self._last  # another request may replace it meanwhile
+        if last is None or last[0] != said:
+            reading = read_infotext(self._schema, params, claimed)
+            last = self._last = said, reading, self._schema.shown(reading.values)
+        return last[1:]
 
     def _field_target(self, field: Field) -> Target:
         def target(params: Mapping[str, Any]) -> Any:
-            return self._schema.shown(self._read(params).values)[field.id]
+            return self._read(params)[1][field.id]
 
         target.__name__ = f"paste_{field.id.replace('.', '_')}"
         return target

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib_sdfm.catalog import SCHEMA
+from lib_sdfm.schema import infotext
 from lib_sdfm.schema.fields import Field
 from lib_sdfm.schema.infotext import our_keys, parse_infotext, write_infotext
 from lib_sdfm.schema.payload import resolve_job
+from sdfm_webui import paste
 from sdfm_webui.paste import PasteTargets
 from tests.schema.published import A, B
 from tests.schema.strategies import settings_of
@@ -70,3 +72,65 @@ def test_targets_are_one_object_per_control():
     """ "Send to" pairs the two tabs' controls by the identity of their functions."""
     assert len(set(map(id, TARGETS.by_id.values()))) == len(TARGETS.by_id)
     assert TARGETS.by_id["pag.scale"] is TARGETS.by_id["pag.scale"]
+
+
+class TestReadings:
+    """How often a text is read."""
+
+    PAG = {"PAG Active": "True", "PAG Scale": "4", "SDFM": "1"}
+
+    @pytest.fixture
+    def readings(self, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+        """Collects the parameters of each reading."""
+        read: list[dict[str, Any]] = []
+
+        def read_infotext(schema: Any, params: dict[str, Any], claimed: Any) -> Any:
+            read.append(dict(params))
+            return infotext.read_infotext(schema, params, claimed)
+
+        monkeypatch.setattr(paste, "read_infotext", read_infotext)
+        return read
+
+    def paste_all(self, targets: PasteTargets, params: dict[str, Any]) -> dict[str, Any]:
+        """Paste into every control, the hidden ones and the notice included."""
+        assert isinstance(targets.notes(params) + targets.notice(params) + targets.request(params), str)
+        for target in {**targets.by_api_field, **targets.by_hires_api_field}.values():
+            target(params)
+        return {id: target(params) for id, target in targets.by_id.items()}
+
+    def test_one_paste_reads_its_text_once(self, readings: list):
+        assert self.paste_all(PasteTargets(SCHEMA), self.PAG)["pag.scale"] == 4.0
+        assert readings == [self.PAG]
+
+    def test_an_equal_dictionary_is_the_same_paste(self, readings: list):
+        targets = PasteTargets(SCHEMA)
+        assert self.paste_all(targets, dict(self.PAG)) == self.paste_all(targets, dict(self.PAG))
+        assert len(readings) == 1
+
+    def test_another_text_is_read_anew(self, readings: list):
+        targets, other = PasteTargets(SCHEMA), {**self.PAG, "PAG Scale": "5"}
+        scales = [self.paste_all(targets, params)["pag.scale"] for params in (self.PAG, other, self.PAG)]
+        assert scales == [4.0, 5.0, 4.0] and readings == [self.PAG, other, self.PAG]
+
+    def test_a_dictionary_that_was_changed_in_place_is_read_anew(self, readings: list):
+        targets, params = PasteTargets(SCHEMA), dict(self.PAG)
+        assert self.paste_all(targets, params)["pag.scale"] == 4.0
+        params["PAG Scale"] = "5"
+        assert self.paste_all(targets, params)["pag.scale"] == 5.0
+        params["PAG Scale"] = "<"
+        assert "PAG Scale" in targets.notice(params)
+        assert len(readings) == 3
+
+    def test_values_that_are_equal_and_of_another_type_are_read_anew(self, readings: list):
+        targets = PasteTargets(SCHEMA)
+        for value in (True, 1, 1.0):
+            targets.by_id["pag.enabled"]({"PAG Active": value})
+        assert len(readings) == 3
+
+    def test_keys_that_the_host_claims_later_count(self, readings: list):
+        claimed: set[str] = set()
+        targets, params = PasteTargets(SCHEMA, lambda: claimed), dict(self.PAG)
+        targets.notice(params)
+        claimed.add("freeu_b1")
+        targets.notice(params)
+        assert len(readings) == 2
