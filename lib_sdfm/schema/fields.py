@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,8 @@ REQUEST_POSITION, RECIPE_POSITION, NOTES_POSITION = 0, 1, 2
 HIRES_GROUP = "Hires pass"
 RESERVED = {REQUEST_POSITION: "request", NOTES_POSITION: "notes"}
 """The places that hold no setting, and their names."""
+DECLARED = ("name", "label", "title", "summary", "Settings", "active_key", "rank", "positions")
+"""The class attributes that every technique must declare."""
 
 
 @dataclass(frozen=True)
@@ -51,20 +54,49 @@ class Field:
 
 
 def fields_of(techniques: tuple[type[Feature], ...]) -> tuple[Field, ...]:
-    """All fields, in the order of the panel."""
+    """Return all fields, in the order of the panel.
+
+    :raises TypeError: if a technique does not declare all that it must, or not one API position for each control
+    """
+    for technique in techniques:
+        _require_declared(technique, techniques)
+    free = next_free_position(position for technique in techniques for position in technique.positions)
     fields = [Field("recipe", RECIPE, None, RECIPE_POSITION, "recipe")]
     for technique in techniques:
-        fields += _technique_fields(technique)
+        fields += _technique_fields(technique, free)
     return tuple(fields)
 
 
-def _technique_fields(technique: type[Feature]) -> list[Field]:
+def next_free_position(taken: Iterable[int]) -> int:
+    """Return the API position after all that are taken: the first one of a new technique or setting."""
+    return max(*RESERVED, RECIPE_POSITION, *taken) + 1
+
+
+def _require_declared(technique: type[Feature], techniques: tuple[type[Feature], ...]) -> None:
+    missing = [name for name in DECLARED if not hasattr(technique, name)]
+    if missing:
+        positions = [position for other in techniques for position in getattr(other, "positions", ())]
+        ranks = [other.rank for other in techniques if hasattr(other, "rank")]
+        raise TypeError(
+            f"{technique.__name__} does not declare {', '.join(missing)}; the next free API position is "
+            f"{next_free_position(positions)}, the highest rank is {max(ranks, default=0)}"
+        )
+
+
+def _technique_fields(technique: type[Feature], free: int) -> list[Field]:
+    """Return the fields of one technique.
+
+    :param free: the next free API position, for the message
+    """
     params = params_of(technique.Settings)
     named = [("enabled", _switch(technique), "switch"), *((p.name, p, "setting") for p in params)]
     if any(p.optional for p in params):
         named.append(("hires", _hires_switch(technique), "hires"))
     if len(named) != len(technique.positions):
-        raise TypeError(f"{technique.name}: {len(named)} controls, {len(technique.positions)} API positions")
+        raise TypeError(
+            f"{technique.name}: {len(named)} controls need {len(named)} API positions, {len(technique.positions)} given; "
+            f"the next free one is {free}"
+        )
     places = zip(named, technique.positions)
     return [Field(f"{technique.name}.{name}", p, technique, place, role) for (name, p, role), place in places]
 

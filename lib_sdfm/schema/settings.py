@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import SettingError
 from ..sampling.stages import ModelFacts
 from .feature import Feature
-from .fields import RESERVED, Field, fields_of
+from .fields import RESERVED, Field, fields_of, next_free_position
 from .params import Param, params_of
 
 Values = dict[str, Any]
@@ -49,15 +49,21 @@ class Schema:
     def positional(self) -> tuple[Field | None, ...]:
         """Fields in the API's positional order; ``None`` for the reserved places.
 
-        :raises TypeError: if the techniques' positions overlap or leave gaps
+        :raises TypeError: if the techniques' positions overlap or leave gaps; it names the next free one
         """
         places: dict[int, Field | None] = dict.fromkeys(RESERVED)
+        free = next_free_position(field.position for field in self.fields)
         for field in self.fields:
             if field.position in places:
-                raise TypeError(f"API position {field.position} is taken twice, the second time by {field.id}")
+                first = places[field.position].id if places[field.position] else RESERVED[field.position]
+                raise TypeError(
+                    f"API position {field.position} is taken twice, by {first} and {field.id}; the next free one is {free}"
+                )
             places[field.position] = field
-        if sorted(places) != list(range(len(places))):
-            raise TypeError(f"API positions have gaps: {sorted(places)}")
+        gap = next((place for place in range(len(places)) if place not in places), None)
+        if gap is not None:  # then some field lies beyond the end
+            stray = next(field for field in self.fields if not 0 <= field.position < len(places))
+            raise TypeError(f"API positions have gaps: {stray.id} has {stray.position}; the next free one is {gap}")
         return tuple(places[i] for i in range(len(places)))
 
     @property
