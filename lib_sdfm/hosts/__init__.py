@@ -1,1 +1,1 @@
-"""Adapters: where a run is attached to a WebUI. Host objects are handed in, never imported."""
+"""Host adapters, which attach a run to a WebUI. Host objects are passed in, never imported."""

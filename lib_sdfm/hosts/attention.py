@@ -1,4 +1,4 @@
-"""Perturbed self-attention as both hosts have it: rows, values, and the errors of layers that never ran."""
+"""Perturbed self-attention, parts shared by both hosts: rows, values, and errors for layers that never ran."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..errors import UnsupportedError
 
 
 def with_rows(tensor: Tensor, chosen: slice, rows: Tensor) -> Tensor:
-    """``tensor`` with ``rows`` at the places ``chosen``."""
+    """Return ``tensor`` with the rows ``chosen`` replaced by ``rows``."""
     if rows.shape[0] == tensor.shape[0]:
         return rows
     first, last, _ = chosen.indices(tensor.shape[0])
@@ -19,12 +19,12 @@ def with_rows(tensor: Tensor, chosen: slice, rows: Tensor) -> Tensor:
 
 
 def values_like(values: Tensor, wanted: Tensor, name: str) -> Tensor:
-    """The values of attention, one per query (ControlNet's reference mode appends keys and values of another picture).
+    """Return the attention values, one per query (ControlNet's reference mode appends keys and values of another picture).
 
     :param values: ``(rows, tokens, channels)``, or more tokens than wanted
-    :param wanted: of the shape and type that is needed
+    :param wanted: tensor of the required shape and type
     :param name: the layer, for the message
-    :raises UnsupportedError: if there are fewer, or other ones
+    :raises UnsupportedError: if there are fewer values than queries, or their shape differs
     """
     values = values[:, : wanted.shape[1]]
     if values.shape != wanted.shape:
@@ -36,7 +36,7 @@ def values_like(values: Tensor, wanted: Tensor, name: str) -> Tensor:
 
 
 def require_layers_ran(idle: Iterable[str]) -> None:
-    """Raises :class:`UnsupportedError` if there are layers that should have run.
+    """Raise :class:`UnsupportedError` if any layer that should have run did not.
 
     :param idle: names of the layers that did not
     """

@@ -1,4 +1,4 @@
-"""Attributes set on an object for a while, and put back exactly, whatever fails meanwhile."""
+"""Attributes temporarily set on an object, and restored exactly even after errors."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ MISSING = object()
 class InstanceAttribute:
     """An attribute of one instance, replaced until :meth:`restore`.
 
-    An attribute that the instance itself already had comes back; else the class' shows again. Restoring twice is
-    harmless, and what somebody else has put there in the meantime stays.
+    An attribute that the instance already had is restored; else the class' attribute is visible again. Restoring twice is
+    harmless, and a value that other code has set in the meantime is kept.
     """
 
     def __init__(self, owner: object, name: str, value: object) -> None:
@@ -33,9 +33,9 @@ class InstanceAttribute:
 
 
 def undo_all(*undo: Callable[[], Any]) -> None:
-    """Call functions that put something back, in this order, each of them even where one before has failed.
+    """Call undo functions in this order, each of them even if an earlier one fails.
 
-    :raises Exception: the failure of the last that failed, once all have been called; earlier ones are its context
+    :raises Exception: the last failure, once all have been called; earlier ones are its context
     """
     with ExitStack() as stack:
         for function in reversed(undo):
@@ -44,7 +44,7 @@ def undo_all(*undo: Callable[[], Any]) -> None:
 
 @contextmanager
 def undone_on_failure(*undo: Callable[[], Any]) -> Iterator[None]:
-    """Put back what has been attached so far if the block fails: for constructors that attach one thing after another."""
+    """Undo what has been attached so far if the block fails: for constructors that attach one thing after another."""
     try:
         yield
     except BaseException:

@@ -1,4 +1,4 @@
-"""A pass with a flow model: the schedule in place of the host's, and the sampler's function fitted to it."""
+"""A pass with a flow model: a flow schedule replaces the host's, and the sampler's function is adapted to it."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class FlowUse:
     """How a run uses a flow model.
 
     :param shift: above 0
-    :param end: time at which the schedule ends before 0, at least; 0: what suits the sampler
-    :param hires_end: the same in the hires pass
-    :param shape: what the host's options say about the schedules' shapes
+    :param end: minimum of the last time before 0; 0: the sampler's default
+    :param hires_end: the same for the hires pass
+    :param shape: the schedules' shapes, from the host's options
     """
 
     shift: float
@@ -41,9 +41,9 @@ class FlowUse:
 
 
 def flow_passes(new_pass: NewPass, use: FlowUse, is_flow: Callable[[], bool]) -> NewPass:
-    """What makes a pass with a flow model, of what makes one without.
+    """Return a factory of passes with a flow model, from a factory of plain passes.
 
-    :param is_flow: whether the model that is loaded at the moment is one; a refiner may not be
+    :param is_flow: returns True if the currently loaded model is a flow model; a refiner may not be
     """
 
     def make(plan: Plan, p: Any) -> Pass:
@@ -58,7 +58,7 @@ def flow_passes(new_pass: NewPass, use: FlowUse, is_flow: Callable[[], bool]) ->
 
 
 class FlowPass:
-    """One pass: what it is without the flow model, and the flow schedule."""
+    """One pass: the plain pass, and the flow schedule."""
 
     def __init__(self, schedule: FlowSchedule, inner: Pass, is_flow: Callable[[], bool]) -> None:
         self._schedule, self._inner, self._is_flow = schedule, inner, is_flow
@@ -70,17 +70,17 @@ class FlowPass:
 
     @property
     def problem(self) -> Exception | None:
-        """What went wrong where the host swallows exceptions."""
+        """The exception raised where the host swallows exceptions."""
         return self._inner.problem
 
     def before_call(self, params: Any, run_call: int) -> None:
-        """Gets ready for one denoiser call, after a refiner had its turn."""
+        """Prepare for one denoiser call, after a possible switch to the refiner."""
         self._inner.before_call(params, run_call)
         if not self._is_flow():
             self._require_known(float(params.sigma.max()))
 
     def _require_known(self, sigma: float) -> None:
-        """Other models than flow models know no noise level above their table's."""
+        """Record an error if a model that is not a flow model gets a noise level above its table."""
         if sigma > HIGHEST_OF_OTHERS:
             self._inner.problem = self._inner.problem or UnsupportedError(
                 f"Flow matching: the refiner is no flow model and takes over at noise level {sigma:.3g}, but knows none above "
@@ -94,11 +94,11 @@ class FlowPass:
 
 
 class FlowSchedule:
-    """Attached to ``p.sampler`` when made, until :meth:`detach`: ``get_sigmas`` or ``get_timesteps``, and ``func``.
+    """Replacement of ``get_sigmas`` or ``get_timesteps``, and ``func``, of ``p.sampler``, until :meth:`detach`.
 
     :param p: the host's processing object
     :param use: how the flow model is used
-    :raises UnsupportedError: if the schedule that was chosen has no meaning for a flow model
+    :raises UnsupportedError: if the chosen schedule is not supported for flow models
     """
 
     def __init__(self, p: Any, use: FlowUse) -> None:
@@ -128,7 +128,7 @@ class FlowSchedule:
         self._attributes.append(InstanceAttribute(self._sampler, name, value))
 
     def _sigmas(self, p: Any, steps: int) -> Tensor:
-        """Stands in for the sampler's ``get_sigmas``: noise levels, descending to 0."""
+        """Replace the sampler's ``get_sigmas``: return noise levels, descending to 0."""
         if getattr(p, "sampler_noise_scheduler_override", None):
             return p.sampler_noise_scheduler_override(steps)
         chosen, shape = self._chosen, self._use.shape
@@ -138,7 +138,7 @@ class FlowSchedule:
         return torch.tensor(times_to_sigmas(times, LATEST_TIME), dtype=torch.float32)
 
     def _timesteps(self, p: Any, steps: int) -> Tensor:
-        """Stands in for the sampler's ``get_timesteps``: places in the noise table, ascending."""
+        """Replace the sampler's ``get_timesteps``: return indices into the noise table, ascending."""
         times = flow_times(flow_sampler(self._name).schedule, steps, self._use.shift)[:-1]
         places = [round(TABLE_SIZE * unshift_time(t, self._use.shift)) - 1 for t in reversed(times)]
         device = getattr(self._sampler.model_wrap.inner_model.alphas_cumprod, "device", None)
@@ -162,9 +162,9 @@ class FlowSchedule:
 
 
 def schedule_of(p: Any, hires: bool) -> str:
-    """The schedule that a job asks for, by its name here.
+    """Return the name, as used here, of the schedule that a job asks for.
 
-    :raises UnsupportedError: if it has no meaning for a flow model
+    :raises UnsupportedError: if it is not supported for flow models
     """
     said = (p.hr_scheduler if hires else getattr(p, "scheduler", None)) or AUTOMATIC
     name = BY_NAME.get(str(said).lower().replace(" ", "_"))

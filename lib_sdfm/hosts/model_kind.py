@@ -1,7 +1,7 @@
-"""Flow models: shown to a WebUI as noise-predicting ones with a noise table of their own.
+"""Flow models, presented to a WebUI as noise-predicting ones with their own noise table.
 
-It outlives a run, as other extensions' generations need it too, and belongs to a checkpoint and a shift. It is kept on
-the host's model itself. Whatever a host shows of the model to its samplers is k-diffusion's or DDPM's latent.
+The adapter outlives a run, as other extensions' generations need it too, and belongs to a checkpoint and a shift. It is
+stored on the host's model. The host's samplers always see k-diffusion's or DDPM's latent.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import Any, Protocol
 from ..ops.flow import sigma_to_time
 
 FLOW_MODEL = "sdfm_flow_edge"
-"""Attribute of the host's model that holds what makes it a flow model."""
+"""Attribute of the host's model that holds its flow adapter."""
 LATENT = (4, 64, 64)
-"""Channels, height and width of the latents with which a model is asked for its kind."""
+"""Channels, height and width of the latents with which a model's kind is detected."""
 UNET_TIMES = 1000
-"""A flow UNet is given 1000 t."""
+"""Factor from t to the time input of a flow UNet, 1000 t."""
 
 
 class FlowModel(Protocol):
-    """Makes a host's model a flow model. Attached when made, until :meth:`detach`.
+    """Flow adapter of a host's model, attached from construction until :meth:`detach`.
 
-    :param checkpoint: name of the checkpoint whose weights it belongs to
+    :param checkpoint: name of the checkpoint to whose weights it belongs
     :param shift: its shift
     """
 
@@ -30,30 +30,30 @@ class FlowModel(Protocol):
     shift: float
 
     def assert_in_place(self) -> None:
-        """Puts back what the host itself has overwritten since."""
+        """Set again what the host has overwritten since."""
 
     def detach(self) -> None:
-        """Puts everything back; harmless when called again."""
+        """Restore everything; may be called again."""
 
 
 NewFlowModel = Callable[[Any, str, float], FlowModel]
 
 
 def flow_model_of(model: Any) -> FlowModel | None:
-    """Return what makes a model a flow model, ``None`` if nothing does."""
+    """Return the flow adapter of a model, ``None`` if it has none."""
     return getattr(model, FLOW_MODEL, None)
 
 
 def unet_time(sigma: float) -> float:
-    """What a flow UNet is given as time at a noise level: 0 to 1000, whatever the shift."""
+    """Return a flow UNet's time input at a noise level: 0 to 1000, independent of the shift."""
     return UNET_TIMES * sigma_to_time(sigma)
 
 
 def set_flow_model(model: Any, checkpoint: str, shift: float | None, new_flow_model: NewFlowModel) -> None:
-    """Makes a model a flow model of this shift, or with ``None`` what it is by itself.
+    """Attach a flow adapter with this shift to a model, or with ``None`` remove it.
 
     :param checkpoint: the checkpoint whose weights the model has
-    :raises UnsupportedError: if it can't be a flow model; then it stays what it is by itself
+    :raises UnsupportedError: if the model can't be used as a flow model; then it has no adapter
     """
     flow_model = flow_model_of(model)
     if flow_model is not None and (flow_model.checkpoint, flow_model.shift) == (checkpoint, shift):
@@ -65,7 +65,7 @@ def set_flow_model(model: Any, checkpoint: str, shift: float | None, new_flow_mo
 
 
 def drop_flow_model(model: Any) -> None:
-    """Makes a model what it is by itself."""
+    """Remove the flow adapter from a model."""
     flow_model = flow_model_of(model)
     if flow_model is not None:
         del vars(model)[FLOW_MODEL]

@@ -1,4 +1,4 @@
-"""CFG++ samplers as the hosts call them: with their noise, their progress bar and their denoiser's uncond prediction."""
+"""CFG++ samplers as called by the hosts: with the host's noise, progress bar, and its denoiser's unconditional prediction."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .uncond import DenoiserWithUncond
 
 @dataclass(frozen=True)
 class NamedSampler:
-    """A sampler that users choose by name, the CFG scale being lambda.
+    """A sampler that users choose by name; the CFG scale is lambda.
 
-    :param name: its name, as reForge spells it
+    :param name: its name, as spelled by reForge
     :param sample: its function
     :param aliases: other WebUIs' spellings
-    :param options: what the host must know of it, see :class:`~lib_sdfm.sampling.sampler_record.SamplerRecord`
+    :param options: its options in the host, see :class:`~lib_sdfm.sampling.sampler_record.SamplerRecord`
     """
 
     name: str
@@ -39,13 +39,13 @@ NAMED_SAMPLERS = tuple(
     for record in SAMPLERS
     if hasattr(cfgpp_samplers, record.functions[0])
 )
-"""The samplers of the table whose function is ours, in the table's order."""
+"""Samplers of the table whose function is ours, in the table's order."""
 
 
 def hosted(named: NamedSampler, k_sampling: Any) -> Sampler:
-    """The function that a host calls; it keeps the signature, from which the host picks arguments.
+    """Return the function that a host calls, with the same signature, as the host chooses its arguments by it.
 
-    :param k_sampling: the host's ``k_diffusion.sampling``, which it has made to draw each image's noise by that image's seed
+    :param k_sampling: the host's ``k_diffusion.sampling``, patched by it to draw each image's noise with that image's seed
     """
     adds_noise = "noise_sampler" in inspect.signature(named.sample).parameters
 
@@ -69,7 +69,7 @@ def _noise_sampler(named: NamedSampler, k_sampling: Any, x: Tensor, sigmas: Tens
 
 
 def with_progress(sample: Sampler, k_sampling: Any, steps: int) -> Sampler:
-    """A sampler with k-diffusion's progress bar on the console, a stroke with each callback."""
+    """Return the sampler with k-diffusion's progress bar on the console, advanced by each callback."""
 
     def sample_with_bar(*args: Any, callback: Callback | None = None, disable: bool | None = None, **options: Any) -> Tensor:
         with k_sampling.trange(steps, disable=disable) as bar:
@@ -85,11 +85,11 @@ def with_progress(sample: Sampler, k_sampling: Any, steps: int) -> Sampler:
 
 
 DDIM_CFGPP = "DDIM CFG++ (CFG/12.5)"
-"""Name of A1111's DDIM CFG++ where the host's own takes CFG as it is."""
+"""Name of A1111's DDIM CFG++ on a host whose own DDIM CFG++ doesn't divide the CFG scale."""
 
 
 def hosted_ddim(k_sampling: Any) -> Callable[..., Tensor]:
-    """A1111's DDIM CFG++ for Forge, as a timestep sampler: DDIM is Euler in k-diffusion's noise levels."""
+    """Return A1111's DDIM CFG++ for Forge, as a timestep sampler: DDIM is Euler in k-diffusion's noise levels."""
 
     @torch.no_grad()
     def ddim_cfgpp(
@@ -101,7 +101,7 @@ def hosted_ddim(k_sampling: Any) -> Callable[..., Tensor]:
         disable: bool | None = None,
         eta: float = 0.0,
     ) -> Tensor:
-        """CFG++ on DDIM; lambda is CFG / 12.5, and other guidance is divided as well."""
+        """Sample with CFG++ on DDIM; lambda is CFG / 12.5, and other guidance is divided as well."""
         down = timesteps.flip(0)
         alpha_bars = model.inner_model.inner_model.alphas_cumprod.cpu()[down.cpu()].double()  # not every device has doubles
         sigmas = ((1 - alpha_bars) / alpha_bars) ** 0.5
@@ -119,7 +119,7 @@ def hosted_ddim(k_sampling: Any) -> Callable[..., Tensor]:
 
 
 class _DividedGuidance:
-    """Forge's denoiser of timestep samplers, which gives noise, in k-diffusion's noise levels and with a part of its guidance.
+    """Forge's denoiser of timestep samplers, which returns noise, in k-diffusion's noise levels and with divided guidance.
 
     :param sigmas: noise levels of ``timesteps``
     """
@@ -135,7 +135,7 @@ class _DividedGuidance:
         return self.last_uncond + (denoised - self.last_uncond) / CFG_OF_LAMBDA_1
 
     def detach(self) -> None:
-        """Puts everything back; harmless when called again."""
+        """Restore everything; may be called again."""
         self._guided.detach()
 
     def _predict(self, x: Tensor, sigma: Tensor, **extra_args: Any) -> Tensor:

@@ -1,8 +1,8 @@
-"""Prompts that change with the model where a refiner takes over, on either host.
+"""Prompts that change with the model when a refiner takes over, on either host.
 
-Both hosts make their conds anew at the switch, by ``p.setup_conds()``, and those of the hires pass by
-``p.calculate_hr_conds()``. Just before either, the prompts that belong to the model that is loaded by then are put in
-place: so model and prompt change in the same call, whatever sampler runs. Conds are the host's cache and stay untouched.
+Both hosts recompute their conds at the switch, by ``p.setup_conds()``, and those of the hires pass by
+``p.calculate_hr_conds()``. Just before either, the prompts of the model loaded by then are set. So model and prompt change
+in the same call with every sampler. The cached conds belong to the host and are not touched.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from .attributes import InstanceAttribute
 
 
 def has_refiner(p: Any) -> bool:
-    """Whether a job has a refiner."""
+    """Return True if a job has a refiner."""
     return getattr(p, "refiner_checkpoint_info", None) is not None
 
 
 class RefinerPrompts:
-    """Attached to the processing object from when it is made, before the host makes a batch's conds, until :meth:`detach`.
+    """Prompts attached to the processing object, before the host computes a batch's conds, until :meth:`detach`.
 
-    :param sync: decides where the switch is and which edits follow it; ``None``: it is off
+    :param sync: decides where the switch is and which edits follow it; ``None`` if it is off
     :param p: the host's processing object, with a refiner
-    :param old_timelines: whether the host's option for old prompt editing timelines is on
+    :param old_timelines: true if the host's option for old prompt editing timelines is on
     """
 
     def __init__(self, sync: RefinerSync | None, p: Any, old_timelines: bool) -> None:
@@ -41,7 +41,7 @@ class RefinerPrompts:
         self.stored = False
 
     def has_work(self) -> bool:
-        """Whether any prompt of the batch follows the refiner, or the switch moves."""
+        """Return True if any prompt of the batch follows the refiner, or the switch moves."""
         return self.moves_switch() or any(
             self._follows(edit)
             for prefix in passes_of(self._p)
@@ -51,11 +51,11 @@ class RefinerPrompts:
         )
 
     def moves_switch(self) -> bool:
-        """Whether the refiner takes over elsewhere than the host was told."""
+        """Return True if the refiner takes over at another point than the host's "Switch at"."""
         return self._switch_at() != self._asked
 
     def attach(self) -> None:
-        """Puts the first prompts in place, and listens to what the host does."""
+        """Set the first prompts, and wrap the host's functions that compute conds."""
         p = self._p
         self._replace("refiner_switch_at", self._switch_at())
         self._replace("setup_conds", self._with_prompts(p.setup_conds))
@@ -65,15 +65,15 @@ class RefinerPrompts:
             self._put(prefix, self._starts_on_refiner(prefix))
 
     def detach(self) -> None:
-        """Puts everything back; harmless when called again."""
+        """Restore everything; may be called again."""
         for attribute in (*self._attributes, *self._lists.values()):
             attribute.restore()
         self._attributes.clear()
         self._lists.clear()
 
     def sample(self, sample: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Calls the host's ``p.sample``, or what stands for it. Then ``stored`` tells whether the prompts that are written
-        down have got plain numbers, with which the host alone makes the same picture."""
+        """Call the host's ``p.sample``, or its replacement. Afterwards ``stored`` is true if the prompts in the generation
+        parameters have plain numbers, with which the host alone reproduces the picture."""
         self._sampling = True
         self._forget_last_refiner()
         try:
@@ -84,7 +84,7 @@ class RefinerPrompts:
         return result
 
     def _forget_last_refiner(self) -> None:
-        """A1111's img2img keeps its sampler for all batches, and in it the model that the last one ended with."""
+        """Drop the last batch's model, which A1111's img2img keeps in its sampler for all batches."""
         denoiser = getattr(getattr(self._p, "sampler", None), "model_wrap_cfg", None)
         if denoiser is not None:
             denoiser.model_wrap = None
@@ -110,7 +110,7 @@ class RefinerPrompts:
         self._attributes.append(InstanceAttribute(self._p, name, value))
 
     def _put(self, prefix: str, second: bool) -> None:
-        """Puts the prompts of a pass in place, made from what stands there by now: other scripts may have changed it."""
+        """Set the prompts of a pass, made from the current ones, as other scripts may have changed them."""
 
         def number(edit: When) -> str | None:
             return (ALWAYS if second else NEVER) if self._follows(edit) else None
@@ -138,7 +138,7 @@ class RefinerPrompts:
         return setup
 
     def _with_hires_prompts(self, calculate_hr_conds: Callable[[], Any]) -> Callable[[], Any]:
-        """The host may have made the conds of the hires pass early, for the prompts and model of another time."""
+        """Wrap the function so that conds of the hires pass made early, for other prompts or another model, are recomputed."""
 
         def calculate() -> Any:
             p = self._p
@@ -152,5 +152,5 @@ class RefinerPrompts:
         return calculate
 
     def _hires_wanted(self) -> object:
-        """What conds of the hires pass are made from."""
+        """Return the checkpoint and prompts from which the conds of the hires pass are computed."""
         return self._p.sd_model.sd_checkpoint_info, [self._texts(HIRES + kind) for kind in KINDS]

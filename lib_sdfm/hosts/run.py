@@ -1,6 +1,6 @@
-"""A run: one call of ``p.sample``, attached to the sampler of each of its passes, whichever host it is.
+"""A run: one call of ``p.sample``, attached to the sampler of each of its passes, on either host.
 
-What an adapter touches in a pass it puts back when the pass ends, however it ends.
+An adapter restores all that it changed when the pass ends, also after an error.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ RUN = "sdfm_run"
 
 
 class Pass(Protocol):
-    """One pass (base or hires) on one host: one sampler, one CFG denoiser. Attached when made, until :meth:`detach`.
+    """One pass (base or hires) on one host: one sampler, one CFG denoiser. Attached from construction until :meth:`detach`.
 
     :param denoiser: the CFG denoiser that it is attached to
-    :param problem: what went wrong where the host swallows exceptions
+    :param problem: the exception raised where the host swallows exceptions
     """
 
     denoiser: Any
     problem: Exception | None
 
     def before_call(self, params: Any, run_call: int) -> None:
-        """Gets ready for one denoiser call: the host's callback ``on_cfg_denoiser``, which swallows exceptions.
+        """Prepare for one denoiser call, in the host's callback ``on_cfg_denoiser``, which swallows exceptions.
 
-        :param params: what the host tells about the call
+        :param params: the host's parameters of the callback
         :param run_call: denoiser calls of this run so far
         """
 
     def detach(self) -> None:
-        """Puts everything back; harmless when called again."""
+        """Restore everything; may be called again."""
 
 
 NewPass = Callable[[Plan, Any], Pass]
-"""Makes a pass on a host, for a plan and the host's processing object."""
+"""Factory of passes on a host, from a plan and the host's processing object."""
 
 
 class Run:
@@ -57,9 +57,9 @@ class Run:
         self._calls = 0
 
     def sample(self, sample: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Calls the host's ``p.sample`` with the run attached to each pass.
+        """Call the host's ``p.sample`` with the run attached to each pass.
 
-        :raises UnsupportedError: if a pass could not be guided as asked for
+        :raises UnsupportedError: if a pass could not be guided as requested
         """
         mark = InstanceAttribute(self._p, RUN, self)
         try:
@@ -74,7 +74,7 @@ class Run:
         return result
 
     def before_pass(self) -> None:
-        """Attaches to ``p.sampler``: the host calls this before each pass (Forge twice before a hires pass), and swallows
+        """Attach to ``p.sampler``: the host calls this before each pass (Forge twice before a hires pass), and swallows
         exceptions."""
         self._end_pass()
         try:
@@ -84,7 +84,7 @@ class Run:
             self._problem = problem
 
     def before_call(self, params: Any) -> None:
-        """Looks at a denoiser call after a refiner had its turn: the host swallows exceptions here as well."""
+        """Prepare for a denoiser call, after a possible switch to the refiner; the host swallows exceptions here as well."""
         if self._pass is None or params.denoiser is not self._pass.denoiser:
             self._problem = self._problem or UnsupportedError(
                 "the picture was sampled without SDFM: another script or extension made its own sampler"
@@ -101,5 +101,5 @@ class Run:
 
 
 def run_of(p: Any) -> Run | None:
-    """The run that a processing object is sampling with, if any."""
+    """Return the run with which a processing object is sampling, if any."""
     return getattr(p, RUN, None)

@@ -1,4 +1,4 @@
-"""Where a pass stands, from its sampler's arguments and callbacks: the same samplers run on both hosts."""
+"""The current step of a pass, from its sampler's arguments and callbacks: the same samplers run on both hosts."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..sampling.step_spans import StepSpans, straight
 from .attributes import InstanceAttribute
 
 ONE_CALL, TWO_CALLS = one_step_each(straight), one_step_each(straight, at_the_end)
-"""Model calls of a sampler of which only their number per step is known."""
+"""Model calls of a sampler for which only their number per step is known."""
 
 
 class SamplerSteps:
-    """Listens to a sampler's function from when it is made until :meth:`detach`.
+    """Step counter that listens to a sampler's function, from construction until :meth:`detach`.
 
     :param sampler: the host's sampler object
-    :param on_break: called when the sampler's function ends by an exception, an interrupt too
+    :param on_break: called when the sampler's function ends with an exception, an interrupt included
     :param needs_ratio: true if any technique needs the step ratio
     """
 
@@ -37,21 +37,21 @@ class SamplerSteps:
         self._attribute = InstanceAttribute(sampler, "func", self._wrap(sampler.func))
 
     def detach(self) -> None:
-        """Put the sampler's function back; harmless when called again."""
+        """Restore the sampler's function; may be called again."""
         self._attribute.restore()
 
     def call(self) -> int:
-        """Return the index of the step of a model call that begins."""
+        """Return the index of the step of a model call that is about to start."""
         return self._clock.call()
 
     def next(self, p: Any, params: Any, run_call: int, sigma: float | None, **level: Any) -> ModelCall:
-        """Return the step of a denoiser call that begins.
+        """Return the step of a denoiser call that is about to start.
 
         :param p: the host's processing object
-        :param params: what the host tells about the call
+        :param params: the host's callback parameters of the call
         :param run_call: denoiser calls of this run so far
-        :param sigma: noise level of the call, if it was asked for
-        :param level: what else only the host's adapter knows of a :class:`ModelCall`
+        :param sigma: noise level of the call, if a technique needs it
+        :param level: other fields of :class:`ModelCall` that only the host's adapter knows
         """
         hires = bool(getattr(p, "is_hr_pass", False))
         index = self.call()
@@ -76,12 +76,12 @@ class SamplerSteps:
         )
 
     def _cfg_unit(self, scale_multiplier: float) -> float:
-        """What CFG 1 is in the scale of a call: a sampler's lambda, or what the sampler multiplies the scale with."""
+        """Return what CFG 1 is in the scale of a call: a sampler's lambda, or the sampler's multiplier of the scale."""
         unit = 1.0 if self._record is None else self._record.cfg_unit
         return scale_multiplier if unit == 1.0 else unit
 
     def _wrap(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """The sampler function with its callback heard; keeps the signature, from which the host picks arguments."""
+        """Wrap the sampler function and its callback; keep the signature, as the host chooses arguments by it."""
 
         @functools.wraps(func)
         def sample(*args: Any, **kwargs: Any) -> Any:
@@ -104,7 +104,7 @@ class SamplerSteps:
         return sample
 
     def _start(self, func: Callable[..., Any], arguments: dict[str, Any]) -> None:
-        """Learn from the sampler's arguments how its steps are made."""
+        """Read from the sampler's arguments how its steps are made."""
         calls = planned_calls(self._record, func, arguments, self._options)
         own_steps = self._record is not None and self._record.own_steps
         self._clock = _clock_of(self._record, calls)
@@ -120,12 +120,12 @@ class SamplerSteps:
 def planned_calls(
     record: SamplerRecord | None, func: Callable[..., Any], arguments: Mapping[str, Any], options: Mapping[str, Any]
 ) -> list[tuple[float, ...]] | None:
-    """Return the levels of the model calls of each step, ``None`` where only the sampler knows them.
+    """Return the levels of the model calls of each step, ``None`` if only the sampler knows them.
 
     :param record: the sampler's row
-    :param func: its function, or what runs in its place with a flow model
+    :param func: its function, or its replacement with a flow model
     :param arguments: the function's arguments by name
-    :param options: the host's options of the sampler, which tell of an unknown one whether it calls the model twice a step
+    :param options: the host's options of the sampler; for an unknown one they say if it calls the model twice per step
     """
     instead = getattr(func, "second_order", False)
     if record is not None and not instead and getattr(func, "__name__", "") in record.functions:
@@ -145,6 +145,6 @@ def _clock_of(record: SamplerRecord | None, calls: list[tuple[float, ...]] | Non
 
 
 def asked_scale(p: Any) -> float:
-    """Return the CFG scale that the user asked for in the present pass; Forge has one of its own for the hires pass."""
+    """Return the CFG scale that the user set for the current pass; Forge has a separate one for the hires pass."""
     in_hires = bool(getattr(p, "is_hr_pass", False)) and hasattr(p, "hr_cfg")
     return p.hr_cfg if in_hires else p.cfg_scale

@@ -1,8 +1,8 @@
-"""The shared prefix: what the main prediction has computed before the first perturbed attention.
+"""Shared prefix and tail: perturbed predictions reuse what the main one has computed before the first perturbed attention.
 
-Up to there a perturbed prediction of the cond rows equals the main one: same latent, same time, same text. So where the
-main prediction reaches that place, the middle block or a decoder block, the perturbed ones go on from its features, before
-it goes on itself: whatever features it keeps, it keeps anyway.
+Up to there a perturbed prediction of the conditional rows equals the main one: same latent, same time, same prompt. So
+where the main prediction reaches that point, the middle block or a decoder block, the perturbed ones continue from its
+features, before it continues itself. This keeps no features longer than the main prediction does anyway.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from .unet_layers import UnetLayers
 
 @dataclass
 class Features:
-    """What one call of a UNet has computed where its tail begins.
+    """Features that one call of a UNet has computed where its tail begins.
 
     :param h: backbone features, ``(rows, C, H, W)``
-    :param skips: what the input blocks gave, in their order
-    :param rest: the other arguments of the block that comes next, or came last: time embedding, context
-    :param dtype: of the UNet's input
+    :param skips: outputs of the input blocks, in order
+    :param rest: the other arguments of the next block, or of the last one: time embedding, context
+    :param dtype: dtype of the UNet's input
     """
 
     h: Tensor
@@ -41,7 +41,7 @@ class Features:
 
 
 def chosen_rows(value: Any, parts: list[slice], rows: int) -> Any:
-    """Some rows of each tensor of ``rows`` rows, also in lists and tuples; no copy is made of one part."""
+    """Return some rows of each tensor of ``rows`` rows, also in lists and tuples; a single part is not copied."""
     if isinstance(value, Tensor):
         if not value.ndim or value.shape[0] != rows:
             return value
@@ -52,10 +52,10 @@ def chosen_rows(value: Any, parts: list[slice], rows: int) -> Any:
 
 
 class PrefixListener:
-    """Tells when a UNet's call has reached the tail, from :meth:`attach` to :meth:`detach`.
+    """Hook that reports when a UNet's call reaches the tail, from :meth:`attach` to :meth:`detach`.
 
-    It listens to what the block before the tail gives: by then that block is done, and the tail's blocks may be brought in
-    and sent away (A1111's ``--lowvram`` does so before each block runs) as they are when the main prediction reaches them.
+    It hooks the output of the block before the tail: by then that block is done, and the tail's blocks may be moved to the
+    device and back (A1111's ``--lowvram`` does so before each block runs) as when the main prediction reaches them.
 
     :param unet: an LDM, SGM or Forge UNet
     :param start: where the tail begins: 0 is the middle block, ``n`` the decoder block ``n - 1``
@@ -70,14 +70,14 @@ class PrefixListener:
         self._handles: list[RemovableHandle] = []
 
     def attach(self) -> None:
-        """Sets the hooks."""
+        """Set the hooks."""
         self._handles.append(self._unet.register_forward_pre_hook(self._begin))
         self._handles += [block.register_forward_hook(self._keep_skip) for block in self._unet.input_blocks]
         blocks = (self._unet.input_blocks[-1], self._unet.middle_block, *self._unet.output_blocks)
         self._handles.append(blocks[self._start].register_forward_hook(self._reach_tail))
 
     def detach(self) -> None:
-        """Removes the hooks; harmless when there are none."""
+        """Remove the hooks, if any."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -101,10 +101,10 @@ class PrefixListener:
 
 @dataclass
 class TailOutputs:
-    """What the tail gave, call by call and prediction by prediction, to be asked for in the same order.
+    """Outputs of the tail by call and prediction, taken in the same order.
 
     :param rows: rows of each call of the UNet
-    :param answers: per call that has cond rows, one output per prediction
+    :param answers: for each call with conditional rows, one output per prediction
     """
 
     rows: list[int] = field(default_factory=list)
@@ -113,11 +113,11 @@ class TailOutputs:
     _next: int = 0
 
     def begin(self, part: int) -> None:
-        """From now on the outputs of one prediction are asked for."""
+        """Select the prediction whose outputs are taken next."""
         self._part, self._next = part, 0
 
     def take(self, count: int = 1) -> Tensor:
-        """The outputs of the next calls."""
+        """Return the outputs of the next calls."""
         answers = self.answers[self._next : self._next + count]
         self._next += count
         outputs = [answer[self._part] for answer in answers]
@@ -125,13 +125,13 @@ class TailOutputs:
 
 
 class Tail:
-    """The extra predictions of one denoiser call, from where the main one reaches them: attached before it, asked after it.
+    """Extra predictions of one denoiser call, branched off the main one: attached before it, read after it.
 
-    All perturbations of the call run as one batch. Afterwards the host's own functions predict the cond rows again, so that
-    everything around the UNet is the host's; in these the UNet's own forward is replaced by what its tail has given.
+    All perturbations of the call run as one batch. Afterwards the host's own functions predict the conditional rows again,
+    so that everything around the UNet is the host's; there the tail's outputs replace the UNet's own forward.
 
     :param unet: the diffusion model
-    :param names: the techniques that perturb, one prediction for each
+    :param names: the techniques that perturb attention, one prediction for each
     :param start: where the tail begins, see :class:`PrefixListener`
     """
 
@@ -141,17 +141,17 @@ class Tail:
         self._outputs = TailOutputs()
 
     def attach(self) -> None:
-        """Go along with the main prediction from now on."""
+        """Start listening to the main prediction."""
         self._listener.attach()
 
     def detach(self) -> None:
-        """Remove everything; harmless when called again."""
+        """Remove everything; may be called again."""
         self._listener.detach()
 
     def predictions(self, predict: Callable[[], Tensor]) -> dict[str, Tensor]:
-        """Return the model's answers for the cond rows, by the technique's name.
+        """Return the model's outputs for the conditional rows, by the technique's name.
 
-        :param predict: the host's prediction of the cond rows
+        :param predict: the host's prediction of the conditional rows
         """
         found: dict[str, Tensor] = {}
         forward = InstanceAttribute(self._unet, "forward", self._forward)
@@ -164,7 +164,7 @@ class Tail:
         return found
 
     def _forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Stand in for the UNet's forward."""
+        """Replace the UNet's forward."""
         raise NotImplementedError
 
     def _run_tail(self, features: Features) -> None:
@@ -173,9 +173,10 @@ class Tail:
 
 
 def tail_start(unet: UnetLayers, perturbations: list[Perturbation], edits_skips: bool) -> int | None:
-    """Where the tail of perturbed predictions begins (see :class:`PrefixListener`); ``None`` if an input block is perturbed.
+    """Return where the tail begins (see :class:`PrefixListener`); ``None`` if an input block is perturbed.
 
-    :param edits_skips: decoder features are edited: then the whole decoder runs again, as an edit may look at the block before
+    :param edits_skips: true if decoder features are edited; then the whole decoder runs again, as an edit may depend on the
+        block before
     """
     places = [_place(layer.section, layer.block) for p in perturbations for layer in unet.select(p.layers)]
     if None in places or not places:
@@ -188,14 +189,14 @@ def _place(section: str, block: int) -> int | None:
 
 
 def is_plain(unet: nn.Module, wrappers: tuple[str, ...] = ()) -> bool:
-    """Whether a UNet runs its class' own forward: nobody replaced it on the instance (ControlNet, compilers) or the class.
+    """Return True if a UNet runs its class' own forward, not replaced on the instance (ControlNet, compilers) or the class.
 
-    :param wrappers: modules whose replacement of the class' forward is the host's own
+    :param wrappers: modules of the host that replace the class' forward
     """
     return "forward" not in vars(unet) and type(unet).forward.__module__ in (type(unet).__module__, *wrappers)
 
 
 def parts_of(rows: int, count: int) -> Iterator[slice]:
-    """The rows of each of ``count`` equal parts."""
+    """Return the rows of each of ``count`` equal parts."""
     size = rows // count
     return (slice(i * size, (i + 1) * size) for i in range(count))

@@ -1,7 +1,7 @@
-"""The uncond prediction of a host's CFG denoiser, for samplers that renoise with it.
+"""The unconditional prediction of a host's CFG denoiser, for samplers that renoise with it.
 
-Both hosts keep it if they are asked to, for their own DDIM CFG++: A1111 as the model gave it, Forge as noise. That works in
-every pass of every script, whether a run of ours is attached or not; guidance of a run is in what the denoiser returns.
+Both hosts keep it on request, for their own DDIM CFG++: A1111 as the model's output, Forge as noise. This works in every
+pass of every script, with or without a run of ours attached; a run's guidance is part of what the denoiser returns.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class DenoiserWithUncond:
     """A host's CFG denoiser as a :class:`~lib_sdfm.ops.descent.GuidedModel`, until :meth:`detach`.
 
     :param denoiser: the CFG denoiser
-    :param predict: calls it with k-diffusion's latents and noise levels, where it doesn't take these itself
+    :param predict: calls it with k-diffusion's latents and noise levels, if it doesn't take these itself
     """
 
     def __init__(self, denoiser: Any, predict: Callable[..., Tensor] | None = None) -> None:
@@ -40,11 +40,11 @@ class DenoiserWithUncond:
         return denoised
 
     def detach(self) -> None:
-        """Puts everything back; harmless when called again."""
+        """Restore everything; may be called again."""
         self._asked.restore()
 
     def _denoised_of(self, noise: Tensor, x: Tensor, sigma: Tensor, denoised: Tensor) -> Tensor:
-        """Forge gives zeros for a prediction that it left out (NGMS): like A1111, the step is then a plain one."""
+        """Return the unconditional image; if Forge skipped it (NGMS, zeros) the guided one: a plain step, as on A1111."""
         uncond = x - noise * sigma.view(-1, 1, 1, 1)
         mask = self._mask()
         outside = 1.0 if mask is None else (mask == 0).to(x)  # within it Forge's latent is another
@@ -52,7 +52,7 @@ class DenoiserWithUncond:
         return denoised if bool(left_out.all()) else uncond
 
     def _blended(self, uncond: Tensor) -> Tensor:
-        """What inpainting keeps, in the uncond prediction as the host does it in the guided one."""
+        """Blend in what inpainting keeps, as the host does it in the guided prediction."""
         mask, host = self._mask(), self._denoiser
         return uncond if mask is None else uncond * host.nmask + host.init_latent * mask
 
@@ -61,7 +61,7 @@ class DenoiserWithUncond:
 
 
 def require_uncond(extra_args: dict[str, Any]) -> None:
-    """Raises :class:`UnsupportedError` if the host makes no uncond prediction at all."""
+    """Raise :class:`UnsupportedError` if the host makes no unconditional prediction at all."""
     if extra_args.get("uncond") is None:
         raise UnsupportedError(
             "CFG++ samplers need the prediction for the negative prompt, which Forge doesn't make at CFG scale 1. Set another "

@@ -1,4 +1,4 @@
-"""A UNet with its transformer blocks, looked up once."""
+"""Lookup of a UNet's transformer blocks, done once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..sampling.layers import LayerRange, TransformerLayer, select_layers
 
 
 class UnetLayers:
-    """What techniques find in a diffusion model.
+    """The blocks of a diffusion model that techniques need.
 
     :param unet: the diffusion model
     """
@@ -19,7 +19,7 @@ class UnetLayers:
         self._known: dict[tuple[LayerRange, ...], list[TransformerLayer]] = {}
 
     def select(self, ranges: tuple[LayerRange, ...]) -> list[TransformerLayer]:
-        """The transformer blocks that the ranges name.
+        """Return the transformer blocks named by the ranges.
 
         :raises UnsupportedError: if the model has no such blocks
         """
@@ -29,6 +29,6 @@ class UnetLayers:
         return self._known[ranges]
 
     def require_unet(self, what: str) -> None:
-        """Raises :class:`UnsupportedError` if a model is not of the kind whose blocks can be reached (Flux, SD3)."""
+        """Raise :class:`UnsupportedError` if the blocks of a model can't be reached (Flux, SD3)."""
         if not hasattr(self.unet, "output_blocks"):
             raise UnsupportedError(f"{type(self.unet).__name__} is no Stable Diffusion UNet: {what} has no place in it")

@@ -1,7 +1,7 @@
 """Perturbed self-attention by torch hooks on the attention modules of an LDM or SGM UNet.
 
 Every attention optimisation of A1111 calls ``to_q``, ``to_v`` and ``to_out[0]`` as modules (some bypass ``to_out``
-itself), so these are the places that work under all of them.
+itself), so hooks on these work with all of them.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from ..attention import require_layers_ran, values_like, with_rows
 from ..unet_layers import UnetLayers
 
 Rows = Callable[[int], slice]
-"""From the rows of a call to those that are meant; ``slice`` means all."""
+"""Function from the number of rows of a call to the rows that are perturbed; ``slice`` means all."""
 
 
 class PerturbedAttention:
-    """The chosen self-attention layers of a UNet, perturbed from :meth:`attach` to :meth:`detach`.
+    """Selected self-attention layers of a UNet, perturbed between :meth:`attach` and :meth:`detach`.
 
     :param unet: the diffusion model
-    :param perturbation: what changes where
-    :param rows: tells, from the number of rows of the present call, those that are perturbed
+    :param perturbation: how attention changes, and in which layers
+    :param rows: returns the perturbed rows for the number of rows of the current call
     :raises UnsupportedError: if the model has no such layers
     """
 
@@ -34,17 +34,17 @@ class PerturbedAttention:
         self._hooks = [_LayerHooks(layer, perturbation, rows) for layer in unet.select(perturbation.layers)]
 
     def attach(self) -> None:
-        """Sets the hooks."""
+        """Set the hooks."""
         for hook in self._hooks:
             hook.attach()
 
     def detach(self) -> None:
-        """Removes the hooks; harmless when there are none."""
+        """Remove the hooks, if any."""
         for hook in self._hooks:
             hook.detach()
 
     def require_ran(self) -> None:
-        """Raises :class:`UnsupportedError` if a layer did not run since it was attached."""
+        """Raise :class:`UnsupportedError` if a layer has not run since it was attached."""
         require_layers_ran(hook.layer.name for hook in self._hooks if not hook.ran)
 
     def __enter__(self) -> PerturbedAttention:

@@ -1,4 +1,4 @@
-"""Model calls without the uncond rows, where at CFG scale 1 nobody looks at them."""
+"""Model calls without the unconditional rows, for CFG scale 1, where they are not used."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from .recorded_calls import first_rows
 
 
 class CondOnly:
-    """The calls of one denoiser call on A1111, which has the cond rows first: from when it is made until :meth:`detach`.
+    """Model calls of one denoiser call, without unconditional rows, from construction until :meth:`detach`.
 
-    What stands in the place of uncond is cond, as where the host itself leaves uncond out.
+    A1111 puts the conditional rows first. As where the host itself skips the unconditional rows, copies of the conditional
+    ones take their place.
 
-    :param model: what the denoiser calls
-    :param rows: number of cond rows, one per image
+    :param model: the model that the denoiser calls
+    :param rows: number of conditional rows, one per image
     """
 
     def __init__(self, model: nn.Module, rows: int) -> None:
@@ -28,7 +29,7 @@ class CondOnly:
         self._attribute = InstanceAttribute(model, "forward", self._call)
 
     def detach(self) -> None:
-        """Puts the model's forward back; harmless when called again."""
+        """Restore the model's forward; may be called again."""
         self._attribute.restore()
         self._outputs.clear()
 

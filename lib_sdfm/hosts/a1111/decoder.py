@@ -1,8 +1,8 @@
-"""Edits of what enters the decoder blocks of an LDM or SGM UNet, by hooks on the blocks.
+"""Edits of the inputs of the decoder blocks of an LDM or SGM UNet, by hooks on the blocks.
 
 The UNet calls each output block with backbone and skip features already concatenated; the skip's width tells them apart.
-At odd sizes the backbone comes a row or column larger than the skip, and A1111 cuts it to the skip's size in between: the
-edit sees it whole, as its statistics are those of the whole map.
+At odd sizes the backbone is a row or column larger than the skip, and A1111 crops it to the skip's size in between. The
+edit gets it uncropped, as its statistics are those of the whole map.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ...errors import UnsupportedError
 from ..attention import decoder_did_not_run
 
 Edit = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
-"""From backbone features, skip features and the UNet's base width to the edited features."""
+"""Function from backbone features, skip features and the UNet's base width to the edited features."""
 
 
 class EditedSkips:
-    """Decoder features of a UNet, edited from :meth:`attach` to :meth:`detach`.
+    """Decoder features of a UNet, edited between :meth:`attach` and :meth:`detach`.
 
     :raises UnsupportedError: if the model has no such blocks
     """
@@ -36,21 +36,21 @@ class EditedSkips:
         self._ran = False
 
     def attach(self) -> None:
-        """Sets the hooks."""
+        """Set the hooks."""
         self._handles.append(self._unet.middle_block.register_forward_hook(self._keep_backbone))
         for block, width in zip(self._unet.output_blocks, skip_widths(self._unet)):
             self._handles.append(block.register_forward_pre_hook(self._hook(width)))
             self._handles.append(block.register_forward_hook(self._keep_backbone))
 
     def detach(self) -> None:
-        """Removes the hooks; harmless when there are none."""
+        """Remove the hooks, if any."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
         self._backbone = None
 
     def require_ran(self) -> None:
-        """Raise :class:`UnsupportedError` if no decoder block ran since the hooks were set."""
+        """Raise :class:`UnsupportedError` if no decoder block has run since the hooks were set."""
         if not self._ran:
             raise decoder_did_not_run("FreeU")
 
@@ -73,7 +73,7 @@ class EditedSkips:
 
 
 def skip_widths(unet: nn.Module) -> list[int]:
-    """Channels of the skip features that each decoder block gets, in the order in which they run."""
+    """Return the number of skip channels of each decoder block, in the order in which the blocks run."""
     return [_channels_out(block) for block in reversed(unet.input_blocks)]
 
 

@@ -1,4 +1,4 @@
-"""A1111's model as a flow model, and the question what it predicts by itself."""
+"""Use of A1111's model as a flow model, and detection of what the model predicts."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ TABLES = ("alphas_cumprod", "alphas_cumprod_original")
 
 
 class A1111FlowModel:
-    """Makes A1111's ``sd_model`` a flow model: its noise tables, ``apply_model`` and ``parameterization``.
+    """Flow adapter for A1111's ``sd_model``: replaces its noise tables, ``apply_model`` and ``parameterization``.
 
-    ``apply_model`` gets DDPM's latent and a place in the table, and gives noise; the UNet behind it gets ``x_t`` and 1000 t,
-    and gives the velocity. Between them it is computed in float32.
+    ``apply_model`` takes DDPM's latent and an index into the table, and returns noise; the UNet behind it takes ``x_t`` and
+    1000 t, and returns the velocity. The conversion is computed in float32.
     """
 
     def __init__(self, model: Any, checkpoint: str, shift: float) -> None:
@@ -40,12 +40,12 @@ class A1111FlowModel:
             self.assert_in_place()
 
     def assert_in_place(self) -> None:
-        """The host copies one table to the other before each picture, and its options rewrite it."""
+        """Restore the flow tables: the host copies one table to the other before each picture, and its options rewrite it."""
         for name in self._pristine:
             setattr(self._model, name, self._table())
 
     def detach(self) -> None:
-        """Puts the checkpoint's own tables back, unless the host has put others there (weights loaded in place)."""
+        """Restore the checkpoint's own tables, unless the host has replaced them since (weights loaded in place)."""
         for attribute in self._attributes:
             attribute.restore()
         present = {name: getattr(self._model, name) for name in self._pristine}
@@ -63,7 +63,7 @@ class A1111FlowModel:
         return table.shape == ours.shape and torch.equal(table.detach().cpu(), ours)
 
     def _apply_model(self, x: Tensor, index: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Stands in for the model's method of this name: the noise in ``x``, for places in the table ``(rows,)``."""
+        """Replace the model's method of this name: return the noise in ``x``, for table indices ``(rows,)``."""
         table = self._model.alphas_cumprod
         if table.dtype != self._dtype or not self._is_ours(table):
             raise UnsupportedError(
@@ -78,7 +78,7 @@ class A1111FlowModel:
 
 
 def require_flow_possible(model: Any) -> None:
-    """Raise :class:`UnsupportedError` if A1111's model can't be a flow model."""
+    """Raise :class:`UnsupportedError` if A1111's model can't be used as a flow model."""
     conditioning = getattr(getattr(model, "model", None), "conditioning_key", "crossattn")
     if getattr(model, "is_sd3", False):
         raise UnsupportedError("Flow matching: SD3 is a flow model that the WebUI knows by itself. Set the mode to Off")
@@ -97,8 +97,8 @@ def require_flow_possible(model: Any) -> None:
 def ask_a1111(model: Any, device: torch.device | str = "cpu", autocast: AbstractContextManager | None = None) -> Recognition:
     """Return what A1111's model predicts.
 
-    :param device: on which the host samples; an idle model's weights may lie elsewhere (``--medvram``)
-    :param autocast: in which the host calls it
+    :param device: device on which the host samples; an idle model's weights may be elsewhere (``--medvram``)
+    :param autocast: context in which the host calls the model
     """
     flow_model = flow_model_of(model)
     apply = flow_model.predict if isinstance(flow_model, A1111FlowModel) else model.apply_model
@@ -112,7 +112,7 @@ def ask_a1111(model: Any, device: torch.device | str = "cpu", autocast: Abstract
 
 
 def _cond_of(cond: Any, rows: int, x: Tensor) -> dict[str, Any]:
-    """A1111's conditioning of a model call, one row for each latent."""
+    """Return A1111's conditioning of a model call, one row per latent."""
     repeat = {key: value.expand(rows, *value.shape[1:]) for key, value in cond.items()} if isinstance(cond, dict) else None
     no_picture = {"c_concat": [x.new_zeros(rows, 5, 1, 1)]}
     return {**(repeat or {"c_crossattn": [cond.expand(rows, *cond.shape[1:])]}), **no_picture}

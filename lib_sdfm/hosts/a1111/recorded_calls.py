@@ -1,4 +1,4 @@
-"""The model calls of one denoiser call: recorded as the host makes them, and made again for the cond rows."""
+"""The model calls of one denoiser call, recorded as the host makes them, and repeated for the conditional rows."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class CallRecorder:
 
     @property
     def module(self) -> nn.Module | None:
-        """The module that is recorded."""
+        """The recorded module."""
         return self._module
 
     def follow(self, module: nn.Module) -> None:
-        """Records ``module`` from now on (a refiner brings another one) and forgets earlier calls."""
+        """Record ``module`` from now on (a refiner brings another one) and drop earlier calls."""
         self._calls.clear()
         if module is not self._module:
             self.detach()
@@ -49,11 +49,11 @@ class CallRecorder:
             self._handle = module.register_forward_pre_hook(self._record, with_kwargs=True)
 
     def rows_before(self) -> int:
-        """Rows of the calls that came before the present one."""
+        """Number of rows of the calls before the current one."""
         return sum(call.rows for call in self._calls[:-1])
 
     def rows_of_calls(self, limit: int | None = None) -> list[int]:
-        """Rows of each call, as far as they are among the first ``limit`` of all."""
+        """Return the number of rows of each call, counting only the first ``limit`` of all rows."""
         rows: list[int] = []
         for call in self._calls:
             left = call.rows if limit is None else min(call.rows, limit - sum(rows))
@@ -61,14 +61,14 @@ class CallRecorder:
         return rows
 
     def detach(self) -> None:
-        """Removes the hook; harmless when there is none."""
+        """Remove the hook, if any."""
         if self._handle is not None:
             self._handle.remove()
         self._module = self._handle = None
         self._calls.clear()
 
     def replay(self, rows: int) -> Tensor:
-        """The module's output for the first ``rows`` rows of the recorded calls, in the same portions."""
+        """Return the module's output for the first ``rows`` rows of the recorded calls, in the same batches."""
         outputs = []
         with self._pause():
             for call in list(self._calls):
@@ -104,9 +104,9 @@ def row_count(cond: Any) -> int:
 
 
 def first_rows(value: Any, take: int, rows: int) -> Any:
-    """``value`` with every tensor of at least ``rows`` rows, however deep in lists and dictionaries, cut to ``take``.
+    """Return ``value`` with every tensor of at least ``rows`` rows, at any depth of lists and dictionaries, cut to ``take``.
 
-    More rows than the call has come from A1111, which leaves the image conditioning whole where it skips uncond.
+    A tensor may have more rows than the call: A1111 doesn't cut the image conditioning where it skips the unconditional rows.
     """
     if isinstance(value, Tensor):
         return value[:take] if value.ndim and value.shape[0] >= rows else value

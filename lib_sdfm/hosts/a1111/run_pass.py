@@ -1,7 +1,7 @@
 """AUTOMATIC1111 1.10: one pass of a run.
 
-What is touched, and put back when the pass ends: on the sampler instance ``func``, on its CFG denoiser
-``combine_denoised``, a hook on the denoiser's inner model; and, during a model call, hooks on modules of the UNet.
+The pass replaces ``func`` of the sampler instance and ``combine_denoised`` of its CFG denoiser, and hooks the denoiser's
+inner model; during a model call it also hooks modules of the UNet. All of it is restored when the pass ends.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .tail import A1111Tail, a1111_tail
 
 
 class A1111Pass:
-    """Attached to ``p.sampler`` when made, until :meth:`detach`.
+    """A pass attached to ``p.sampler`` from construction until :meth:`detach`.
 
     :param plan: the active techniques
     :param p: the host's processing object
@@ -52,11 +52,11 @@ class A1111Pass:
             self._steps = SamplerSteps(sampler, self._drop_call, plan.needs_ratio)
 
     def detach(self) -> None:
-        """Put everything back; harmless when called again."""
+        """Restore everything; may be called again."""
         undo_all(self._combination.restore, self._steps.detach, self._recorder.detach, self._end_call)
 
     def _end_call(self) -> None:
-        """Drop a call that nobody combined, which is an error."""
+        """Drop a call whose predictions were never combined, which is an error."""
         if self._call is not None:
             self.problem = self.problem or UnsupportedError(
                 f"the result of a model call was combined without SDFM, at step {self._call.step.index}: another extension "
@@ -65,7 +65,7 @@ class A1111Pass:
         self._drop_call()
 
     def before_call(self, params: Any, run_call: int) -> None:
-        """Gets ready for the model calls of one denoiser call. The host swallows exceptions here: they are kept.
+        """Prepare for the model calls of one denoiser call. The host swallows exceptions here: they are kept and raised later.
 
         :param run_call: denoiser calls of this run so far
         """
@@ -81,7 +81,7 @@ class A1111Pass:
             self.problem = self.problem or problem
 
     def _can_leave_out_uncond(self, call: _DenoiserCall) -> bool:
-        """Whether nobody looks at uncond in this call: CFG scale 1, one prompt of weight 1 per image."""
+        """Return True if this call's unconditional prediction is not used: CFG scale 1, one prompt of weight 1 per image."""
         if not call.active or self.denoiser.need_last_noise_uncond:
             return False
         scale = guidance_scale(call.active, asked_scale(self._p) * call.step.scale_multiplier, call.step)
@@ -94,7 +94,7 @@ class A1111Pass:
             call.detach()
 
     def _unet_layers(self) -> UnetLayers:
-        """Of the model that the denoiser calls: not always the loaded one, in img2img after a refiner's batch."""
+        """Return the layers of the denoiser's model; in img2img after a refiner's batch it may not be the loaded one."""
         unet = self.denoiser.inner_model.inner_model.model.diffusion_model
         if self._layers is None or self._layers.unet is not unet:
             self._layers = UnetLayers(unet)
@@ -106,7 +106,7 @@ class A1111Pass:
         return self._steps.next(self._p, params, run_call, sigma=sigma, timestep=timestep, scale_multiplier=multiplier)
 
     def _level(self, level: Tensor) -> tuple[float, float]:
-        """Noise level and the model's time of a sigma, or of the timestep of samplers that count in those: ``(1,)``."""
+        """Return noise level and model time for a sigma, or for a timestep of timestep samplers: ``(1,)``."""
         model, alpha_bar = self.denoiser.inner_model, alpha_bar_of(self.denoiser, level)
         sigma = float(level) if alpha_bar is None else ((1 - float(alpha_bar)) / float(alpha_bar)) ** 0.5
         if flow_model_of(model.inner_model) is not None:
@@ -114,7 +114,7 @@ class A1111Pass:
         return sigma, float(level if alpha_bar is not None else model.sigma_to_t(level, quantize=False))
 
     def _combine_denoised(self, x_out: Tensor, conds_list: list, uncond: Any, cond_scale: float) -> Tensor:
-        """Stands in for the denoiser's method of this name."""
+        """Replace the denoiser's method of this name."""
         if self.problem is not None:
             raise self.problem
         call, self._call = self._call, None
@@ -149,13 +149,13 @@ class A1111Pass:
         return space.leave(compose(call.active, prediction, call.step, plain_cfg), x_out.dtype)
 
     def _rows_of(self, conds_list: list, rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """:func:`rows_of`, looked up where the prompts are joined as in the call before."""
+        """Return :func:`rows_of`, cached while the prompts are joined as in the previous call."""
         if self._rows is None or self._rows[0] != (conds_list, rows):
             self._rows = ((conds_list, rows), rows_of(conds_list, rows, device))
         return self._rows[1]
 
     def _extra_predictions(self, call: _DenoiserCall, space: Space, images: Tensor) -> dict[str, Tensor]:
-        """The cond rows predicted once more for each technique that perturbs attention."""
+        """Return an extra prediction of the conditional rows for each technique that perturbs attention."""
         rows = len(images)
         computed = self._recorder.rows_of_calls(call.cond_only.rows if call.cond_only else None)
         self._tail_fits = self._tail_fits and (call.shared is None or call.shared.possible(computed))
@@ -171,7 +171,7 @@ class A1111Pass:
 
 
 class _DenoiserCall:
-    """One call of the denoiser: where it stands, and what is attached to the UNet meanwhile."""
+    """One call of the denoiser: its step, and what is attached to the UNet while it runs."""
 
     def __init__(self, params: Any, step: ModelCall, active: tuple[Stages, ...]) -> None:
         self.params, self.step, self.active = params, step, active
@@ -184,7 +184,7 @@ class _DenoiserCall:
         self._skips: list[EditedSkips] = []
 
     def attach(self, unet: UnetLayers, recorder: CallRecorder, tail_fits: bool) -> None:
-        """Attaches what changes the main prediction."""
+        """Attach what changes the main prediction."""
         conds = self.cond_rows
         for perturbation in main_perturbations(self.active, self.step):
             hooks = PerturbedAttention(unet, perturbation, lambda rows: slice(max(conds - recorder.rows_before(), 0), rows))
@@ -200,7 +200,7 @@ class _DenoiserCall:
             self.shared.attach()
 
     def end_main_prediction(self) -> None:
-        """Detach what concerns the main prediction alone; decoder edits hold for the extra ones too."""
+        """Detach what affects only the main prediction; decoder edits also apply to the extra predictions."""
         attached = (*self._attention, self.shared, self.cond_only)
         undo_all(*(one.detach for one in attached if one is not None))
         for hooks in (*self._attention, *self._skips):
@@ -213,15 +213,15 @@ class _DenoiserCall:
 
 
 def has_single_prompts(cond: Any) -> bool:
-    """Whether each image has one prompt of weight 1, so that CFG at scale 1 is cond.
+    """Return True if each image has one prompt of weight 1, so that CFG at scale 1 is the conditional prediction.
 
-    :param cond: A1111's conditioning, with the prompts that AND joins per image
+    :param cond: A1111's conditioning, with the prompts joined by AND per image
     """
     return all(len(prompts) == 1 and prompts[0].weight == 1.0 for prompts in cond.batch)
 
 
 def rows_of(conds_list: list, rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Weight and image of each cond row, from the host's list of (row, weight) per image."""
+    """Return weight and image of each conditional row, from the host's list of (row, weight) per image."""
     weights, images = [0.0] * rows, [0] * rows
     for image, conds in enumerate(conds_list):
         for row, weight in conds:

@@ -1,4 +1,4 @@
-"""The edge between the sampler's space of predictions and that of the techniques."""
+"""Conversion between the sampler's prediction space and that of the techniques."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...ops.spaces import denoised_to_eps, eps_to_denoised
 
 
 def alpha_bar_of(denoiser: Any, level: Tensor) -> Tensor | None:
-    """alpha_bar of a timestep, ``()``, or ``None`` where the denoiser counts in sigmas (k-diffusion samplers).
+    """Return alpha_bar of a timestep, ``()``, or ``None`` if the denoiser works in sigmas (k-diffusion samplers).
 
     :param denoiser: A1111's CFG denoiser; only models of k-diffusion samplers have ``sigmas``
     :param level: the denoiser call's sigma or timestep
@@ -23,12 +23,12 @@ def alpha_bar_of(denoiser: Any, level: Tensor) -> Tensor | None:
 
 
 class Space:
-    """Where the techniques compute: x0 in float32, or the sampler's own space.
+    """The techniques' prediction space: x0 in float32, or the sampler's own space.
 
     :param denoiser: A1111's CFG denoiser
-    :param params: what the host told about this call; the last rows of its ``x`` are the latents, one per image
+    :param params: the host's callback parameters of this call; the last rows of its ``x`` are the latents, one per image
     :param images: number of images
-    :param convert: x0 in float32; else everything stays as it is
+    :param convert: convert to x0 in float32; if false, nothing is converted
     """
 
     def __init__(self, denoiser: Any, params: Any, images: int, convert: bool) -> None:
@@ -38,11 +38,11 @@ class Space:
 
     @property
     def noisy(self) -> Tensor | None:
-        """The latents as k-diffusion has them, ``x0 + sigma * noise``; ``None`` where nothing is converted."""
+        """Return the latents in k-diffusion's form, ``x0 + sigma * noise``; ``None`` if nothing is converted."""
         return self._x if self._x is None or self._alpha_bar is None else self._x / self._alpha_bar**0.5
 
     def enter(self, rows: Tensor, images: Tensor | None = None) -> Tensor:
-        """Rows as the host has them, in the techniques' space; ``images`` tells the image of each, else one per image."""
+        """Convert the host's rows to the techniques' space; ``images`` gives the image of each row, else one row per image."""
         if not self._convert:
             return rows
         rows = rows.float()
@@ -51,7 +51,7 @@ class Space:
         return eps_to_denoised(rows, self._x if images is None else self._x[images], self._alpha_bar)
 
     def leave(self, guided: Tensor, dtype: torch.dtype) -> Tensor:
-        """The result in the host's space."""
+        """Convert the result to the host's space."""
         if self._alpha_bar is not None:
             guided = denoised_to_eps(guided, self._x, self._alpha_bar)
         return guided.to(dtype)

@@ -1,4 +1,4 @@
-"""Extra predictions on AUTOMATIC1111 that begin where the main one reaches the first perturbed attention."""
+"""Extra predictions on AUTOMATIC1111 that start where the main one reaches the first perturbed attention."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from ..unet_layers import UnetLayers
 from .attention import PerturbedAttention
 
 HOST_FORWARD = ("modules.sd_unet",)
-"""A1111's own replacement of the UNet classes' forward."""
+"""Module of A1111's own replacement of the UNet classes' forward."""
 HOST_CAT = "modules.sd_hijack_unet"
-"""Where A1111's ``th.cat`` of the UNet's module comes from, which fits features to the skips' size."""
+"""Module of A1111's ``th.cat`` for the UNet's module, which crops features to the skips' size."""
 
 Cat = Callable[..., Tensor]
 
 
 class A1111Tail(Tail):
-    """The tail on A1111, whose main prediction has the cond rows first.
+    """The tail on A1111, whose main prediction has the conditional rows first.
 
-    :param changes: what changes in each prediction, by the technique's name
+    :param changes: the changes in each prediction, by the technique's name
     :param cat: joins features and skips in the UNet
-    :param cond_rows: number of cond rows, the first of the main prediction
-    :param main: perturbs the main prediction, and not these
+    :param cond_rows: number of conditional rows, the first of the main prediction
+    :param main: perturbs only the main prediction
     """
 
     def __init__(
@@ -82,11 +82,11 @@ def _part_function(place: int, count: int) -> Callable[[int], slice]:
 def a1111_tail(
     unet: UnetLayers, changes: dict[str, Perturbation], edits_skips: bool, cond_rows: int, main: list[PerturbedAttention]
 ) -> A1111Tail | None:
-    """Return a tail where it can be used; else the cond rows go through the whole UNet again.
+    """Return a tail if it can be used; else the conditional rows go through the whole UNet again.
 
-    :param edits_skips: a technique edits decoder features
-    :param cond_rows: number of cond rows
-    :param main: what perturbs the main prediction
+    :param edits_skips: true if a technique edits decoder features
+    :param cond_rows: number of conditional rows
+    :param main: perturbs the main prediction
     """
     start = tail_start(unet, list(changes.values()), edits_skips) if changes else None
     cat = _cat_of(unet.unet)
@@ -96,6 +96,6 @@ def a1111_tail(
 
 
 def _cat_of(unet: nn.Module) -> Cat | None:
-    """What the UNet's module joins features with, if it is torch's or A1111's own; the old FreeU replaces it, say."""
+    """Return the ``cat`` of the UNet's module if it is torch's or A1111's own (the old FreeU, for example, replaces it)."""
     cat = getattr(getattr(sys.modules[type(unet).__module__], "th", torch), "cat", None)
     return cat if cat is torch.cat or getattr(cat, "__module__", None) == HOST_CAT else None

@@ -1,6 +1,6 @@
 """Perturbed self-attention through Forge's transformer patches: no hook on any module.
 
-A patch function gets ``extra_options`` with the block that it runs in, and the shape of the latent.
+A patch function gets ``extra_options`` with the block it runs in, and the shape of the latent.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from ..unet_layers import UnetLayers
 Place = tuple[str, int, int]
 """Section, block and transformer block, as Forge numbers them (the middle block is 0)."""
 UNCOND = 1
-"""What Forge calls the uncond rows in ``cond_or_uncond``."""
+"""Forge's mark of unconditional rows in ``cond_or_uncond``."""
 Chosen = Callable[[int, list[int]], list[slice]]
-"""From the number of rows, and the kind of each equal part of them, to the rows that are perturbed."""
+"""Function from the number of rows, and the kind of each equal part of them, to the rows that are perturbed."""
 
 
 def every_row(rows: int, kinds: list[int]) -> list[slice]:
-    """All rows."""
+    """Return all rows."""
     return [slice(0, rows)]
 
 
 def uncond_rows(rows: int, kinds: list[int]) -> list[slice]:
-    """The rows of the negative prompt."""
+    """Return the rows of the negative prompt."""
     size = rows // len(kinds)
     return [slice(i * size, (i + 1) * size) for i, kind in enumerate(kinds) if kind == UNCOND]
 
 
 class AttentionPatches:
-    """The chosen self-attention layers of a UNet, perturbed in the predictions that are made with the patches.
+    """Selected self-attention layers of a UNet, perturbed in predictions made with the patches.
 
     :param unet: the diffusion model
-    :param perturbation: what changes where
+    :param perturbation: how attention changes, and in which layers
     :param chosen: the rows that are perturbed
     :raises UnsupportedError: if the model has no such layers
     """
@@ -52,9 +52,9 @@ class AttentionPatches:
         self._values: dict[Place, list[tuple[slice, Tensor]]] = {}
 
     def added_to(self, transformer_options: dict[str, Any]) -> dict[str, Any]:
-        """Forge's transformer options with the patches added; the given ones stay as they are.
+        """Return a copy of Forge's transformer options with the patches added.
 
-        Queries are changed before anybody else sees them, while they still are a map: Forge's token merging is a patch too.
+        Queries are changed first, while they still form a map: Forge's token merging is a patch too.
         """
         patches = dict(transformer_options.get("patches", {}))
         for name, function in self.functions().items():
@@ -63,13 +63,13 @@ class AttentionPatches:
         return {**transformer_options, "patches": patches}
 
     def require_ran(self) -> None:
-        """Raises :class:`UnsupportedError` if a layer did not run since this was made."""
+        """Raise :class:`UnsupportedError` if a layer has not run since construction."""
         require_layers_ran(layer.name for place, layer in self._layers.items() if place not in self._ran)
 
     def functions(self) -> dict[str, Callable[..., Any]]:
-        """The patches by the list of Forge's options that they belong in.
+        """Return the patches by the name of their list in Forge's options.
 
-        Plain functions: Forge copies its options deeply, and the object of a bound method with them.
+        They are plain functions: Forge deep-copies its options, which would copy the object of a bound method too.
         """
 
         def before(n: Tensor, context: Tensor, value: Tensor, extra: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
@@ -88,7 +88,7 @@ class AttentionPatches:
         return {"attn1_patch": before, **({"attn1_output_patch": after} if self._perturbation.identity else {})}
 
     def _perturbed(self, layer: TransformerLayer, place: Place, n: Tensor, value: Tensor, extra: dict[str, Any]) -> Tensor:
-        """What queries are made of, changed: the projection is linear, so a blur of either is one."""
+        """Perturb the input of the query projection: the projection is linear, so blurring its input blurs the queries."""
         change = self._perturbation
         for rows in self._chosen(n.shape[0], extra["cond_or_uncond"]):
             if change.identity:
@@ -99,7 +99,7 @@ class AttentionPatches:
         return n
 
     def _output(self, layer: TransformerLayer, value: Tensor, wanted: Tensor) -> Tensor:
-        """With the identity as attention map attention gives its values, whatever queries there were."""
+        """Replace the output by the values, which is attention with the identity as attention map."""
         values = layer.module.attn1.to_v(values_like(value, wanted, layer.name))
         return layer.module.attn1.to_out(values) if self._perturbation.project else values
 
@@ -109,11 +109,11 @@ def _place(extra: dict[str, Any]) -> Place:
 
 
 def token_grid(shape: list[int], tokens: int, name: str) -> tuple[int, int]:
-    """Height and width of a token map; each level of the UNet halves them, rounding up.
+    """Return height and width of a token map; each level of the UNet halves them, rounding up.
 
-    :param shape: of the latent, ``(rows, C, H, W)``
+    :param shape: shape of the latent, ``(rows, C, H, W)``
     :param name: the layer, for the message
-    :raises UnsupportedError: if no level has as many tokens
+    :raises UnsupportedError: if no level has this number of tokens
     """
     height, width = shape[-2:]
     while height * width > tokens and height * width > 1:

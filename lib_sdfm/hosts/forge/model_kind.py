@@ -1,4 +1,4 @@
-"""Forge's model as a flow model, by its predictor, which converts between k-diffusion's latents and the UNet's."""
+"""Use of Forge's model as a flow model, by its predictor, which converts between k-diffusion's latents and the UNet's."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ INPAINTING_CHANNELS = 9
 
 
 class FlowPredictor(nn.Module):
-    """What Forge asks of a predictor, for a flow model.
+    """Forge's predictor interface, for a flow model.
 
     :param shift: above 0
-    :param device: where its table lies
+    :param device: device of its table
     """
 
     prediction_type = "epsilon"
@@ -47,14 +47,14 @@ class FlowPredictor(nn.Module):
         return self.sigmas[-1]
 
     def set_sigmas(self, sigmas: Tensor) -> None:
-        """Forge's option for zero terminal SNR: a flow model ends at pure noise as it is."""
+        """Ignore Forge's option for zero terminal SNR: a flow model reaches pure noise anyway."""
 
     def calculate_input(self, sigma: Tensor, x: Tensor) -> Tensor:
-        """What the UNet is given for a latent of k-diffusion, ``x_t``."""
+        """Return the UNet's input ``x_t`` for a latent of k-diffusion."""
         return exploding_to_flow(x, sigma_to_time(_per_image(sigma)))
 
     def calculate_denoised(self, sigma: Tensor, model_output: Tensor, model_input: Tensor) -> Tensor:
-        """The denoised image that the UNet's velocity means.
+        """Return the denoised image for the UNet's velocity.
 
         :param model_input: k-diffusion's latent
         """
@@ -62,24 +62,24 @@ class FlowPredictor(nn.Module):
         return velocity_to_denoised(model_output, exploding_to_flow(model_input, t), t)
 
     def noise_scaling(self, sigma: Tensor, noise: Tensor, latent_image: Tensor, max_denoise: bool = False) -> Tensor:
-        """A picture with noise."""
+        """Return the latent image with noise added."""
         return latent_image + noise * ((1 + sigma**2) ** 0.5 if max_denoise else sigma)
 
     def inverse_noise_scaling(self, sigma: Tensor, latent: Tensor) -> Tensor:
-        """The latent as it is."""
+        """Return the latent unchanged."""
         return latent
 
     def timestep(self, sigma: Tensor) -> Tensor:
-        """What the UNet is given as time."""
+        """Return the UNet's time input."""
         return sigma_to_time(sigma) * UNET_TIMES
 
     def sigma(self, timestep: Tensor) -> Tensor:
-        """The noise level of an unshifted time in thousandths: Forge's schedules space these evenly, as ComfyUI's do."""
+        """Return the noise level of an unshifted time in thousandths; Forge's schedules space these evenly, as ComfyUI's do."""
         shifted = shift_time(timestep.float().clamp(min=LOWEST_TIMESTEP) / UNET_TIMES, self.shift)
         return time_to_sigma(torch.minimum(shifted, sigma_to_time(self.sigma_max).to(shifted)))
 
     def percent_to_sigma(self, percent: float) -> float:
-        """The noise level at a share of the way, from 0 at the start."""
+        """Return the noise level at a fraction of the schedule, 0 being its start."""
         return float(self.sigma(torch.tensor((1 - min(max(percent, 0.0), 1.0)) * UNET_TIMES))) if percent < 1 else 0.0
 
 
@@ -88,7 +88,7 @@ def _per_image(sigma: Tensor) -> Tensor:
 
 
 class ForgeFlowModel:
-    """Makes a model of Forge a flow model: ``predictor`` of what its ``forge_objects.unet`` has as ``model``."""
+    """Flow adapter for a model of Forge: replaces ``predictor`` of ``forge_objects.unet.model``."""
 
     def __init__(self, model: Any, checkpoint: str, shift: float) -> None:
         require_flow_possible(model)
@@ -98,19 +98,19 @@ class ForgeFlowModel:
         self.assert_in_place()
 
     def assert_in_place(self) -> None:
-        """Sets the predictor."""
+        """Set the predictor."""
         if self._own is not None:
             self._model.predictor = self._flow
 
     def detach(self) -> None:
-        """Puts the predictor back, unless somebody has set another one."""
+        """Restore the predictor, unless other code has set another one."""
         if self._own is not None and self._model.predictor is self._flow:
             self._model.predictor = self._own
         self._own = None
 
 
 def require_flow_possible(model: Any) -> None:
-    """Raise :class:`UnsupportedError` if Forge's model can't be a flow model."""
+    """Raise :class:`UnsupportedError` if Forge's model can't be used as a flow model."""
     predictor, unet = model.predictor, model.diffusion_model
     if getattr(predictor, "prediction_type", "epsilon") not in NOISE_PREDICTING:
         raise UnsupportedError("Flow matching: this is a flow model that Forge knows by itself. Set the mode to Off")
@@ -126,9 +126,9 @@ def require_flow_possible(model: Any) -> None:
 
 @torch.no_grad()
 def ask_forge(model: Any, prepare: Callable[[Any, Tensor], None], cleanup: Callable[[Any], None]) -> Recognition:
-    """What Forge's model predicts.
+    """Return what Forge's model predicts.
 
-    :param prepare: the host's ``sampling_prepare``, which brings a UNet's weights to where they are used
+    :param prepare: the host's ``sampling_prepare``, which moves a UNet's weights to the device
     :param cleanup: the host's ``sampling_cleanup``
     """
     cond = model.get_learned_conditioning([""])

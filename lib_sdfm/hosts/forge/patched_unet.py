@@ -1,4 +1,4 @@
-"""A clone of Forge's UnetPatcher with functions of ours, in place of the one that stood there."""
+"""A clone of Forge's UnetPatcher with our functions, used in place of the original."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ MODEL_OPTIONS = ("conditioning_modifiers", "sampler_post_cfg_function")
 
 
 class PatchedUnet:
-    """Stands in ``forge_objects.unet`` from when it is made until :meth:`detach`.
+    """Patched clone in ``forge_objects.unet``, from construction until :meth:`detach`.
 
     :param objects: the model's ``forge_objects``
-    :param functions: function by the list of Forge's options that it becomes the first of
+    :param functions: function by the name of the list in Forge's options in which it is put first
     """
 
     def __init__(self, objects: Any, functions: dict[str, Callable[..., Any]]) -> None:
@@ -42,12 +42,12 @@ class PatchedUnet:
         return list(self._functions.values())
 
     def is_in(self, objects: Any) -> bool:
-        """Whether our functions stand in the UNet of ``objects``: it is our clone, or another extension's clone of that."""
+        """Return True if the UNet of ``objects`` has our functions: it is our clone, or another extension's clone of it."""
         options = objects.unet.model_options
         return all(function in _owner(options, name).get(name, ()) for name, function in self._functions.items())
 
     def detach(self) -> None:
-        """Puts back what stood there, and takes our functions out of later clones; harmless when called again."""
+        """Restore the original UNet, and remove our functions from later clones; may be called again."""
         if self._objects is None:
             return
         for unet in (self._clone, self._objects.unet):
@@ -59,7 +59,7 @@ class PatchedUnet:
 
 
 def _owner(options: dict[str, Any], name: str) -> dict[str, Any]:
-    """The dictionary of Forge's options that has the list ``name``."""
+    """Return the dictionary of Forge's options that has the list ``name``."""
     return options if name in MODEL_OPTIONS else options["transformer_options"].get("patches", {})
 
 

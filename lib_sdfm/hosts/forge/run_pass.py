@@ -1,11 +1,11 @@
 """Forge: one pass of a run, on a clone of Forge's UnetPatcher.
 
-What is touched, and put back when the pass ends: ``forge_objects.unet`` of the loaded model, and ``func`` on the sampler
-instance. Everything happens in functions of the clone's options:
+The pass replaces ``forge_objects.unet`` of the loaded model, and ``func`` of the sampler instance; both are restored when
+it ends. The work is done by functions in the clone's options:
 
 * a conditioning modifier sees the CFG scale of the call, before the model is called
-* a post-CFG function, the first of all, combines the predictions, and makes the extra ones
-* transformer patches edit decoder features and the attention of uncond rows
+* a post-CFG function, the first in its list, combines the predictions, and makes the extra ones
+* transformer patches edit decoder features and the attention of unconditional rows
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from .space import ForgeSpace
 from .tail import ForgeTail, forge_tail, is_shareable
 
 Predict = Callable[..., tuple[Tensor, Tensor]]
-"""Forge's ``calc_cond_uncond_batch``: model, cond, uncond, x, sigma and options to the denoised images of both."""
+"""Forge's ``calc_cond_uncond_batch``: from model, cond, uncond, x, sigma and options to the denoised images of both."""
 
 
 class ForgePass:
-    """Attached to ``p.sampler`` and the model when made, until :meth:`detach`.
+    """A pass attached to ``p.sampler`` and the model from construction until :meth:`detach`.
 
     :param plan: the active techniques
     :param p: the host's processing object
-    :param predict: Forge's function that predicts
+    :param predict: Forge's prediction function
     """
 
     def __init__(self, plan: Plan, p: Any, predict: Predict) -> None:
@@ -57,11 +57,11 @@ class ForgePass:
             self._steps = SamplerSteps(p.sampler, self._drop_call, plan.needs_ratio)
 
     def detach(self) -> None:
-        """Put everything back; harmless when called again."""
+        """Restore everything; may be called again."""
         undo_all(self._steps.detach, self._patched.detach, self._require_combined, self._drop_call)
 
     def before_call(self, params: Any, run_call: int) -> None:
-        """Gets ready for one denoiser call. The host swallows exceptions here: they are kept."""
+        """Prepare for one denoiser call. The host swallows exceptions here, so they are kept and raised later."""
         self._require_combined()
         self._drop_call()
         try:
@@ -86,11 +86,11 @@ class ForgePass:
             )
 
     def _objects(self) -> Any:
-        """Of the model that the denoiser calls: not always the loaded one, in img2img after a refiner's batch."""
+        """Return the objects of the denoiser's model; in img2img after a refiner's batch it may not be the loaded one."""
         return self.denoiser.inner_model.inner_model.forge_objects
 
     def _follow_model(self) -> None:
-        """A refiner brings another model, without the patches."""
+        """Patch the current model: a refiner brings another one, without the patches."""
         objects = self._objects()
         if not self._patched.is_in(objects):
             self._patched.detach()
@@ -110,7 +110,7 @@ class ForgePass:
         return self._steps.next(self._p, params, run_call, sigma=sigma, timestep=timestep)
 
     def _functions(self) -> dict[str, Callable[..., Any]]:
-        """What is added to Forge's options: plain functions, as Forge copies the options deeply."""
+        """Return the functions added to Forge's options: plain ones, as Forge deep-copies the options."""
 
         def modify(model, x, timestep, uncond, cond, cond_scale, model_options, seed):  # noqa: ANN001, ANN202
             cond_scale, model_options = self._before_model(cond_scale, model_options, cond)
@@ -146,7 +146,7 @@ class ForgePass:
         return change
 
     def _before_model(self, scale: float, options: dict[str, Any], cond: list[dict]) -> tuple[float, dict[str, Any]]:
-        """The CFG scale of the call and the options with which the model is called."""
+        """Return the CFG scale of the call, and the options with which the model is called."""
         if self.problem is not None:
             raise self.problem
         call = self._call
@@ -191,11 +191,11 @@ class ForgePass:
         return space.leave(guided).to(denoised.dtype)
 
     def _in_eps(self, call: _DenoiserCall) -> bool:
-        """Recipe original computes in the space of A1111's timestep samplers, noise; Forge's give x0."""
+        """Return True if computed in noise, as recipe original does for A1111's timestep samplers; Forge's give x0."""
         return self._plan.in_host_space(call.active) and self.denoiser.classic_ddim_eps_estimation
 
     def _extra_predictions(self, call: _DenoiserCall, args: dict[str, Any], space: ForgeSpace) -> dict[str, Tensor]:
-        """The cond rows predicted once more for each technique that perturbs attention."""
+        """Return an extra prediction of the conditional rows for each technique that perturbs attention."""
         if call.tail is not None:
             self._tail_fits = call.tail.end_main_prediction(len(args["cond"]))
         if call.tail is not None and self._tail_fits:
@@ -217,9 +217,9 @@ class ForgePass:
 
 
 class _DenoiserCall:
-    """One call of the denoiser: where it stands and what acts in it.
+    """One call of the denoiser: its step, and the techniques active in it.
 
-    :param has_no_uncond: the job has CFG scale 1, for which Forge makes no uncond at all
+    :param has_no_uncond: true if the job has CFG scale 1, for which Forge makes no unconditional conditioning at all
     """
 
     def __init__(self, step: ModelCall, active: tuple[Stages, ...], has_no_uncond: bool) -> None:
@@ -235,9 +235,9 @@ class _DenoiserCall:
         self.combined = False
 
     def prepare(self, unet: UnetLayers, tail_fits: bool) -> None:
-        """Looks up in the UNet what acts in the main prediction.
+        """Find the modules of the UNet that are changed in the main prediction.
 
-        :raises UnsupportedError: if the UNet has no place for it
+        :raises UnsupportedError: if the UNet lacks them
         """
         if self.skip_editors:
             unet.require_unet(", ".join(technique.label for technique in self.skip_editors))
@@ -247,7 +247,7 @@ class _DenoiserCall:
         self.tail = forge_tail(unet, self.changes, bool(self.skip_editors)) if tail_fits else None
 
     def require_ran(self) -> None:
-        """Raise :class:`UnsupportedError` if the main prediction never reached what should have changed it."""
+        """Raise :class:`UnsupportedError` if the main prediction never reached a module that should have changed it."""
         for patches in self.query_patches:
             patches.require_ran()
         if self.skip_editors and not self.decoder_ran:
@@ -255,9 +255,9 @@ class _DenoiserCall:
 
 
 def timestep_of(model: Any, sigma: float) -> float:
-    """The model's time for a noise level, between the table's entries as A1111 tells it (Forge rounds to the nearest).
+    """Return the model time of a noise level, interpolated in the table as by A1111 (Forge rounds to the nearest entry).
 
-    :param model: Forge's; the ``sigmas`` of its predictor ascend
+    :param model: Forge's model; the ``sigmas`` of its predictor ascend
     """
     if flow_model_of(model) is not None:
         return unet_time(sigma)
@@ -266,17 +266,17 @@ def timestep_of(model: Any, sigma: float) -> float:
 
 
 def is_one(scale: float) -> bool:
-    """Whether Forge takes a CFG scale for 1, at which it leaves out uncond."""
+    """Return True if Forge treats a CFG scale as 1, at which it skips the unconditional prediction."""
     return math.isclose(scale, 1.0)
 
 
 def prompts_weight(cond: list[dict[str, Any]]) -> float:
-    """The weights of the prompts that AND joins, together: Forge hands on their weighted mean."""
+    """Return the sum of the weights of the prompts joined by AND; Forge passes on their weighted mean."""
     return float(sum(part.get("strength", 1) for part in cond))
 
 
 def require_no_uncond_needed(active: tuple[Stages, ...], step: ModelCall) -> None:
-    """Raises :class:`UnsupportedError` if a technique needs what Forge does not compute at CFG scale 1."""
+    """Raise :class:`UnsupportedError` if a technique needs what Forge does not compute at CFG scale 1."""
     needy = [t.label for t in active if t.needs_uncond(step) or not is_one(t.guidance_scale(1.0, step))]
     if needy:
         raise UnsupportedError(

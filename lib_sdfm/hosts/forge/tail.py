@@ -1,4 +1,4 @@
-"""Extra predictions on Forge that begin where the main one reaches the first perturbed attention."""
+"""Extra predictions on Forge that start where the main one reaches the first perturbed attention."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ..unet_layers import UnetLayers
 from .attention import UNCOND, AttentionPatches, Chosen
 
 OTHER_WAYS = ("block_modifiers", "block_inner_modifiers", "group_norm_wrapper")
-"""Transformer options by which somebody changes what runs between the blocks."""
+"""Transformer options by which other code changes what runs between the blocks."""
 OTHER_PATCHES = ("input_block_patch", "input_block_patch_after_skip", "output_block_patch", "attn1_patch", "attn1_output_patch")
 """Patches that may change features in place, or mix rows."""
 
 
 class ForgeTail(Tail):
-    """The tail on Forge, whose calls tell the kind of their rows in the transformer options.
+    """The tail on Forge, whose calls give the kind of their rows in the transformer options.
 
-    :param changes: what changes in each prediction, by the technique's name
+    :param changes: the changes in each prediction, by the technique's name
     """
 
     def __init__(self, unet: UnetLayers, changes: dict[str, Perturbation], start: int) -> None:
@@ -33,15 +33,15 @@ class ForgeTail(Tail):
         }
 
     def end_main_prediction(self, prompts: int) -> bool:
-        """Go along no longer, and return True if the main prediction went through the UNet as expected.
+        """Stop listening, and return True if the main prediction went through the UNet as expected.
 
-        :param prompts: number of prompts that AND joins
+        :param prompts: number of prompts joined by AND
         """
         self._listener.detach()
         return len(self._outputs.answers) == prompts and is_plain(self._unet)
 
     def predictions(self, predict: Callable[[], Tensor]) -> dict[str, Tensor]:
-        """Return Forge's predictions for the cond rows, by the technique's name.
+        """Return Forge's predictions for the conditional rows, by the technique's name.
 
         :raises UnsupportedError: if a perturbed layer didn't run
         """
@@ -51,11 +51,11 @@ class ForgeTail(Tail):
         return found
 
     def _forward(self, *args: Any, transformer_options: dict[str, Any], **kwargs: Any) -> Tensor:
-        """Stands in for the UNet's forward: each prompt that AND joins has an answer of its own."""
+        """Replace the UNet's forward: each prompt joined by AND has its own output."""
         return self._outputs.take(len(transformer_options["cond_or_uncond"]))
 
     def _run_tail(self, features: Features) -> None:
-        """All perturbed predictions of the cond rows of one call, whose equal parts are of the kinds that its options tell."""
+        """Return all perturbed predictions of a call's conditional rows; its options give the kind of each equal part."""
         options = features.rest[2]
         kinds = options["cond_or_uncond"]
         self._outputs.rows.append(features.rows)
@@ -68,7 +68,7 @@ class ForgeTail(Tail):
         self._outputs.answers += [tuple(answers) for answers in zip(*prompts)]
 
     def _options(self, given: dict[str, Any], features: Features, parts: int) -> dict[str, Any]:
-        """The options of the tail's call, in which all rows are cond."""
+        """Return the options of the tail's call, in which all rows are conditional."""
         rows = features.rows // len(given["cond_or_uncond"]) * parts
         marks = torch.zeros(rows, device=features.h.device, dtype=given["sigmas"].dtype)
         kinds = {"cond_mark": marks, "cond_indices": list(range(rows)), "uncond_indices": [], "cond_or_uncond": [0] * parts}
@@ -79,7 +79,7 @@ class ForgeTail(Tail):
         return options
 
     def _transformer_index(self) -> int:
-        """Forge counts what it has run of transformers."""
+        """Return Forge's index of the next transformer, after those that the tail skips."""
         blocks = [*self._unet.input_blocks, self._unet.middle_block, *self._unet.output_blocks]
         skipped = blocks[: len(self._unet.input_blocks) + self._start]
         return sum(hasattr(layer, "transformer_blocks") for block in skipped for layer in block)
@@ -102,16 +102,16 @@ class ForgeTail(Tail):
 
 
 def forge_tail(unet: UnetLayers, changes: dict[str, Perturbation], edits_skips: bool) -> ForgeTail | None:
-    """A tail where it can be used; else the cond rows go through the whole UNet again.
+    """Return a tail if it can be used; else the conditional rows go through the whole UNet again.
 
-    :param edits_skips: a technique edits decoder features
+    :param edits_skips: true if a technique edits decoder features
     """
     start = tail_start(unet, list(changes.values()), edits_skips) if changes and is_plain(unet.unet) else None
     return None if start is None else ForgeTail(unet, changes, start)
 
 
 def is_shareable(options: dict[str, Any], cond: list[dict[str, Any]], ours: list[Callable[..., Any]]) -> bool:
-    """Whether nobody else changes what happens in the UNet in a way that the tail doesn't know.
+    """Return True if no other code changes the UNet in a way that the tail can't repeat.
 
     :param options: Forge's options of the main prediction
     :param cond: the compiled cond, with its ControlNets
