@@ -35,13 +35,13 @@ class RefinerJob:
         self.settings = settings if self.acts or self._is_missed(settings, old_timelines) else replace(settings, by_default={})
 
     def _is_missed(self, settings: Settings, old_timelines: bool) -> bool:
-        """Whether it is off and would act at its defaults: a text must say so, as it is on where nothing is said."""
+        """Return True if it is off and would act at its defaults: generation parameters must say so."""
         is_off = settings.by_default.get(RefinerSync.name, ...) is None
         usual = RefinerSync(RefinerSync.Settings(), settings.recipe) if is_off else None
         return has_refiner(self._p) and RefinerPrompts(usual, self._p, old_timelines).has_work()
 
     def write(self, settings: Settings) -> None:
-        """Writes our generation parameters.
+        """Write our generation parameters.
 
         :param settings: ``self.settings``, with what depends on the model filled in
         """
@@ -49,9 +49,9 @@ class RefinerJob:
         self._p.extra_generation_params.update(write_infotext(self._schema, settings, self._names))
 
     def around(self, sampling: Sampling | None) -> Sampling:
-        """What samples a batch whose prompts follow the refiner.
+        """Return the sampling of a batch whose prompts follow the refiner.
 
-        :param sampling: what would have stood for ``p.sample``, if anything
+        :param sampling: stands for ``p.sample``, if anything
         """
 
         def run(sample: Sampling, *args: Any, **kwargs: Any) -> Any:
