@@ -1,6 +1,6 @@
 """Guidance for Stable Diffusion UNets: tensor maths, settings and host adapters of SDFM.
 
-Nothing in this package imports the WebUI or gradio; host objects are handed in.
+Nothing in this package imports the WebUI or gradio; host objects are passed in.
 """
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The schema of the techniques that are registered, and the presets that come with them."""
+"""The schema of the registered techniques, and the shipped presets."""
 
 import json
 from pathlib import Path

@@ -1,10 +1,10 @@
-"""Errors that are meant for the user: each names what is wrong and what is allowed."""
+"""Errors shown to the user: each says what is wrong and what is allowed."""
 
 LONGEST_VALUE = 200
 
 
 def shown(value: object) -> str:
-    """A value as an error shows it: as it would be written in code, cut where it is long."""
+    """Return a value as an error message shows it: as in code, truncated if long."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # numbers of thousands of digits, texts nested beyond measure
@@ -13,14 +13,14 @@ def shown(value: object) -> str:
 
 
 class UserError(Exception):
-    """Base class of what a user or an API client did wrong or asked for and can't have."""
+    """Base class of errors caused by a user or an API client: invalid input, or an unsupported request."""
 
 
 class SettingError(UserError):
-    """A setting has a value that it can't have.
+    """Invalid value of a setting.
 
-    :param setting: the name under which the user knows the setting
-    :param value: the value that was given
+    :param setting: the setting's name as the user knows it
+    :param value: the given value
     :param allowed: what is allowed, in words
     """
 
@@ -30,4 +30,4 @@ class SettingError(UserError):
 
 
 class UnsupportedError(UserError):
-    """The settings are valid, but can't be carried out with this model, sampler or host."""
+    """Valid settings that this model, sampler or host doesn't support."""

@@ -11,7 +11,7 @@ from .precision import outside_autocast
 
 
 def kernel_size(sigma: float, length: int) -> int:
-    """Taps of a Gaussian kernel for an axis: ``ceil(6 sigma)`` made odd, at most the axis' length made odd.
+    """Return the taps of a Gaussian kernel for an axis: ``ceil(6 sigma)`` made odd, at most the axis' length made odd.
 
     As in the reference of SEG (arXiv 2408.00760).
     """
@@ -21,11 +21,11 @@ def kernel_size(sigma: float, length: int) -> int:
 
 
 def blur_matrix(length: int, sigma: float, taps: int) -> Tensor:
-    """``(length, length)`` float64: row ``i`` holds the weights of the blurred sample ``i``, borders mirrored.
+    """Return the blur of an axis, ``(length, length)`` float64: row ``i`` has the weights of output ``i``, borders mirrored.
 
     :param length: samples of the axis
     :param sigma: standard deviation in samples
-    :param taps: odd size of the kernel; may exceed the axis, which is then mirrored again and again
+    :param taps: odd size of the kernel; may exceed the axis, which is then mirrored repeatedly
     """
     offsets = torch.arange(taps) - taps // 2
     weights = torch.exp(-0.5 * (offsets.double() / sigma) ** 2)
@@ -38,23 +38,23 @@ def blur_matrix(length: int, sigma: float, taps: int) -> Tensor:
 
 
 def blur_matrices(grid: tuple[int, int], sigma: float, taps: tuple[int, int], like: Tensor) -> tuple[Tensor, Tensor]:
-    """The matrices of a map's height and width, for :func:`blur_tokens`.
+    """Return the matrices for a map's height and width, see :func:`blur_tokens`.
 
     :param grid: height and width
     :param sigma: standard deviation in tokens
     :param taps: kernel size over height and width
-    :param like: of the tokens' type and device
+    :param like: tensor of the tokens' type and device
     """
     down, across = (blur_matrix(n, sigma, k).to(like.dtype).to(like.device) for n, k in zip(grid, taps))
     return down, across
 
 
 def blur_tokens(tokens: Tensor, down: Tensor, across: Tensor) -> Tensor:
-    """Blurs a map of tokens over its height and width.
+    """Blur a map of tokens over its height and width.
 
     :param tokens: ``(rows, height * width, channels)``
-    :param down: matrix of the height, ``(height, height)``
-    :param across: matrix of the width
+    :param down: matrix for the height, ``(height, height)``
+    :param across: matrix for the width
     """
     height, width = len(down), len(across)
     rows, _, channels = tokens.shape
@@ -64,5 +64,5 @@ def blur_tokens(tokens: Tensor, down: Tensor, across: Tensor) -> Tensor:
 
 
 def mean_tokens(tokens: Tensor) -> Tensor:
-    """Replaces every token by the mean of its map: the blur with an infinite sigma. ``(rows, tokens, channels)``."""
+    """Replace every token by the mean of its map, the blur with infinite sigma. ``(rows, tokens, channels)``."""
     return tokens.mean(dim=1, keepdim=True).expand_as(tokens)

@@ -1,8 +1,8 @@
-"""Samplers that renoise with the uncond prediction: CFG++ (arXiv 2406.08070), in k-diffusion's noise levels.
+"""Samplers that renoise with the unconditional prediction: CFG++ (arXiv 2406.08070), in k-diffusion's noise levels.
 
-The model tells its uncond prediction (:class:`~lib_sdfm.ops.descent.GuidedModel`); the CFG scale is the paper's lambda.
-Where uncond equals the guided prediction each (but 2S) is the plain sampler of its name. Higher orders follow the other
-implementations of these names: which of their terms takes uncond is not in the paper.
+The model provides its unconditional prediction (:class:`~lib_sdfm.ops.descent.GuidedModel`); the CFG scale is the paper's
+lambda. If the unconditional prediction equals the guided one, each sampler (except 2S) is the plain one of its name. Higher
+orders follow the other implementations of these names: the paper doesn't say which of their terms is unconditional.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from .descent import Descent, Level, ancestral_levels, cfgpp_step, sampler
 
 @sampler
 def sample_euler_cfgpp(descent: Descent) -> None:
-    """Euler: algorithm 2 of the paper."""
+    """Sample with Euler: algorithm 2 of the paper."""
     for at in descent:
         descent.x = cfgpp_step(descent.x, at.denoised, at.uncond, at.ratio)
 
 
 @sampler
 def sample_euler_ancestral_cfgpp(descent: Descent, eta: float = 1.0) -> None:
-    """Euler to a lower noise level, then noise (DDIM with eta)."""
+    """Sample with Euler to a lower noise level, then add noise (DDIM with eta)."""
     for at in descent:
         down, up = ancestral_levels(at.sigma, at.sigma_next, eta)
         descent.x = cfgpp_step(descent.x, at.denoised, at.uncond, down / at.sigma)
@@ -32,7 +32,10 @@ def sample_euler_ancestral_cfgpp(descent: Descent, eta: float = 1.0) -> None:
 
 @sampler
 def sample_dpmpp_2m_cfgpp(descent: Descent) -> None:
-    """DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2): second order is the difference to the last uncond prediction."""
+    """Sample with DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2).
+
+    The second order uses the difference to the previous unconditional prediction.
+    """
     before: Level | None = None
     for at in descent:
         descent.x = cfgpp_step(descent.x, at.denoised, at.uncond, at.ratio)
@@ -44,10 +47,10 @@ def sample_dpmpp_2m_cfgpp(descent: Descent) -> None:
 
 @sampler
 def sample_dpmpp_2s_ancestral_cfgpp(descent: Descent, eta: float = 1.0) -> None:
-    """DPM-Solver++(2S) (arXiv 2211.01095, algorithm 1, r = 1/2) to a lower noise level, then noise.
+    """Sample with DPM-Solver++(2S) (arXiv 2211.01095, algorithm 1, r = 1/2) to a lower noise level, then add noise.
 
-    As everywhere where this name is known, guided and uncond prediction of the last term come from different calls; so
-    this one isn't the plain sampler where they are equal.
+    As in every implementation of this name, the guided and the unconditional prediction of the last term come from
+    different calls; so this isn't the plain sampler if they are equal.
     """
     for at in descent:
         down, up = ancestral_levels(at.sigma, at.sigma_next, eta)
@@ -63,7 +66,7 @@ def sample_dpmpp_2s_ancestral_cfgpp(descent: Descent, eta: float = 1.0) -> None:
 
 @sampler
 def sample_dpmpp_sde_cfgpp(descent: Descent, eta: float = 1.0) -> None:
-    """DPM-Solver++(2S) as a stochastic equation: a plain step to the middle, then CFG++'s with the predictions from there."""
+    """Sample with DPM-Solver++(2S) as an SDE: a plain step to the middle, then CFG++'s with the predictions from there."""
     for at in descent:
         if at.sigma_next == 0:
             descent.x = at.denoised
@@ -79,7 +82,7 @@ def sample_dpmpp_sde_cfgpp(descent: Descent, eta: float = 1.0) -> None:
 
 @sampler
 def sample_dpmpp_3m_sde_cfgpp(descent: Descent, eta: float = 1.0) -> None:
-    """DPM-Solver++(3M) as a stochastic equation (k-diffusion's); its differences are those of the guided predictions."""
+    """Sample with DPM-Solver++(3M) as an SDE (k-diffusion's); its differences are those of the guided predictions."""
     before: list[Level] = []  # latest first
     for at in descent:
         if at.sigma_next == 0:
@@ -93,7 +96,7 @@ def sample_dpmpp_3m_sde_cfgpp(descent: Descent, eta: float = 1.0) -> None:
 
 
 def _differences(at: Level, before: list[Level], length: float) -> Tensor | float:
-    """What second and third order add to a step: divided differences of the predictions before."""
+    """Return the second- and third-order terms of a step: divided differences of the previous predictions."""
     if not before or not length or not all(level.length for level in before):
         return 0.0
     second = math.expm1(-length) / length + 1
@@ -108,18 +111,18 @@ def _differences(at: Level, before: list[Level], length: float) -> Tensor | floa
 
 @sampler
 def sample_res_multistep_cfgpp(descent: Descent) -> None:
-    """RES of second order as a multistep method."""
+    """Sample with second-order RES as a multistep method."""
     _res_multistep(descent, eta=0.0)
 
 
 @sampler
 def sample_res_multistep_ancestral_cfgpp(descent: Descent, eta: float = 1.0) -> None:
-    """RES of second order as a multistep method to a lower noise level, then noise."""
+    """Sample with second-order RES as a multistep method to a lower noise level, then add noise."""
     _res_multistep(descent, eta)
 
 
 def _res_multistep(descent: Descent, eta: float) -> None:
-    """RES of second order (arXiv 2308.02157); its one node is the last step's uncond prediction."""
+    """Sample with second-order RES (arXiv 2308.02157); its one node is the last step's unconditional prediction."""
     uncond_before, length_before = None, 0.0  # lengths without the noise
     for at in descent:
         down, up = ancestral_levels(at.sigma, at.sigma_next, eta)
@@ -137,7 +140,7 @@ def _res_multistep(descent: Descent, eta: float) -> None:
 
 @sampler
 def sample_gradient_estimation_cfgpp(descent: Descent, ge_gamma: float = 2.0) -> None:
-    """Gradient estimation (arXiv 2306.04848): a step along ``gamma * d + (1 - gamma) * d_before``."""
+    """Sample with gradient estimation (arXiv 2306.04848): a step along ``gamma * d + (1 - gamma) * d_before``."""
     before: Tensor | None = None
     for at in descent:
         direction = (descent.x - at.uncond) / at.sigma

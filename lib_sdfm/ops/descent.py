@@ -1,4 +1,4 @@
-"""What samplers share that renoise with the uncond prediction: the walk down the noise levels, and a step's noise levels.
+"""Common parts of samplers that renoise with the unconditional prediction: the loop over steps, and their noise levels.
 
 The samplers have k-diffusion's signature, ``sample(model, x, sigmas, extra_args, callback, disable, ...)``.
 """
@@ -17,19 +17,19 @@ from torch import Tensor
 
 Callback = Callable[[dict[str, Any]], None]
 NoiseSampler = Callable[[Tensor, Tensor], Tensor]
-"""Noise of unit variance, ``(B, C, H, W)``, for the way from one noise level to the next."""
+"""Sampler of unit-variance noise, ``(B, C, H, W)``, between one noise level and the next."""
 
 
 class GuidedModel(Protocol):
-    """A denoiser that guides, and tells what it predicted without the prompt.
+    """A denoiser that applies guidance, and provides its unconditional prediction.
 
-    :param last_uncond: the uncond prediction of the last call, ``(B, C, H, W)``
+    :param last_uncond: the unconditional prediction of the last call, ``(B, C, H, W)``
     """
 
     last_uncond: Tensor
 
     def __call__(self, x: Tensor, sigma: Tensor, **extra_args: Any) -> Tensor:
-        """The guided denoised image ``(B, C, H, W)`` for noise levels ``(B,)``."""
+        """Return the guided denoised image ``(B, C, H, W)`` for noise levels ``(B,)``."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Level:
     :param sigma: noise level at its start
     :param sigma_next: noise level at its end
     :param denoised: the guided prediction at its start, ``(B, C, H, W)``
-    :param uncond: the uncond prediction at its start
+    :param uncond: the unconditional prediction at its start
     """
 
     sigma: float
@@ -49,22 +49,22 @@ class Level:
 
     @property
     def ratio(self) -> float:
-        """How far the step goes down."""
+        """The step ratio: noise level at its end over the one at its start."""
         return self.sigma_next / self.sigma
 
     @property
     def length(self) -> float:
-        """The step's length in ``-log(sigma)``."""
+        """The step size in ``-log(sigma)``."""
         return math.log(self.sigma / self.sigma_next) if self.sigma_next else math.inf
 
 
 class Descent:
-    """One run of a sampler: iterating over it calls the model, and the callback, once a step.
+    """One run of a sampler: iterating over it calls the model and the callback once per step.
 
-    :param x: the noisy latent where it starts, ``(B, C, H, W)``; as it is now
+    :param x: the noisy latent at the start, ``(B, C, H, W)``; later the current one
     :param sigmas: noise levels, descending, ``(steps + 1,)``
-    :param s_noise: factor of the noise that is added
-    :param noise_sampler: gives that noise; without one it is random
+    :param s_noise: factor of the added noise
+    :param noise_sampler: returns that noise; by default it is random
     """
 
     def __init__(
@@ -92,12 +92,12 @@ class Descent:
             yield Level(sigma, sigma_next, denoised, uncond)
 
     def predict(self, x: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
-        """The guided and the uncond prediction for a latent."""
+        """Return the guided and the unconditional prediction for a latent."""
         denoised = self._model(x, x.new_full((len(x),), sigma), **self._extra_args)
         return denoised, self._model.last_uncond
 
     def noise(self, sigma: float, sigma_next: float, level: float) -> Tensor | float:
-        """The noise of a level that is added between two noise levels; nothing is drawn where it is 0."""
+        """Return the noise of a level that is added between two noise levels; at level 0 none is drawn."""
         if level * self._s_noise == 0:
             return 0.0
         ends = self._sigmas.new_tensor([sigma, sigma_next])
@@ -108,10 +108,10 @@ Sampler = Callable[..., Tensor]
 
 
 def sampler(advance: Callable[..., None]) -> Sampler:
-    """Makes a sampler with k-diffusion's signature of a function that moves ``x`` down the steps of a descent.
+    """Turn a function that moves ``x`` through the steps of a descent into a sampler with k-diffusion's signature.
 
-    :param advance: takes the descent, then the sampler's own parameters; if ``eta`` is among them it adds noise, and
-        ``s_noise`` and ``noise_sampler`` become parameters as well
+    :param advance: takes the descent, then the sampler's own parameters; if ``eta`` is among them the sampler adds noise,
+        and also gets the parameters ``s_noise`` and ``noise_sampler``
     """
     own = list(signature(advance).parameters.values())[1:]
     noise = signature(_noise_parameters).parameters.values() if any(parameter.name == "eta" for parameter in own) else ()
@@ -139,23 +139,23 @@ def _shared_parameters(
     callback: Callback | None = None,
     disable: bool | None = None,
 ) -> None:
-    """What every sampler takes."""
+    """Declare the parameters of every sampler."""
 
 
 def _noise_parameters(s_noise: float = 1.0, noise_sampler: NoiseSampler | None = None) -> None:
-    """What samplers take that add noise."""
+    """Declare the parameters of samplers that add noise."""
 
 
 def cfgpp_step(x: Tensor, denoised: Tensor, uncond: Tensor, ratio: float) -> Tensor:
-    """``denoised + ratio * (x - uncond)``: CFG++'s step (arXiv 2406.08070, algorithm 2; here with noise levels sigma).
+    """Return ``denoised + ratio * (x - uncond)``: CFG++'s step (arXiv 2406.08070, algorithm 2; here with noise levels sigma).
 
-    :param ratio: noise level where the step ends over the one where it starts
+    :param ratio: noise level at the end of the step over the one at its start
     """
     return denoised + (x - uncond) * ratio
 
 
 def denoised_for_uncond_renoise(denoised: Tensor, uncond: Tensor, ratio: float) -> Tensor:
-    """The denoised image on which a sampler's own first-order step, ``D + ratio * (x - D)``, is CFG++'s step.
+    """Return the denoised image for which a sampler's own first-order step, ``D + ratio * (x - D)``, is CFG++'s step.
 
     ``uncond + (denoised - uncond) / (1 - ratio)``; see :func:`cfgpp_step`.
 
@@ -165,7 +165,7 @@ def denoised_for_uncond_renoise(denoised: Tensor, uncond: Tensor, ratio: float) 
 
 
 def ancestral_levels(sigma: float, sigma_next: float, eta: float) -> tuple[float, float]:
-    """The noise level that an ancestral step goes down to, and the level of the noise that it adds afterwards.
+    """Return the noise level to which an ancestral step goes down, and the level of the noise that it adds afterwards.
 
     ``up^2 = eta^2 * sigma_next^2 * (sigma^2 - sigma_next^2) / sigma^2`` and ``down^2 + up^2 = sigma_next^2``
     (DDIM, arXiv 2010.02502, equation 16, with noise levels sigma).

@@ -1,10 +1,10 @@
 """Flow matching (rectified flow, arXiv 2209.03003; SD3, arXiv 2403.03206): times, noise levels and predictions.
 
-A flow model is trained on ``x_t = (1 - t) * x0 + t * noise`` (equation 13 of the second) and predicts the velocity
+A flow model is trained on ``x_t = (1 - t) * x0 + t * noise`` (equation 13 of the SD3 paper) and predicts the velocity
 ``v = noise - x0``, for times ``t`` from 0 (image) to 1 (noise). Divided by ``1 - t`` its latent is the variance-exploding
 one of k-diffusion, ``y = x0 + sigma * noise`` with ``sigma = t / (1 - t)``; divided by ``sqrt((1 - t)^2 + t^2)`` it is the
 variance-preserving one of DDPM. The denoised image is the same in all three: a flow model is a noise-predicting model
-with another noise table.
+with a different noise table.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from torch import Tensor
 Number = TypeVar("Number", float, Tensor)
 
 LATEST_TIME = 0.9999
-"""Times are capped here: at 1 the noise level is infinite."""
+"""Upper limit of times: at 1 the noise level is infinite."""
 TABLE_SIZE = 1000
 SMALLEST_STEP = 1e-8
-"""Between two entries of a table."""
+"""Minimum distance between two entries of a table."""
 
 
 def shift_time(t: Number, shift: float) -> Number:
-    """``shift * t / (1 + (shift - 1) * t)``: more of the times are noisy ones (SD3, equation 23).
+    """Return ``shift * t / (1 + (shift - 1) * t)``, which moves times towards noise for shifts above 1 (SD3, equation 23).
 
     :param t: in [0, 1]
     :param shift: above 0; 1 changes nothing
@@ -33,22 +33,22 @@ def shift_time(t: Number, shift: float) -> Number:
 
 
 def unshift_time(t: Number, shift: float) -> Number:
-    """Inverse of :func:`shift_time`."""
+    """Invert :func:`shift_time`."""
     return t / (shift - (shift - 1) * t)
 
 
 def time_to_sigma(t: Number) -> Number:
-    """The noise level of the variance-exploding latent, from a time in [0, 1)."""
+    """Return the noise level of the variance-exploding latent for a time in [0, 1)."""
     return t / (1 - t)
 
 
 def sigma_to_time(sigma: Number) -> Number:
-    """The time of a noise level, in [0, 1); inverse of :func:`time_to_sigma`."""
+    """Return the time of a noise level, in [0, 1); inverse of :func:`time_to_sigma`."""
     return sigma / (1 + sigma)
 
 
 def velocity_to_denoised(velocity: Tensor, x: Tensor, t: Number) -> Tensor:
-    """The denoised image that a velocity means, ``x - t * v``.
+    """Return the denoised image for a velocity, ``x - t * v``.
 
     :param velocity: ``(N, C, H, W)``
     :param x: the flow model's latent ``x_t``, same shape
@@ -58,54 +58,54 @@ def velocity_to_denoised(velocity: Tensor, x: Tensor, t: Number) -> Tensor:
 
 
 def denoised_to_velocity(denoised: Tensor, x: Tensor, t: Number) -> Tensor:
-    """The velocity that a denoised image means, at ``t > 0``; inverse of :func:`velocity_to_denoised`."""
+    """Return the velocity for a denoised image, at ``t > 0``; inverse of :func:`velocity_to_denoised`."""
     return (x - denoised) / t
 
 
 def velocity_to_noise(velocity: Tensor, x: Tensor, t: Number) -> Tensor:
-    """The noise that a velocity means, ``x + (1 - t) * v``."""
+    """Return the noise for a velocity, ``x + (1 - t) * v``."""
     return x + (1 - t) * velocity
 
 
 def noise_to_velocity(noise: Tensor, x: Tensor, t: Number) -> Tensor:
-    """The velocity that a noise prediction means, at ``t < 1``; inverse of :func:`velocity_to_noise`."""
+    """Return the velocity for a noise prediction, at ``t < 1``; inverse of :func:`velocity_to_noise`."""
     return (noise - x) / (1 - t)
 
 
 def exploding_to_flow(y: Tensor, t: Number) -> Tensor:
-    """The flow model's latent ``x_t`` for the variance-exploding one, ``x0 + sigma * noise``."""
+    """Return the flow model's latent ``x_t`` for the variance-exploding one, ``x0 + sigma * noise``."""
     return y * (1 - t)
 
 
 def flow_to_exploding(x: Tensor, t: Number) -> Tensor:
-    """Inverse of :func:`exploding_to_flow`."""
+    """Invert :func:`exploding_to_flow`."""
     return x / (1 - t)
 
 
 def preserving_to_flow(x: Tensor, t: Number) -> Tensor:
-    """The flow model's latent ``x_t`` for the variance-preserving one."""
+    """Return the flow model's latent ``x_t`` for the variance-preserving one."""
     return x * ((1 - t) ** 2 + t**2) ** 0.5
 
 
 def flow_to_preserving(x: Tensor, t: Number) -> Tensor:
-    """Inverse of :func:`preserving_to_flow`."""
+    """Invert :func:`preserving_to_flow`."""
     return x / ((1 - t) ** 2 + t**2) ** 0.5
 
 
 def time_to_alpha_bar(t: Number) -> Number:
-    """``alpha_bar = (1 - t)^2 / ((1 - t)^2 + t^2)``: what a noise table says about a time."""
+    """Return a noise table's ``alpha_bar = (1 - t)^2 / ((1 - t)^2 + t^2)`` for a time."""
     return (1 - t) ** 2 / ((1 - t) ** 2 + t**2)
 
 
 def alpha_bar_to_time(alpha_bar: Number) -> Number:
-    """Inverse of :func:`time_to_alpha_bar`."""
+    """Invert :func:`time_to_alpha_bar`."""
     return sigma_to_time(((1 - alpha_bar) / alpha_bar) ** 0.5)
 
 
 def time_table(shift: float) -> Tensor:
-    """The times that a noise table of 1000 entries stands for: ``(1000,)`` float64, ascending, up to :data:`LATEST_TIME`.
+    """Return the times of a noise table of 1000 entries: ``(1000,)`` float64, ascending, up to :data:`LATEST_TIME`.
 
-    No two are equal, whatever the shift: the WebUIs interpolate between them.
+    No two are equal at any shift: the WebUIs interpolate between them.
 
     :raises ValueError: if ``shift`` isn't above 0
     """
@@ -116,9 +116,9 @@ def time_table(shift: float) -> Tensor:
 
 
 def table_to_time(index: Tensor, table: Tensor) -> Tensor:
-    """The time that a place in a table stands for, between its entries by the logarithm of the noise level.
+    """Return the time for a table index, interpolated by the logarithm of the noise level.
 
-    :param index: from 0, may be fractional
+    :param index: index from 0, may be fractional
     :param table: see :func:`time_table`
     """
     index = index.to(table.dtype).clamp(0, len(table) - 1)

@@ -1,8 +1,8 @@
-"""What a UNet predicts, found out by asking it: noise (eps), v, or a flow model's velocity.
+"""Detection of a UNet's prediction type by calling it: noise (eps), v, or a flow model's velocity.
 
-It makes a few pictures under each assumption, and is asked to denoise them with fresh noise on top. Under the right
-assumption it gets nearest to its own pictures. Pictures from elsewhere won't do: to a model that has never seen their like
-they are noise themselves.
+The UNet generates a few pictures under each assumption, and denoises them again with fresh noise added. Under the right
+assumption the result is closest to its own pictures. Other pictures are no use: to a model that was not trained on similar
+ones they are noise themselves.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from .flow import exploding_to_flow, sigma_to_time, velocity_to_denoised
 
 EPS, V, FLOW = KINDS = ("eps", "v", "flow")
 Predict = Callable[[Tensor, Tensor], Tensor]
-"""A UNet: latents ``(B, C, H, W)`` and times 0 to 999 ``(B,)`` to its output."""
+"""A UNet: from latents ``(B, C, H, W)`` and times 0 to 999 ``(B,)`` to its output."""
 IMAGES = 4
 WAY = (14.0, 7.0, 4.0, 2.4, 1.5, 0.9, 0.55, 0.3, 0.15, 0.05, 0.0)
-"""Noise levels at which the pictures are made."""
+"""Noise levels at which the pictures are generated."""
 LEVELS = (0.3, 0.6, 1.2)
 """Noise levels at which they are denoised again."""
 CERTAIN = 1.08
@@ -29,28 +29,28 @@ CERTAIN = 1.08
 
 @dataclass(frozen=True)
 class Recognition:
-    """What a model was found to predict.
+    """Detected prediction type of a model.
 
-    :param errors: by kind, how far from its own pictures it denoises them, as a share of the noise
+    :param errors: by kind, the error of denoising its own pictures, relative to the noise
     """
 
     errors: Mapping[str, float]
 
     @property
     def kind(self) -> str:
-        """``eps``, ``v`` or ``flow``."""
+        """The detected kind: ``eps``, ``v`` or ``flow``."""
         return min(self.errors, key=self.errors.__getitem__)
 
     @property
     def certain(self) -> bool:
-        """Whether to believe it as far as flow is concerned: it is clearly nearer than the others, or they than it."""
+        """True if flow or not flow is certain: the error of flow differs clearly from the others' smallest."""
         flow, others = self.errors[FLOW], min(error for kind, error in self.errors.items() if kind != FLOW)
         return max(flow, others) > CERTAIN * min(flow, others) and min(flow, others) < 1
 
 
 @torch.no_grad()
 def recognise(predict: Predict, size: tuple[int, int, int], device: torch.device | str = "cpu", seed: int = 0) -> Recognition:
-    """What a UNet predicts, in 39 calls.
+    """Detect what a UNet predicts, in 39 calls.
 
     :param size: channels, height and width of its latents
     """
@@ -58,7 +58,7 @@ def recognise(predict: Predict, size: tuple[int, int, int], device: torch.device
 
 
 def own_error(kind: str, predict: Predict, size: tuple[int, int, int], device: torch.device | str, seed: int) -> float:
-    """How far from pictures of its own a UNet denoises them if it is of this kind, as a share of the noise."""
+    """Return a UNet's error of denoising its own pictures, assuming this kind, relative to the noise."""
     generator = torch.Generator().manual_seed(seed)
 
     def noise() -> Tensor:
@@ -75,7 +75,7 @@ def own_error(kind: str, predict: Predict, size: tuple[int, int, int], device: t
 
 
 def denoise(kind: str, predict: Predict, y: Tensor, sigma: float) -> Tensor:
-    """The denoised image if a UNet is of a kind, for k-diffusion's latent ``x0 + sigma * noise``."""
+    """Return the denoised image for k-diffusion's latent ``x0 + sigma * noise``, assuming a UNet of this kind."""
     if kind == FLOW:
         t = sigma_to_time(sigma)
         x = exploding_to_flow(y, t)
@@ -86,13 +86,13 @@ def denoise(kind: str, predict: Predict, y: Tensor, sigma: float) -> Tensor:
 
 
 def nearest_time(sigma: float) -> float:
-    """The time, 0 to 999, at which Stable Diffusion's own noise table is nearest to a noise level."""
+    """Return the time, 0 to 999, at which Stable Diffusion's own noise table is nearest to a noise level."""
     alpha_bars = noise_table()
     sigmas = ((1 - alpha_bars) / alpha_bars).sqrt()
     return float((sigmas.log() - torch.tensor(sigma, dtype=torch.float64).log()).abs().argmin())
 
 
 def noise_table() -> Tensor:
-    """Stable Diffusion's own, ``(1000,)`` float64."""
+    """Return Stable Diffusion's own noise table, ``(1000,)`` float64."""
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     return torch.cumprod(1 - betas, 0)

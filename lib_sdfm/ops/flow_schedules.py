@@ -1,8 +1,8 @@
-"""Times at which a flow model is called: ComfyUI's schedules, and those made for noise-predicting models, converted.
+"""Schedules of times for flow models: ComfyUI's, and converted ones made for noise-predicting models.
 
-Each takes the number of steps and the shift, and gives descending times in (0, 1] that end with 0. ComfyUI's are those of
-its ``ModelSamplingSD3`` (a table of 1000 shifted times) to the last digit, with all that is odd in them: ``normal`` shifts
-its low end twice, ``ddim_uniform`` does not start at 1, ``beta`` and ``ddim_uniform`` don't always have as many steps.
+Each takes the number of steps and the shift, and returns descending times in (0, 1] followed by 0. ComfyUI's are those of
+its ``ModelSamplingSD3`` (a table of 1000 shifted times) to the last digit, oddities included: ``normal`` shifts its low end
+twice, ``ddim_uniform`` does not start at 1, ``beta`` and ``ddim_uniform`` don't always have the requested number of steps.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ ALIGNED_STEPS = (14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234,
 
 @dataclass(frozen=True)
 class Shape:
-    """What the user may set about a schedule's shape.
+    """Parameters of a schedule's shape that the user may set.
 
-    :param rho: of Karras and Polyexponential; ``None`` for their own, 7 and 1
-    :param alpha: of the Beta distribution
-    :param beta: of the Beta distribution
+    :param rho: rho of Karras and Polyexponential; ``None`` for their defaults, 7 and 1
+    :param alpha: alpha of the Beta distribution
+    :param beta: beta of the Beta distribution
     """
 
     rho: float | None = None
@@ -36,65 +36,65 @@ class Shape:
 
 
 Schedule = Callable[[int, float, Shape], list[float]]
-"""From number of steps, shift and shape to times."""
+"""Function from number of steps, shift and shape to times."""
 
 
 def simple(steps: int, shift: float, shape: Shape = Shape()) -> list[float]:
-    """Every so many entries of the table."""
+    """Return entries of the table at equal strides from its top."""
     places = [TABLE_SIZE - int(i * TABLE_SIZE / steps) for i in range(steps)]
     return [*(shift_time(place / TABLE_SIZE, shift) for place in places), 0.0]
 
 
 def ddim_uniform(steps: int, shift: float, shape: Shape = Shape()) -> list[float]:
-    """Equal strides over the table from its second entry up."""
+    """Return equal strides over the table from its second entry up."""
     places = range(2, TABLE_SIZE + 1, max(TABLE_SIZE // steps, 1))
     return [*(shift_time(place / TABLE_SIZE, shift) for place in reversed(places)), 0.0]
 
 
 def normal(steps: int, shift: float, shape: Shape = Shape()) -> list[float]:
-    """Linear in time, from 1 to the table's first entry, shifted."""
+    """Return times that are linear from 1 to the table's first entry, then shifted."""
     return [*(shift_time(t, shift) for t in _line(1.0, shift_time(1 / TABLE_SIZE, shift), steps)), 0.0]
 
 
 def sgm_uniform(steps: int, shift: float, shape: Shape = Shape()) -> list[float]:
-    """Linear in time, without the end point of :func:`normal`."""
+    """Return linear times, without the end point of :func:`normal`."""
     return [*(shift_time(t, shift) for t in _line(1.0, shift_time(1 / TABLE_SIZE, shift), steps + 1)[:-1]), 0.0]
 
 
 def beta(steps: int, shift: float, shape: Shape = Shape()) -> list[float]:
-    """Quantiles of a Beta distribution (arXiv 2407.12173), dense at both ends; entries of the table, each once."""
+    """Return quantiles of a Beta distribution (arXiv 2407.12173), dense at both ends; entries of the table, each once."""
     quantiles = [beta_quantile(1 - i / steps, shape.alpha, shape.beta) for i in range(steps)]
     places = dict.fromkeys(round(quantile * (TABLE_SIZE - 1)) for quantile in quantiles)
     return [*(shift_time((place + 1) / TABLE_SIZE, shift) for place in places), 0.0]
 
 
 def karras(steps: int, shift: float, shape: Shape = Shape()) -> list[float]:
-    """Karras et al. (arXiv 2206.00364, equation 5)."""
+    """Return the schedule of Karras et al. (arXiv 2206.00364, equation 5)."""
     rho = shape.rho or 7.0
     low, high = (sigma ** (1 / rho) for sigma in EPS_SIGMAS)
     return _converted([root**rho for root in _line(high, low, steps)], shift)
 
 
 def exponential(steps: int, shift: float, shape: Shape = Shape()) -> list[float]:
-    """Linear in the logarithm of the noise level."""
+    """Return times that are linear in the logarithm of the noise level."""
     return polyexponential(steps, shift, Shape(rho=1.0))
 
 
 def polyexponential(steps: int, shift: float, shape: Shape = Shape()) -> list[float]:
-    """A power of the way in the logarithm of the noise level."""
+    """Return times for which the logarithm of the noise level follows a power of the progress."""
     low, high = (math.log(sigma) for sigma in EPS_SIGMAS)
     ways = [way ** (shape.rho or 1.0) for way in _line(1.0, 0.0, steps)]
     return _converted([math.exp(low + way * (high - low)) for way in ways], shift)
 
 
 def kl_optimal(steps: int, shift: float, shape: Shape = Shape()) -> list[float]:
-    """Linear in the arc tangent of the noise level (arXiv 2404.14507, theorem 3.1)."""
+    """Return times that are linear in the arc tangent of the noise level (arXiv 2404.14507, theorem 3.1)."""
     low, high = (math.atan(sigma) for sigma in EPS_SIGMAS)
     return _converted([math.tan(angle) for angle in _line(high, low, steps)], shift)
 
 
 def align_your_steps(steps: int, shift: float, shape: Shape = Shape()) -> list[float]:
-    """Align Your Steps, between its points by the logarithm."""
+    """Return Align Your Steps, interpolated between its points by the logarithm."""
     points = numpy.linspace(0, 1, len(ALIGNED_STEPS))
     logs = numpy.interp(_line(0.0, 1.0, steps), points, numpy.log(ALIGNED_STEPS))
     return _converted([math.exp(log) for log in logs], shift)
@@ -113,15 +113,15 @@ SCHEDULES: dict[str, Schedule] = {
     "DDIM": ddim_uniform,
     "Beta": beta,
 }
-"""By the names under which WebUIs offer them."""
+"""Schedules by their names in WebUIs."""
 
 
 def flow_times(schedule: str, steps: int, shift: float, end: float = 0.0, shape: Shape = Shape()) -> list[float]:
-    """The times of a schedule that WebUIs offer, always ``steps`` of them and a final 0.
+    """Return the times of a schedule that WebUIs offer, always ``steps`` of them and a final 0.
 
     :param schedule: a key of :data:`SCHEDULES`
     :param shift: above 0
-    :param end: the last time before 0 is at least this, see :func:`with_end`; 0 leaves the schedule as it is
+    :param end: minimum of the last time before 0, see :func:`with_end`; 0 leaves the schedule unchanged
     :raises KeyError: for another schedule
     """
     times = SCHEDULES[schedule](steps, shift, shape)
@@ -131,9 +131,9 @@ def flow_times(schedule: str, steps: int, shift: float, end: float = 0.0, shape:
 
 
 def with_end(times: list[float], shift: float, end: float) -> list[float]:
-    """The same schedule with its last time before 0 at least at ``end``; unshifted times are stretched, and 1 stays 1.
+    """Return the schedule with its last time before 0 at least at ``end``; unshifted times are stretched, and 1 stays 1.
 
-    Solvers that look at ``log(sigma)`` take a step from 0.1 to 0.001 for as long as one from 1 to 0.01, and err.
+    To solvers in ``log(sigma)`` a step from 0.1 to 0.001 is as long as one from 1 to 0.01, which makes them inaccurate.
     """
     if len(times) < 3 or times[-2] >= end:
         return times
@@ -143,16 +143,16 @@ def with_end(times: list[float], shift: float, end: float) -> list[float]:
 
 
 def resampled(times: list[float], steps: int) -> list[float]:
-    """As many times as asked for, along the same curve, with the same first and last."""
+    """Return the requested number of times, along the same curve, with the same first and last."""
     known = times[:-1]
     places = _line(0.0, len(known) - 1, steps)
     return [*(float(t) for t in numpy.interp(places, range(len(known)), known)), 0.0]
 
 
 def times_to_sigmas(times: list[float], latest: float) -> list[float]:
-    """Noise levels of the variance-exploding latent, with times capped at ``latest``.
+    """Return noise levels of the variance-exploding latent, with times capped at ``latest``.
 
-    What lies above it is spaced evenly down to the first time below it: no two levels are equal, as solvers divide by
+    Times above it are spaced evenly down to the first time below it: no two levels are equal, as solvers divide by
     their distances.
     """
     above = sum(t >= latest for t in times)
@@ -161,9 +161,9 @@ def times_to_sigmas(times: list[float], latest: float) -> list[float]:
 
 
 def _converted(sigmas: list[float], shift: float) -> list[float]:
-    """Noise levels meant for a noise-predicting model as times: as noisy as there, with the first stretched to 1.
+    """Convert noise levels meant for a noise-predicting model to times of equal noise, with the first stretched to 1.
 
-    The last one stays as clean as there, whatever the shift.
+    The last one keeps its noise level at any shift.
     """
     first, last = (sigma_to_time(sigma) for sigma in reversed(EPS_SIGMAS))
     ways = [(sigma_to_time(sigma) - last) / (first - last) for sigma in sigmas]
@@ -176,7 +176,7 @@ def _line(start: float, end: float, number: int) -> list[float]:
 
 
 def beta_quantile(p: float, a: float, b: float) -> float:
-    """Where the Beta distribution's cumulative probability is ``p``, by bisection.
+    """Return the point at which the Beta distribution's cumulative probability is ``p``, by bisection.
 
     :param p: in [0, 1]
     :param a: above 0
@@ -192,7 +192,7 @@ def beta_quantile(p: float, a: float, b: float) -> float:
 
 
 def _beta_probability(x: float, a: float, b: float) -> float:
-    """The regularised incomplete beta function; its continued fraction converges fast below the mean (DLMF 8.17.22)."""
+    """Return the regularised incomplete beta function; its continued fraction converges fast below the mean (DLMF 8.17.22)."""
     if x > (a + 1) / (a + b + 2):
         return 1 - _beta_probability(1 - x, b, a)
     if x == 0.0:

@@ -1,7 +1,7 @@
-"""Samplers run in a flow model's own time instead of the noise levels of k-diffusion, or from a lower noise level.
+"""Running samplers in a flow model's own time instead of k-diffusion's noise levels, or from a lower noise level.
 
 ``dx/dt = v = (x - D) / t`` has the form of k-diffusion's ``dy/dsigma = (y - D) / sigma`` with ``sigma = t``. A solver that is
-linear in sigma and adds no noise may run in either; in time the first step is no longer than the others, while in sigma
+linear in sigma and adds no noise may run in either. In time the first step is no longer than the others, while in sigma
 it goes from 10^4 to 30. Euler's method is the same in both.
 """
 
@@ -26,7 +26,7 @@ class TimedModel:
         self._model = model
 
     def __call__(self, x: Tensor, t: Tensor, **extra_args: Any) -> Tensor:
-        """The denoised image ``(B, C, H, W)`` for times ``(B,)``."""
+        """Return the denoised image ``(B, C, H, W)`` for times ``(B,)``."""
         return self._model(flow_to_exploding(x, t.view(-1, 1, 1, 1)), time_to_sigma(t), **extra_args)
 
     def __getattr__(self, name: str) -> Any:
@@ -34,7 +34,7 @@ class TimedModel:
 
 
 def in_time(func: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A sampler function of k-diffusion run in time; what it takes, gives and tells its callback stays the same.
+    """Return a sampler function of k-diffusion that runs in time; its arguments, result and callback stay the same.
 
     :param func: takes ``model``, ``x``, ``sigmas`` and others
     """
@@ -62,9 +62,9 @@ def heun_weighted(
     callback: Callback | None = None,
     disable: bool | None = None,
 ) -> Tensor:
-    """HeunPP2 whose every step is as its last but one: Heun's method, weighted by ``sigma_next / (2 * sigma)``.
+    """Sample with HeunPP2, with every step like its last but one: Heun's method, weighted by ``sigma_next / (2 * sigma)``.
 
-    Its own weights are shares of the schedule's first noise level: steps of first order, at three model calls each.
+    The original's weights are relative to the schedule's first noise level: first-order steps at three model calls each.
     """
     for i, (sigma, sigma_next) in enumerate(zip(sigmas, sigmas[1:])):
         denoised = model(x, sigma.expand(len(x)), **(extra_args or {}))
@@ -80,7 +80,7 @@ def heun_weighted(
 
 
 def two_calls(func: Callable[..., Tensor], instead: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Another sampler function in place of one, with that one's name and signature; marked as making two calls a step."""
+    """Return a replacement of a sampler function, with its name and signature, marked as making two calls per step."""
 
     @functools.wraps(func)
     def sample(*args: Any, **kwargs: Any) -> Tensor:
@@ -91,13 +91,13 @@ def two_calls(func: Callable[..., Tensor], instead: Callable[..., Tensor]) -> Ca
 
 
 def from_level(func: Callable[..., Tensor], highest: float, lowest: float) -> Callable[..., Tensor]:
-    """A sampler function that divides the way between two noise levels itself, for less of the way.
+    """Return a sampler function that makes its own grid between two noise levels, restricted to a part of them.
 
-    One step of Euler's method goes down to ``highest``, as what it divides by the logarithm would spend most calls above.
+    One step of Euler's method goes down to ``highest``, as a logarithmic grid would spend most calls above it.
 
     :param func: takes ``model``, ``x`` and by name ``sigma_min``, ``sigma_max``, perhaps ``n`` (model calls); or ``sigmas``
-    :param highest: noise level from which it divides
-    :param lowest: noise level to which it divides, at least, where it takes ``sigma_min``
+    :param highest: noise level at which its grid starts
+    :param lowest: minimum noise level at which its grid ends, if it takes ``sigma_min``
     """
 
     @functools.wraps(func)
@@ -114,7 +114,7 @@ def from_level(func: Callable[..., Tensor], highest: float, lowest: float) -> Ca
 
 
 def _level_arguments(given: dict[str, Any], highest: float, lowest: float) -> dict[str, Any]:
-    """What changes of a sampler's arguments where it starts at a lower level."""
+    """Return the changed arguments of a sampler that starts at a lower noise level."""
     if "sigmas" in given:
         sigmas = given["sigmas"]
         below = sigmas[sigmas < highest]

@@ -13,11 +13,11 @@ from .precision import at_least_float32, outside_autocast
 
 @lru_cache(maxsize=64)
 def channel_window(offset: float, width: float, channels: int, inclusive: bool, device: torch.device | None = None) -> Tensor:
-    """Which channels count as backbone: ``(channels,)`` bool, made once for the same arguments.
+    """Return the mask of channels that count as backbone: ``(channels,)`` bool, cached by its arguments.
 
-    :param offset: where the window begins, as a share of the channels, 0 to 1
-    :param width: its share, 0 to 1; beyond the last channel it goes on at the first
-    :param inclusive: the channel at the window's end belongs to it (as in sd-webui-freeu: 641 of 1280)
+    :param offset: start of the window, as a fraction of the channels, 0 to 1
+    :param width: its width as a fraction, 0 to 1; it wraps around after the last channel
+    :param inclusive: true if the channel at the window's end belongs to it (as in sd-webui-freeu: 641 of 1280)
     """
     offset = math.fmod(offset, 1.0)
     wraps = width + offset > 1
@@ -29,9 +29,9 @@ def channel_window(offset: float, width: float, channels: int, inclusive: bool, 
 
 
 def scale_backbone(h: Tensor, window: Tensor, factor: float, version: str) -> Tensor:
-    """Backbone features ``(B, C, H, W)`` with the channels of ``window`` scaled.
+    """Return backbone features ``(B, C, H, W)`` with the channels of ``window`` scaled.
 
-    :param factor: scale; version 2 gives it in full only where the mean feature is largest (section 3.3)
+    :param factor: scale; version 2 applies it in full only where the mean feature is largest (section 3.3)
     """
     scale: Tensor | float = factor
     if version == "2":
@@ -40,22 +40,22 @@ def scale_backbone(h: Tensor, window: Tensor, factor: float, version: str) -> Te
 
 
 def _normalised_mean(h: Tensor) -> Tensor:
-    """The mean over channels in float32, from 0 at its smallest to 1 at its largest per image; 0 where it is constant."""
+    """Return the mean over channels in float32, normalised per image to 0 (smallest) to 1 (largest); 0 if it is constant."""
     mean = h.mean(dim=1, keepdim=True, dtype=torch.promote_types(h.dtype, torch.float32))
     low, high = mean.amin(dim=(2, 3), keepdim=True), mean.amax(dim=(2, 3), keepdim=True)
     return torch.where(high == low, torch.zeros_like(mean), (mean - low) / (high - low))
 
 
 FEW = 8
-"""Frequencies on either side of an axis up to which matrix products cost less than a Fourier transform."""
+"""Number of frequencies on either side of an axis up to which matrix products cost less than a Fourier transform."""
 
 
 def filter_skip(skip: Tensor, cutoff: float, low: float, high: float) -> Tensor:
-    """Skip features ``(B, C, H, W)`` with low spatial frequencies times ``low`` and the others times ``high``.
+    """Return skip features ``(B, C, H, W)`` with low spatial frequencies times ``low`` and the others times ``high``.
 
-    Computed in float32 at least, inside autocast too: in half the sums over a map would overflow.
+    Computed in float32 at least, inside autocast too: in half precision sums over a map would overflow.
 
-    :param cutoff: half the side of the square of low frequencies, as a share of the spectrum, at least one frequency
+    :param cutoff: half the side of the square of low frequencies, as a fraction of the spectrum, at least one frequency
     """
     if low == high:
         return skip if low == 1 else skip * low
@@ -66,21 +66,21 @@ def filter_skip(skip: Tensor, cutoff: float, low: float, high: float) -> Tensor:
 
 
 def _mix_by_transform(features: Tensor, reach: tuple[int, ...], low: float, whole: float) -> Tensor:
-    """``whole`` times the features and ``low`` times their low frequencies, by a Fourier transform."""
+    """Return ``whole`` times the features plus ``low`` times their low frequencies, by a Fourier transform."""
     masks = [_is_low(n, r).to(features.device) for n, r in zip(features.shape[-2:], reach)]
     spectrum = torch.fft.fft2(features) * torch.outer(*masks)
     return torch.add(features * whole, torch.fft.ifft2(spectrum).real, alpha=low)
 
 
 def _is_low(length: int, reach: int) -> Tensor:
-    """Which frequencies of an axis, in FFT order, are low."""
+    """Return the mask of an axis' low frequencies, in FFT order."""
     centre = length // 2
     place = torch.arange(length)
     return torch.fft.ifftshift((place >= centre - reach) & (place < centre + reach))
 
 
 def _mix_by_products(features: Tensor, reach: tuple[int, ...], low: float, whole: float) -> Tensor:
-    """The same from the few waves that pass: their coefficients, and what those make.
+    """Return the same by matrix products with the few low-frequency waves: analysis, then synthesis.
 
     With C and S the waves' cosines and sines of an axis, the coefficients are
     ``X = (C_h - i S_h) x (C_w - i S_w)^T / (H W)``, and the low frequencies are the real part of
@@ -97,9 +97,9 @@ def _mix_by_products(features: Tensor, reach: tuple[int, ...], low: float, whole
 
 @lru_cache(maxsize=256)
 def _waves(length: int, reach: int, device: torch.device, kind: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Cosines, then sines, of the low frequencies of an axis: ``(4 * reach, length)``, or fewer on a short axis.
+    """Return cosines, then sines, of the low frequencies of an axis: ``(4 * reach, length)``, or fewer on a short axis.
 
-    :return: the waves, and the waves divided by ``length``, whose products with a map are means: they stay in its range
+    :return: the waves, and the waves divided by ``length``, whose products with a map are means within its range
     """
     frequencies = torch.arange(-min(reach, length // 2), min(reach, length - length // 2))
     angles = (torch.outer(frequencies, torch.arange(length)) % length).double() * (2 * math.pi / length)
@@ -108,13 +108,13 @@ def _waves(length: int, reach: int, device: torch.device, kind: torch.dtype) -> 
 
 
 def _quarters(table: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The four quarters of ``(..., 2 m, 2 n)``, row by row."""
+    """Return the four quarters of ``(..., 2 m, 2 n)``, row by row."""
     upper, lower = table.chunk(2, dim=-2)
     return (*upper.chunk(2, dim=-1), *lower.chunk(2, dim=-1))
 
 
 def schedule_share(step: float, start: int, stop: int, smoothness: float) -> float:
-    """How strongly FreeU acts at a step: between a flat window ``start <= step < stop`` and a ramp that peaks at start.
+    """Return FreeU's strength at a step: between a flat window ``start <= step < stop`` and a ramp that peaks at start.
 
     :param smoothness: 0 (the window) to 1 (the ramp)
     """

@@ -1,4 +1,4 @@
-"""Saliency-adaptive noise fusion (SANF): per element, one of two guidance terms.
+"""Saliency-adaptive noise fusion (SANF): selection of one of two guidance terms per element.
 
 After Wang et al., "High-fidelity Person-centric Subject-to-Image Synthesis" (arXiv 2311.10329, equation 6).
 """
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def saliency(term: Tensor) -> Tensor:
-    """The size of a term ``(N, C, H, W)``, blurred with a 3x3 Gaussian of sigma 1 and mirrored borders."""
+    """Return the magnitude of a term ``(N, C, H, W)``, blurred with a 3x3 Gaussian of sigma 1 and mirrored borders."""
     size = _blur_rows(term.abs())
     return _blur_rows(size.transpose(-1, -2)).transpose(-1, -2)
 
@@ -25,12 +25,12 @@ def _blur_rows(x: Tensor) -> Tensor:
 
 
 def fuse_over_pixels(first: Tensor, second: Tensor) -> Tensor:
-    """Per element the term whose saliency, softmaxed over the pixels of its channel, is larger (the reference)."""
+    """Select per element the term whose saliency, softmaxed over the pixels of its channel, is larger (the reference)."""
     return _pick(first, second, saliency(first).flatten(2).softmax(-1), saliency(second).flatten(2).softmax(-1))
 
 
 def fuse_over_channels(first: Tensor, second: Tensor) -> Tensor:
-    """Per element the term whose saliency, softmaxed over the latent channels, is larger (as incantations did)."""
+    """Select per element the term whose saliency, softmaxed over the latent channels, is larger (as incantations did)."""
     return _pick(first, second, saliency(first).softmax(1), saliency(second).softmax(1))
 
 

@@ -1,6 +1,7 @@
-"""Computing in the type of one's own tensors, whatever the host runs the model in.
+"""Computation in the type of one's own tensors, independent of the host's precision.
 
-Inside ``torch.autocast`` matrix products and convolutions are half, even of float32 tensors: sums over a map overflow there.
+Inside ``torch.autocast`` matrix products and convolutions run in half precision, even for float32 tensors: sums over a map
+overflow there.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 BEFORE_2_4 = ("cuda", "cpu", "xpu")
-"""Kinds of devices that torch has autocast for in versions that can't be asked whether it is on."""
+"""Device types with autocast in torch versions that can't be asked if it is on."""
 
 
 def outside_autocast(like: Tensor) -> AbstractContextManager:
@@ -30,7 +31,7 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def widest_float(device: torch.device) -> torch.dtype:
-    """Return float64 if a device has it, else float32 (MPS, DirectML and some XPUs have none)."""
+    """Return float64 if a device supports it, else float32 (MPS, DirectML and some XPUs don't)."""
     try:
         torch.zeros((), dtype=torch.float64, device=device)
     except (TypeError, RuntimeError):

@@ -1,4 +1,4 @@
-"""CFG scale over the course of sampling: the schedules that incantations offers (arXiv 2404.13040, and its own)."""
+"""Schedules of the CFG scale offered by incantations (arXiv 2404.13040, and its own)."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import math
 from collections.abc import Callable
 
 Schedule = Callable[[float, float], float]
-"""From the CFG scale and the time in [0, 1] (0: start of sampling) to the scale at that time."""
+"""Function from the CFG scale and the time in [0, 1] (0: start of sampling) to the scale at that time."""
 
 
 def linear(scale: float, time: float) -> float:
-    """Falls linearly, with the same mean over the run."""
+    """Decrease linearly, with the same mean over the run."""
     return 2 * scale * (1 - time)
 
 
 def cosine(scale: float, time: float) -> float:
-    """Falls along a cosine, with the same mean over the run."""
+    """Decrease along a cosine, with the same mean over the run."""
     return scale * (1 + math.cos(math.pi * time))
 
 
 def powered_cosine(power: float) -> Schedule:
-    """Rises or falls along a cosine of a power of the remaining time."""
+    """Increase or decrease along a cosine of a power of the remaining time."""
     return lambda scale, time: scale * (1 - math.cos(math.pi * max(0.0, 1 - time) ** power)) / 2
 
 
 def at_least(least: float, schedule: Schedule) -> Schedule:
-    """A schedule that never goes below ``least``."""
+    """Return a schedule that never goes below ``least``."""
     return lambda scale, time: max(least, schedule(scale, time))
 
 
@@ -49,11 +49,11 @@ SCHEDULES: dict[str, Schedule] = {
     "PCS (s=2.0)": powered_cosine(2.0),
     "PCS (s=4.0)": powered_cosine(4.0),
 }
-"""By the name in generation parameters. ``Interval`` is constant; where it applies is the technique's matter."""
+"""Schedules by their name in generation parameters. ``Interval`` is constant; the technique decides where it applies."""
 
 
 def edm_noise_level(step: int, steps: int) -> float:
-    """The noise curve that incantations took for the sampler's: EDM's with sigma 80 to 0.002 and rho 3
+    """Return the noise level that incantations assumed for a sampler: EDM's with sigma 80 to 0.002 and rho 3
     (arXiv 2206.00364, equation 5), and 0 from step ``steps`` on."""
     if step == 0:
         return 80.0
@@ -64,7 +64,7 @@ def edm_noise_level(step: int, steps: int) -> float:
 
 
 def nearest_edm_noise_level(level: float, steps: int) -> float:
-    """The level of that curve that is nearest to ``level``."""
+    """Return the level of that curve that is nearest to ``level``."""
     if level <= 0.002:
         return 0.0
     if level >= 80.0:

@@ -1,4 +1,4 @@
-"""Predictions in other spaces: noise (eps) and denoised images (x0) of a variance-preserving latent.
+"""Conversions of predictions: noise (eps) and denoised images (x0) of a variance-preserving latent.
 
 ``x = sqrt(alpha_bar) * denoised + sqrt(1 - alpha_bar) * eps`` (DDPM, arXiv 2006.11239, equation 4).
 """
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def eps_to_denoised(eps: Tensor, x: Tensor, alpha_bar: float) -> Tensor:
-    """The denoised image that a noise prediction means.
+    """Return the denoised image for a noise prediction.
 
     :param eps: noise prediction, ``(N, C, H, W)``
     :param x: the noisy latent, same shape
@@ -19,12 +19,12 @@ def eps_to_denoised(eps: Tensor, x: Tensor, alpha_bar: float) -> Tensor:
 
 
 def denoised_to_eps(denoised: Tensor, x: Tensor, alpha_bar: float) -> Tensor:
-    """The noise prediction that a denoised image means; inverse of :func:`eps_to_denoised`."""
+    """Return the noise prediction for a denoised image; inverse of :func:`eps_to_denoised`."""
     return (x - denoised * alpha_bar**0.5) / (1.0 - alpha_bar) ** 0.5
 
 
 def noise_to_denoised(noise: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
-    """The denoised image that a noise prediction means for a variance-exploding latent, ``x = denoised + sigma * noise``.
+    """Return the denoised image for a noise prediction of a variance-exploding latent, ``x = denoised + sigma * noise``.
 
     :param noise: noise prediction, ``(B, C, H, W)``
     :param x: the noisy latent, same shape
@@ -34,5 +34,5 @@ def noise_to_denoised(noise: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
 
 
 def denoised_to_noise(denoised: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
-    """The noise prediction that a denoised image means; inverse of :func:`noise_to_denoised`."""
+    """Return the noise prediction for a denoised image; inverse of :func:`noise_to_denoised`."""
     return (x - denoised) / sigma

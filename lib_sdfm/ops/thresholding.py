@@ -1,4 +1,4 @@
-"""Dynamic thresholding: CFG whose range is that of a smaller ("mimic") CFG scale."""
+"""Dynamic thresholding: CFG with the value range of a smaller ("mimic") CFG scale."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ CURVES: dict[str, Callable[[float, float], float]] = {
     "Cosine Repeating": lambda time, value: math.cos(time * TWO_PI * value) * 0.5 + 0.5,
     "Sawtooth": lambda time, value: time * value % 1.0,
 }
-"""Share of a scale above its minimum, from the time in [0, 1] and the schedule's value, by the mode's name."""
+"""Functions by the mode's name, from time in [0, 1] and the schedule's value to the fraction of a scale above its minimum."""
 CURVES_WITH_VALUE = ("Power Up", "Power Down", "Linear Repeating", "Cosine Repeating", "Sawtooth")
 
 
 def scheduled_scale(scale: float, minimum: float, mode: str, value: float, time: float) -> float:
-    """A scale at a time of the run: ``minimum + (scale - minimum) * curve(time)``.
+    """Return a scale at a time of the run: ``minimum + (scale - minimum) * curve(time)``.
 
-    :param mode: a name of :data:`CURVES`
-    :param value: what the modes with a value take as exponent or number of repetitions
+    :param mode: a key of :data:`CURVES`
+    :param value: exponent or number of repetitions, for modes with a value
     :param time: 0 (start) to 1 (end of sampling)
     """
     return minimum + (scale - minimum) * CURVES[mode](time, value)
@@ -51,13 +51,13 @@ def mimic(
     quantile: float,
     dims: tuple[int, ...],
 ) -> Tensor:
-    """``uncond + cfg_scale * relative``, brought to the range of ``uncond + mimic_scale * relative``.
+    """Return ``uncond + cfg_scale * relative``, brought to the range of ``uncond + mimic_scale * relative``.
 
     :param uncond: ``(B, C, H, W)``
     :param relative: weighted sum of ``cond - uncond`` over an image's prompts, same shape
     :param startpoint: ``MEAN`` scales about the mean of each image and channel, ``ZERO`` about 0
     :param measure: ``AD`` compares largest absolute deviations from the mean, ``STD`` standard deviations
-    :param quantile: share of the deviations of the CFG result that counts as its range, 0 to 1 (``AD``)
+    :param quantile: quantile of the CFG result's deviations that counts as its range, 0 to 1 (``AD``)
     :param dims: dimensions over which a range is taken: ``(2, 3)`` per channel, ``(1, 2, 3)`` per image
     """
     guided = uncond + relative * cfg_scale
@@ -79,7 +79,7 @@ def mimic(
 
 
 def _deviation(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """The standard deviation; that of a single value is 0."""
+    """Return the standard deviation; that of a single value is 0."""
     single = all(x.shape[d] == 1 for d in dims)
     return x.std(dim=dims, keepdim=True, correction=0 if single else 1)
 
@@ -93,5 +93,5 @@ def _quantile(x: Tensor, share: float, dims: tuple[int, ...]) -> Tensor:
 
 
 def _ratio(wanted: Tensor, had: Tensor) -> Tensor:
-    """``wanted / had``, and 1 where there is no range (a constant map)."""
+    """Return ``wanted / had``, or 1 where there is no range (a constant map)."""
     return torch.where(had == 0, torch.ones_like(had), wanted / had)

@@ -1,1 +1,1 @@
-"""From settings to a run: techniques, the plan that settings mean, and what it comes to in words."""
+"""From settings to a run: techniques, the plan of settings, and its explanation in words."""

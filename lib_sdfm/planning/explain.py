@@ -1,4 +1,4 @@
-"""What a text or payload would do, in words: for ``POST /sdfm/v1/explain`` and the panel."""
+"""Explanation of generation parameters or a payload in words, for ``POST /sdfm/v1/explain`` and the panel."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .plan import inert_features, plan_of
 TITLE = "SDFM"
 """Our title in ``alwayson_scripts``."""
 BASE_PASSES = 2
-"""UNet rows per image and step without SDFM: cond and uncond."""
+"""UNet passes per image and step without SDFM: conditional and unconditional."""
 
 
 def explain_infotext(schema: Schema, text: str, claimed: Collection[str] = ()) -> dict[str, Any]:
-    """What pasting a text would run, the keys that say it, and every key that nobody here understands.
+    """Return what pasting generation parameters would run, the keys that were understood, and every unknown key.
 
     :param claimed: keys that the host pastes itself
     """
@@ -32,7 +32,7 @@ def explain_infotext(schema: Schema, text: str, claimed: Collection[str] = ()) -
 
 
 def explain_payload(schema: Schema, body: Mapping[str, Any], claimed: Collection[str] = ()) -> dict[str, Any]:
-    """What the body of a txt2img or img2img request would run: its ``alwayson_scripts``, and its ``infotext`` if any."""
+    """Return what the body of a txt2img or img2img request would run: its ``alwayson_scripts``, and its ``infotext`` if any."""
     scripts = {title.lower(): _args_of(said) for title, said in body["alwayson_scripts"].items()}
     old = [(entry, scripts.pop(entry.title.lower())) for entry in OLD_ENTRIES if entry.title.lower() in scripts]
     text = body.get("infotext")
@@ -50,20 +50,20 @@ def explain_payload(schema: Schema, body: Mapping[str, Any], claimed: Collection
 
 
 def _args_of(said: Any) -> list[Any]:
-    """A script's arguments; what the host would not take for a list counts as none."""
+    """Return a script's arguments; empty if the host would not accept them as a list."""
     args = said.get("args", []) if isinstance(said, Mapping) else []
     return args if isinstance(args, list) else []
 
 
 def _keys(pairs: Mapping[str, Any], reading: Reading, claimed: Collection[str]) -> dict[str, list[str]]:
-    """The keys of a text that were understood, and those that nobody here understands."""
+    """Return the understood and the unknown keys of generation parameters."""
     others = [key for key in pairs if key not in reading.used]
     unknown = [key for key in others if not is_host_key(key) and key not in claimed]
     return {"understood": [key for key in pairs if key in reading.used], "unknown": unknown}
 
 
 def explain_values(schema: Schema, values: Values) -> dict[str, Any]:
-    """Recipe, techniques with their values, what is inert and why, what else must hold, and the cost.
+    """Return recipe, techniques with their values, what is inert and why, further conditions, and the cost.
 
     :raises SettingError: if a value isn't allowed
     """
@@ -79,7 +79,7 @@ def explain_values(schema: Schema, values: Values) -> dict[str, Any]:
 
 
 def _conditions(schema: Schema, settings: Settings) -> list[dict[str, str]]:
-    """Return what the model and the host's settings must be like for the techniques that are not inert anyway."""
+    """Return the conditions on the model and the host's settings for the techniques that are not inert."""
     plan = plan_of(schema, settings)
     working = {technique.name: technique for hires in (False, True) for technique in plan.working(hires)}
     wanted = {name: technique.condition() for name, technique in working.items()}
@@ -87,14 +87,14 @@ def _conditions(schema: Schema, settings: Settings) -> list[dict[str, str]]:
 
 
 def unet_passes(schema: Schema, settings: Settings) -> dict[str, int]:
-    """Return the UNet rows per image and step, inside the techniques' windows."""
+    """Return the UNet passes per image and step, inside the techniques' windows."""
     working = plan_of(schema, settings).working(hires=False)
     extra = {technique.name: technique.passes(hires=False) for technique in working}
     return {"base": BASE_PASSES, **extra, "total": BASE_PASSES + sum(extra.values())}
 
 
 def summary(schema: Schema, settings: Settings) -> str:
-    """Return one line: what is active, what of it does nothing, and what it costs; empty if nothing is on."""
+    """Return one line: what is active, what of it has no effect, and the cost; empty if nothing is on."""
     if not settings.techniques:
         return ""
     idle = {feature.name: why for feature, why in inert_features(schema, settings)}

@@ -1,4 +1,4 @@
-"""The plan that settings mean."""
+"""Conversion of settings to a plan."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def plan_of(schema: Schema, settings: Settings) -> Plan:
 
 
 def inert_features(schema: Schema, settings: Settings) -> list[tuple[Feature, str]]:
-    """Return what is on and does nothing in either pass, with the reason."""
+    """Return the features that are on and have no effect in either pass, with the reason."""
     plan = plan_of(schema, settings)
 
     def why(feature: Feature, hires: bool) -> str | None:

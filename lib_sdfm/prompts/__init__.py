@@ -1,1 +1,1 @@
-"""Prompt editing as the hosts understand it: texts in, texts and numbers out."""
+"""Prompt editing as the hosts parse it: texts in, texts and numbers out."""

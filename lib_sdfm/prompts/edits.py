@@ -1,9 +1,9 @@
-"""Where a prompt has edits, ``[from:to:when]``, as the grammar of A1111 and Forge sees them, and what stands as ``when``.
+"""Prompt edits, ``[from:to:when]``, found by the grammar of A1111 and Forge, with their ``when``.
 
-That grammar: ``[from:to:number]`` and ``[to:number]`` are edits, ``[a|b]`` alternates, ``(a)``, ``(a:b)`` and ``[a]`` are
-emphasis, a backslash takes the next character's meaning away. Brackets and colons that belong to none of these are text,
-and whatever encloses them is text too. A ``|`` outside of an alternation, or a backslash before nothing, makes the whole
-prompt plain text. A mark in place of the number, ``[from:to:refiner]``, is an edit for us alone.
+In that grammar ``[from:to:number]`` and ``[to:number]`` are edits, ``[a|b]`` alternates, ``(a)``, ``(a:b)`` and ``[a]`` are
+emphasis, and a backslash escapes the next character. Brackets and colons that belong to none of these are text, and so is
+everything that encloses them. A ``|`` outside an alternation, or a backslash at the end, makes the whole prompt plain text.
+A mark in place of the number, ``[from:to:refiner]``, is an edit known only to SDFM.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 MARK = "refiner"
-"""Stands as ``when`` where an edit follows the refiner."""
+"""Mark in place of ``when`` of an edit that follows the refiner."""
 
 TOKENS = re.compile(r"\\.|[\[\]()|:]|[^\\\[\]()|:]+|\\")
 AND = re.compile(r"\bAND\b")
@@ -27,8 +27,8 @@ EDIT_COLONS = (1, 2)
 class When:
     """The number or mark of one edit.
 
-    :param start: its place in the prompt
-    :param text: what stands there, without the spaces around it
+    :param start: its position in the prompt
+    :param text: its text, without surrounding spaces
     """
 
     start: int
@@ -41,7 +41,7 @@ class When:
 
 @dataclass
 class _Open:
-    """A bracket that is still open: its kind, and the places of the colons and bars at its level."""
+    """An open bracket: its kind, the positions of the colons at its level, and the number of bars."""
 
     kind: str
     colons: list[int] = field(default_factory=list)
@@ -49,13 +49,13 @@ class _Open:
 
 
 class _PlainText(Exception):
-    """The grammar doesn't know what to do with a prompt: all of it is text."""
+    """Raised if the grammar can't parse a prompt, which is then all text."""
 
 
 def find_edits(prompt: str, negative: bool = False) -> list[When]:
-    """The edits of a prompt, from left to right, inner ones too.
+    """Return the edits of a prompt, from left to right, nested ones too.
 
-    Of a prompt the hosts take networks (``<lora:...>``) out and split it at ``AND``; of a negative one they don't.
+    The hosts remove networks (``<lora:...>``) from a prompt and split it at ``AND``, but not a negative prompt.
     """
     if "[" not in prompt:
         return []
@@ -65,7 +65,7 @@ def find_edits(prompt: str, negative: bool = False) -> list[When]:
 
 
 def replaced(prompt: str, edits: list[When], new_text: Callable[[When], str | None]) -> str:
-    """The prompt with other texts in its edits' places; ``None`` leaves one as it is."""
+    """Return the prompt with the ``when`` of its edits replaced; ``None`` leaves one unchanged."""
     pieces, done = [], 0
     for edit in edits:
         text = new_text(edit)
@@ -84,7 +84,7 @@ def _parts(prompt: str) -> Iterator[tuple[int, str]]:
 
 
 def _edits_around_networks(part: str, start: int) -> list[When]:
-    """Edits of what is left of a part without its networks, at their places in the whole."""
+    """Return the edits of a part with its networks removed, at their positions in the whole prompt."""
     places = [place for begin, end in _kept(part) for place in range(begin, end)]
     edits = _edits_of_part("".join(part[place] for place in places), 0)
     found = [When(places[edit.start], edit.text) for edit in edits]
@@ -112,7 +112,7 @@ def _edits_of_part(text: str, start: int) -> list[When]:
 
 
 def _read(token: str, place: int, text: str, stack: list[_Open], found: list[When]) -> None:
-    """One token: ``stack`` holds the open brackets, ``found`` gets the edits that it ends."""
+    """Process one token: ``stack`` holds the open brackets, ``found`` gets the edits that it closes."""
     if token in "[(":
         stack.append(_Open(token))
     elif token in "])":
@@ -131,7 +131,7 @@ def _read(token: str, place: int, text: str, stack: list[_Open], found: list[Whe
 
 
 def _close(group: _Open, end: int, text: str, found: list[When]) -> bool:
-    """Whether a pair of brackets is something to the grammar; an edit is put down."""
+    """Return True if a pair of brackets has a meaning in the grammar; if it is an edit, append it to ``found``."""
     if group.bars or group.kind == "(" or not group.colons:
         most = 0 if group.bars or group.kind == "[" else 1
         return len(group.colons) <= most and not (group.bars and group.kind == "(")
@@ -143,7 +143,7 @@ def _close(group: _Open, end: int, text: str, found: list[When]) -> bool:
 
 
 def _leave(stack: list[_Open]) -> None:
-    """The open brackets are text: so are those around what is text; bars in them have no place."""
+    """Treat all open brackets as text, as are those that enclose text; bars in them are not allowed."""
     if any(group.bars for group in stack):
         raise _PlainText
     stack.clear()

@@ -1,4 +1,4 @@
-"""What a host will think of the model calls of a sampler: how much of the run lies behind each."""
+"""The model calls of a sampler as the host sees them: the share of the run done before each."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def expected_calls(
 
     :param steps: levels of the model calls of each step, see :mod:`lib_sdfm.sampling.model_calls`
     :param table: the model's noise levels, ascending
-    :param in_timesteps: the levels are timesteps; else noise levels
-    :param total: calls that the host expects, where it goes by calls; ``None``: it goes by the model's time
+    :param in_timesteps: true if the levels are timesteps, false for noise levels
+    :param total: number of calls that the host expects, if it counts calls; ``None`` if it uses the model's time
     """
     levels = [(step, level) for step, calls in enumerate(steps) for level in calls]
     calls = []

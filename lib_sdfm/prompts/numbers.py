@@ -1,8 +1,8 @@
-"""What the numbers of prompt edits mean to the hosts, and the plain number that means a given change.
+"""Meaning of the numbers of prompt edits to the hosts, and the plain number for a given change.
 
 The hosts count calls of the denoiser: with ``[from:to:K]`` the calls 0 to K see ``from`` and the others ``to``, so that
-``[from:to:0]`` is always ``to`` and no number changes a prompt at call 1. A number with a point is a share of the pass. In
-the hires pass both go on from where the first pass ended.
+``[from:to:0]`` is always ``to`` and no number changes a prompt at call 1. A number with a decimal point is a fraction of the
+pass. In the hires pass both continue from the end of the first pass.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from .edits import MARK
 
 NEVER, ALWAYS = "999983", "-999983"
-"""Numbers with which an edit never changes, and with which it has always changed; nobody else writes them."""
+"""Numbers with which an edit never changes, or has changed from the start; nobody else writes them."""
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """How the hosts count in one pass.
+    """The hosts' counting in one pass.
 
-    :param calls: the denoiser calls that the host expects in it
-    :param calls_before: those of the first pass, in the hires pass
-    :param old: the host's option "Use old prompt editing timelines": shares need no point, and each pass counts from 0
+    :param calls: number of denoiser calls that the host expects in it
+    :param calls_before: in the hires pass, that of the first pass
+    :param old: the host's option "Use old prompt editing timelines": fractions need no point, each pass counts from 0
     """
 
     calls: int
@@ -30,7 +30,7 @@ class Timeline:
     old: bool = False
 
     def change(self, number: str) -> int | None:
-        """The first call, from 0, that sees ``to``; ``None`` if none does."""
+        """Return the first call, from 0, that sees ``to``; ``None`` if none does."""
         value = float(number)
         if self.old:
             value = value * self.calls if value < 1 else value
@@ -44,7 +44,7 @@ class Timeline:
         return None if last >= self.calls else last + 1
 
     def numbers_for(self, change: int | None) -> list[str]:
-        """Numbers worth trying for a change at a call."""
+        """Return candidate numbers for a change at a call."""
         before = 0 if self.old else self.calls_before
         after = {None: self.calls, 0: 0}.get(change, (change or 0) - 1)
         return [str(before + after)]
@@ -52,11 +52,11 @@ class Timeline:
 
 @dataclass(frozen=True)
 class Change:
-    """When a prompt changed in a pass.
+    """The change of a prompt in a pass.
 
-    :param timeline: how the host counts in this pass
+    :param timeline: the host's counting in this pass
     :param call: the first denoiser call, from 0, with the second prompt; ``None`` if there was none
-    :param calls: denoiser calls that were made
+    :param calls: number of denoiser calls made
     """
 
     timeline: Timeline
@@ -64,18 +64,18 @@ class Change:
     calls: int = 0
 
     def is_at(self, number: str) -> bool:
-        """Whether an edit with this number changes at that call and stays so.
+        """Return True if an edit with this number changes at that call and stays changed.
 
-        Past the calls that the host expects (DPM adaptive makes more) an edit goes back to its first text.
+        After the number of calls that the host expects (DPM adaptive makes more) an edit returns to its first text.
         """
         lasts = self.call in (None, 0) or self.calls <= self.timeline.calls + 1
         return lasts and self.timeline.change(number) == self.call
 
 
 def plain_number(when: str, changes: Sequence[Change]) -> str | None:
-    """The number that makes the host's own edit change where the prompt did, in all of these passes.
+    """Return the number with which the host's own edit changes where the prompt did, in all of these passes.
 
-    :param when: what stands in the prompt: kept if it already means that
+    :param when: the ``when`` in the prompt, kept if it already has this meaning
     """
     tried = [] if when == MARK else [when]
     for change in changes:
@@ -84,7 +84,7 @@ def plain_number(when: str, changes: Sequence[Change]) -> str | None:
 
 
 def is_number(when: str, value: float | None) -> bool:
-    """Whether an edit's ``when`` is the number of the refiner's "Switch at": a share, as that is one, or 0."""
+    """Return True if an edit's ``when`` is the number of the refiner's "Switch at": a fraction, like that, or 0."""
     if when == MARK or value is None:
         return False
     return abs(float(when) - value) < 1e-9 and ("." in when or value == 0)

@@ -1,4 +1,4 @@
-"""What the panel tells about a refiner and the prompts: when they switch, and what doesn't follow."""
+"""The panel's report on refiner and prompts: when they switch, and which edits don't follow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class ExpectedCall:
 
     :param step: the sampler's step, from 0
     :param sigma: the noise level
-    :param done: the share of the run that lies behind it, as the host counts
+    :param done: the fraction of the run done before it, as counted by the host
     """
 
     step: int
@@ -29,7 +29,7 @@ class Expected:
     :param name: name of the pass
     :param steps: number of its sampler's steps
     :param calls: its calls, in order
-    :param unknown: the reason why steps and calls can't be told in advance; empty if they can
+    :param unknown: the reason why steps and calls can't be predicted; empty if they can
     """
 
     name: str
@@ -38,17 +38,17 @@ class Expected:
     unknown: str = ""
 
     def switch(self, switch_at: float) -> int | None:
-        """Return the call at which the refiner takes over, ``None`` if at none."""
+        """Return the call at which the refiner takes over, ``None`` if it never does."""
         return next((number for number, call in enumerate(self.calls) if call.done >= switch_at), None)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a panel shows.
+    """Contents of the panel's line.
 
     :param text: one or more sentences
-    :param following: edits with a number that follow "Switch at", by the name of their text
-    :param fixes: edits that don't follow and perhaps should, the same way
+    :param following: edits with a number that follow "Switch at", by the name of their prompt
+    :param fixes: edits that don't follow and perhaps should, likewise
     """
 
     text: str
@@ -59,12 +59,12 @@ class Report:
 def report(
     texts: Mapping[str, tuple[str, bool]], switch_at: float | None, follows: Callable[[str], bool], expected: Expected
 ) -> Report:
-    """Return what the panel says.
+    """Return the report for the panel.
 
-    :param texts: prompts by name, and whether each is a negative one
+    :param texts: prompts by name, each with true if it is a negative prompt
     :param switch_at: where the refiner takes over, ``None`` without a refiner
-    :param follows: whether an edit with this number or mark follows the refiner
-    :param expected: the pass in which the refiner takes over; without a refiner of no account
+    :param follows: returns True if an edit with this number or mark follows the refiner
+    :param expected: the pass in which the refiner takes over; ignored without a refiner
     """
     edits = {name: find_edits(text, negative) for name, (text, negative) in texts.items()}
     if switch_at is None:
@@ -80,7 +80,7 @@ def report(
 
 
 WITHIN = ("", ", in its second model call", ", in its third model call")
-"""By the number of model calls of the same step that came before."""
+"""Text by the number of previous model calls of the same step."""
 
 
 def _numbers(edits: Sequence[When]) -> str:

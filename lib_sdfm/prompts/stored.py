@@ -1,4 +1,4 @@
-"""The prompts that a picture's text shows: with the plain numbers that mean what a refiner's switch did."""
+"""Prompts as stored in the generation parameters: with plain numbers that reproduce a refiner's switch."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from .edits import When, find_edits, replaced
 from .numbers import Change, Timeline, plain_number
 
 BASE, HIRES = "", "hr_"
-"""What the names of a pass' prompts begin with."""
+"""Prefixes of the names of each pass' prompts."""
 KINDS = {"prompts": False, "negative_prompts": True}
-"""The lists of prompts, and whether they are negative ones."""
+"""The lists of prompts, each with true if it holds negative prompts."""
 
 
 def passes_of(p: Any) -> tuple[str, ...]:
-    """The passes that a job makes."""
+    """Return the passes of a job."""
     return (BASE, HIRES) if getattr(p, "enable_hr", False) else (BASE,)
 
 
 class PassChange:
-    """When the prompts of a pass changed."""
+    """The change of the prompts of a pass."""
 
     def __init__(self) -> None:
         self._call: int | None = None
@@ -28,10 +28,10 @@ class PassChange:
         self._expected: int | None = None
 
     def note(self, p: Any, prefix: str, second: bool, sampling: bool) -> None:
-        """Hears which prompts the host makes conds of.
+        """Record for which prompts the host computes conds.
 
-        :param second: whether they are those of the second model
-        :param sampling: whether sampling has begun (before, a sampler may be left over from another batch)
+        :param second: true if they are those of the second model
+        :param sampling: true if sampling has begun (before, a sampler may be left over from another batch)
         """
         sampler = p.sampler if sampling else None
         if prefix == HIRES and sampler is not None:
@@ -41,7 +41,7 @@ class PassChange:
             self._call = 0 if self._denoiser is None else self._denoiser.step
 
     def in_pass(self, p: Any, prefix: str, old_timelines: bool) -> Change:
-        """The change, once the pass is over."""
+        """Return the change, after the pass."""
         base = p.firstpass_steps
         before = base if prefix == HIRES and not old_timelines else 0
         expected = (self._expected or base) if before else base
@@ -52,10 +52,10 @@ class PassChange:
 def store_plain_numbers(
     p: Any, changes: Mapping[str, PassChange], follows: Callable[[When], bool], old_timelines: bool
 ) -> bool:
-    """Gives the edits that followed the refiner plain numbers in all texts of a batch; none if any has no such number.
+    """Store plain numbers for the edits that followed the refiner in all prompts of a batch; none if any has no such number.
 
-    :param changes: of each pass
-    :param follows: whether an edit followed the refiner
+    :param changes: the change of each pass
+    :param follows: returns True if an edit followed the refiner
     """
     when = {prefix: change.in_pass(p, prefix, old_timelines) for prefix, change in changes.items()}
     batch = range(p.iteration * p.batch_size, min((p.iteration + 1) * p.batch_size, len(p.all_prompts)))
@@ -77,7 +77,7 @@ def store_plain_numbers(
 def _with_numbers(
     texts: Mapping[str, str], when: Mapping[str, Change], negative: bool, follows: Callable[[When], bool]
 ) -> dict[str, str | None]:
-    """The texts of one picture by pass; one text for both passes stays one if a number means both changes."""
+    """Return a picture's prompts by pass; a prompt common to both passes stays common if one number fits both changes."""
     if len(set(texts.values())) == 1:
         common = _rewritten(texts[BASE], list(when.values()), negative, follows)
         if common is not None:
