@@ -17,7 +17,7 @@ from lib_sdfm.schema.params import Param
 from lib_sdfm.schema.presets import PresetStore
 from lib_sdfm.schema.settings import Schema
 
-from .events import in_browser
+from .events import run_on
 from .header import PANEL_TITLE, connect_header
 from .paste import PasteTargets, Target
 from .preset_row import build_preset_row, connect_preset_row
@@ -130,10 +130,12 @@ def _build_rows(fields: list[Field], elem_id: ElemId) -> dict[str, Any]:
 
 def _connect_implied(schema: Schema, controls: dict[str, Any]) -> None:
     """Let a value that the user moves take others along: a stage of FreeU, say, makes its preset a custom one."""
+    movers: dict[tuple[str, Any], list[Any]] = {}
     for field in schema.fields:
         for other, implied in field.param.implies:
-            target = controls[f"{field.technique.name}.{other}"]
-            controls[field.id].input(outputs=[target], **in_browser(f"() => [{json.dumps(implied)}]"))
+            movers.setdefault((f"{field.technique.name}.{other}", implied), []).append(controls[field.id])
+    for (target, implied), moved in movers.items():
+        run_on("input", moved, f"() => [{json.dumps(implied)}]", outputs=[controls[target]])
 
 
 def _control(field: Field, elem_id: ElemId) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
+from gradio.context import Context
 
 GRADIO_4 = int(gr.__version__.split(".")[0]) >= 4
 ONE_AT_A_TIME = "sdfm-one-at-a-time"
@@ -22,20 +23,30 @@ def in_browser(script: str) -> dict[str, Any]:
     return {"fn": None, "inputs": [], "js" if GRADIO_4 else "_js": script}
 
 
-def refresh_on_change(
-    id: str, controls: Sequence[Any], fn: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]
-) -> None:
-    """Keep ``outputs`` up to date with ``inputs``: one request at a time, the last one with the newest values.
+def run_on(event: str, controls: Sequence[Any], script: str, outputs: Sequence[Any] = ()) -> None:
+    """Run a script in the browser on an event of any of the controls.
+
+    This is one entry of the page's configuration, of half a kilobyte, not one per control.
+    """
+    if GRADIO_4:
+        gr.on([getattr(control, event) for control in controls], outputs=list(outputs), **in_browser(script))
+        return
+    getattr(controls[0], event)(outputs=list(outputs), **in_browser(script))
+    # gradio 3.41 has a list of targets and no function that fills it
+    Context.root_block.dependencies[-1]["targets"] = [control._id for control in controls]
+
+
+def refresh_on_change(id: str, controls: Sequence[Any], fn: Callable[..., Any], outputs: Sequence[Any]) -> None:
+    """Keep ``outputs`` up to date with ``controls``: one request at a time, the last one with the newest values.
 
     :param id: id of the hidden button that asks
-    :param controls: a change of any of these asks
+    :param controls: a change of any of these asks; ``fn`` gets the values of all
     """
     ask = gr.Button("", elem_id=id, elem_classes=["sdfm-ask"])
     ask.do_not_save_to_config = True
-    for control in controls:
-        control.change(outputs=[], **in_browser(f"() => {{ sdfmAsk({json.dumps(id)}); }}"))
+    run_on("change", controls, f"() => {{ sdfmAsk({json.dumps(id)}); }}")
     repeated = {"trigger_mode": "multiple"} if GRADIO_4 else {}
-    asked = ask.click(fn=fn, inputs=list(inputs), outputs=list(outputs), **QUIET, **repeated)
+    asked = ask.click(fn=fn, inputs=list(controls), outputs=list(outputs), **QUIET, **repeated)
     asked.then(outputs=[], **in_browser(f"() => {{ sdfmAnswered({json.dumps(id)}); }}"))
 
 

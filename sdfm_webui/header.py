@@ -32,4 +32,4 @@ def connect_header(schema: Schema, accordion: Any, inputs: list[Any], elem_id: C
     def refresh(*args: Any) -> Any:
         return gr.update(label=header_line(schema, args))
 
-    refresh_on_change(elem_id("header_ask"), inputs, refresh, inputs, [accordion])
+    refresh_on_change(elem_id("header_ask"), inputs, refresh, [accordion])

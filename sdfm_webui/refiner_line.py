@@ -78,8 +78,7 @@ class RefinerLine:
         def refresh(*values: Any) -> str:
             return self.text(dict(zip(present, values)))
 
-        controls = list(present.values())
-        refresh_on_change(f"sdfm_refiner_{tab}_ask", controls, refresh, controls, [line])
+        refresh_on_change(f"sdfm_refiner_{tab}_ask", list(present.values()), refresh, [line])
 
     def text(self, values: Mapping[str, Any]) -> str:
         """The line, as HTML, for the values of the controls by name."""

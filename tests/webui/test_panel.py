@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from tests.webui.host import input_accordion
 pytestmark = pytest.mark.panel
 TARGETS = PasteTargets(SCHEMA)
 TYPES = {"number": float, "integer": int, "boolean": bool, "choice": str, "text": str}
+LARGEST_EVENTS = 12_000
+"""Characters of the page's configuration that one panel's events may take."""
 
 
 def build(folder: Path, tab: str = "txt2img") -> Panel:
@@ -127,3 +130,32 @@ def test_a_damaged_preset_file_does_not_take_the_panel_down(tmp_path: Path):
     (tmp_path / "presets.json").write_text("{")
     with gr.Blocks():
         assert len(build(tmp_path).inputs) == len(SCHEMA.positional)
+
+
+def test_events_are_a_small_part_of_the_page(tmp_path: Path):
+    """The page's configuration names each control a few times, not once per other control."""
+    with gr.Blocks() as demo:
+        panel = build(tmp_path)
+    events = demo.get_config_file()["dependencies"]
+    assert len(json.dumps(events)) < LARGEST_EVENTS
+    changes = [targets for event in events if (targets := targets_of(event, "change"))]
+    assert changes == [[control._id for control in panel.inputs]]
+
+
+def test_a_value_that_implies_another_sets_it_when_it_is_moved(tmp_path: Path):
+    with gr.Blocks() as demo:
+        named = dict(zip(SCHEMA.position_names, build(tmp_path).inputs))
+    expected: dict[int, set[int]] = {}
+    for field in SCHEMA.fields:
+        for other, _ in field.param.implies:
+            expected.setdefault(named[f"{field.technique.name}.{other}"]._id, set()).add(named[field.id]._id)
+    moved = {
+        event["outputs"][0]: set(ids) for event in demo.get_config_file()["dependencies"] if (ids := targets_of(event, "input"))
+    }
+    assert named["freeu.preset"]._id in expected and moved == expected
+
+
+def targets_of(event: dict[str, Any], name: str) -> list[int]:
+    """Ids of the controls whose event of a name this is; gradio 3 has the name apart."""
+    pairs = [(target, event["trigger"]) for target in event["targets"]] if "trigger" in event else event["targets"]
+    return [id for id, trigger in pairs if trigger == name]
