@@ -1,1 +1,1 @@
-"""One run: where it stands, what the model predicted, which techniques take part and how they compose."""
+"""One run: its current step, the model's predictions, the active techniques and how they compose."""

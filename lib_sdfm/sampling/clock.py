@@ -1,4 +1,4 @@
-"""Which step of the sampler a model call belongs to."""
+"""Assignment of model calls to the sampler's steps."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ CallsOfStep = Callable[[int], int]
 class StepClock:
     """Counts the model calls and callbacks of one pass.
 
-    A sampler calls the model one or more times per step, and its callback once. Most call back after the first call of
-    a step (k-diffusion, DDIM), some at the end of it (PLMS, DPM adaptive).
+    A sampler calls the model one or more times per step, and its callback once: most after the first call of a step
+    (k-diffusion, DDIM), some at its end (PLMS, DPM adaptive).
 
-    :param calls_of: number of model calls of step ``i``, where the callback comes after the first of them; 1 where it
-        ends the step, however many there are
+    :param calls_of: number of model calls of step ``i``, if the callback comes after the first of them; 1 if it ends the
+        step, regardless of their number
     """
 
     def __init__(self, calls_of: CallsOfStep) -> None:
@@ -37,7 +37,7 @@ class StepClock:
 
 
 class CallClock(StepClock):
-    """The clock of samplers whose every call is a step's, whenever they call back (UniPC calls once ahead)."""
+    """The clock of samplers with one call per step, whenever they call back (UniPC makes one call ahead)."""
 
     def __init__(self) -> None:
         super().__init__(single_calls)
@@ -49,5 +49,5 @@ class CallClock(StepClock):
 
 
 def single_calls(step: int) -> int:
-    """One call per step."""
+    """Return 1: one call per step."""
     return 1

@@ -1,4 +1,4 @@
-"""How samplers are run with a flow model, by the name that a WebUI has for them."""
+"""How samplers are run with a flow model, by their name in a WebUI."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from .sampler_record import FlowRun
 __all__ = ["AUTOMATIC", "CLEAN", "DIVIDED_FROM", "default_end", "fitted", "flow_sampler"]
 
 CLEAN = 0.02
-"""Unshifted time at which samplers that look at ``log(sigma)`` make their last step."""
+"""Unshifted time of the last step of samplers that work in ``log(sigma)``."""
 DIVIDED_FROM = 20.0
-"""Noise level from which samplers that divide the way by themselves do so: time 0.95."""
+"""Noise level at which the grid of samplers that make their own starts: time 0.95."""
 
 
 def flow_sampler(name: str) -> FlowRun:
-    """Return how the sampler of a name is run; the defaults for a name that nobody knows."""
+    """Return how the sampler of a name is run; the defaults for an unknown name."""
     record = resolve_sampler(name).sampler
     return FlowRun() if record is None else record.flow
 
 
 def default_end(name: str, shift: float) -> float:
-    """Return the time at which a sampler's schedule ends before 0, at least; 0 where it ends as it does."""
+    """Return the minimum of the last time before 0 for a sampler's schedule; 0 leaves the schedule unchanged."""
     return shift_time(CLEAN, shift) if flow_sampler(name).softened else 0.0
 
 
 def fitted(name: str, function: Callable[..., Tensor], end: float) -> Callable[..., Tensor]:
-    """Return a sampler's function as it is run with a flow model; the same signature.
+    """Return a sampler's function as it is run with a flow model, with the same signature.
 
     :param name: the sampler's name
     :param end: the schedule's end, see :func:`default_end`

@@ -1,8 +1,8 @@
-"""The language that names transformer blocks of a UNet: ``middle``, ``input.8``, ``output.3.2-5``, ``d2.2-9``.
+"""Syntax for transformer blocks of a UNet: ``middle``, ``input.8``, ``output.3.2-5``, ``d2.2-9``.
 
-A comma list. ``input.B``, ``middle`` and ``output.B`` name the UNet's own blocks; an optional ``.T`` or ``.T-T`` picks
-transformer blocks (all of them without it). ``d``, ``m``, ``u`` count only blocks that have attention, from 0, as
-pamparamm's extension does (``d2`` is the third such input block).
+Comma-separated. ``input.B``, ``middle`` and ``output.B`` name the UNet's own blocks; an optional ``.T`` or ``.T-T`` picks
+transformer blocks (all of them without it). ``d``, ``m``, ``u`` count only blocks with attention, from 0, as in
+pamparamm's extension (``d2`` is the third such input block).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ SECTIONS = {"d": "input", "m": "middle", "u": "output"}
 
 @dataclass(frozen=True)
 class LayerRange:
-    """Transformer blocks of some blocks of one section.
+    """A range of transformer blocks in one section.
 
     :param section: ``input``, ``middle`` or ``output``
     :param first: first block, ``None`` for the middle block
     :param last: last block, inclusive
     :param transformers: first and last transformer block, ``None`` for all
-    :param counted: blocks are counted among those with attention
+    :param counted: true if only blocks with attention are counted
     """
 
     section: str
@@ -43,8 +43,8 @@ class TransformerLayer:
     """One transformer block of a UNet.
 
     :param section: ``input``, ``middle`` or ``output``
-    :param block: number of the UNet's block
-    :param index: number of the transformer block in it
+    :param block: index of the UNet's block
+    :param index: index of the transformer block in it
     :param module: the transformer block
     :param spatial: the module around it, which gets the feature map ``(rows, C, H, W)``
     """
@@ -62,9 +62,9 @@ class TransformerLayer:
 
 
 def parse_layers(text: str) -> tuple[LayerRange, ...]:
-    """The ranges that a text names.
+    """Parse the ranges in a text.
 
-    :raises ValueError: if it isn't in the language; the message says what is
+    :raises ValueError: if the syntax is wrong; the message says what is allowed
     """
     parts = [part.strip() for part in text.split(",")]
     return tuple(_parse_part(part) for part in parts)
@@ -92,7 +92,7 @@ def _span(first: str | None, last: str | None) -> tuple[int, int] | None:
 
 
 def transformer_layers(unet: nn.Module) -> list[TransformerLayer]:
-    """All transformer blocks of an LDM or SGM UNet, in the order in which they run."""
+    """Return all transformer blocks of an LDM or SGM UNet, in the order in which they run."""
     return list(_walk(unet))
 
 
@@ -108,7 +108,7 @@ def _walk(unet: nn.Module) -> Iterator[TransformerLayer]:
 
 
 def select_layers(unet: nn.Module, ranges: tuple[LayerRange, ...]) -> list[TransformerLayer]:
-    """The transformer blocks of ``unet`` that the ranges name, each once, in the order in which they run.
+    """Return the transformer blocks of ``unet`` named by the ranges, each once, in the order in which they run.
 
     :raises UnsupportedError: if a range names a block that this UNet doesn't have
     """

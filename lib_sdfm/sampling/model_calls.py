@@ -1,7 +1,7 @@
-"""At which levels a sampler calls the model, step by step: known from its schedule, without running it.
+"""The levels at which a sampler calls the model, step by step, derived from its schedule without running it.
 
-Each function gives, for the arguments of a sampler's function, one tuple per step: the levels of that step's model calls, in
-what the sampler counts in (noise levels, or timesteps).
+Each function returns, for the arguments of a sampler's function, one tuple per step: the levels of that step's model calls,
+in the sampler's unit (noise levels or timesteps).
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from .step_spans import Arguments, Spans, StepSpan, levels_of
 
 Calls = Callable[[Arguments], list[tuple[float, ...]]]
 Further = Callable[[Sequence[float], int, StepSpan], tuple[float, ...]]
-"""From the schedule, a step's index and its span to the levels of its model calls after the first."""
+"""Function from the schedule, a step's index and its span to the levels of its model calls after the first."""
 
 TIMESTEPS = 1000
 
 
 def nothing(levels: Sequence[float], i: int, span: StepSpan) -> tuple[float, ...]:
-    """First order: one call."""
+    """Return no further calls: first order."""
     return ()
 
 
 def at_the_end(levels: Sequence[float], i: int, span: StepSpan) -> tuple[float, ...]:
-    """Heun: where the step ends, unless that is 0."""
+    """Return the end of the step, unless that is 0: Heun."""
     return (span.end,) if span.end else ()
 
 
 def halfway(levels: Sequence[float], i: int, span: StepSpan) -> tuple[float, ...]:
-    """DPM2: halfway to the schedule's next level by the logarithm, unless that is 0."""
+    """Return the logarithmic midpoint to the schedule's next level, unless that is 0: DPM2."""
     return (math.sqrt(span.start * levels[i + 1]),) if levels[i + 1] else ()
 
 
 def halfway_down(levels: Sequence[float], i: int, span: StepSpan) -> tuple[float, ...]:
-    """Our ancestral sampler of second order: halfway by the logarithm to where the step ends, unless that is 0."""
+    """Return the logarithmic midpoint to the end of the step, unless that is 0: our second-order ancestral sampler."""
     return (math.sqrt(span.start * span.end),) if span.end else ()
 
 
 def up_to_two_ahead(levels: Sequence[float], i: int, span: StepSpan) -> tuple[float, ...]:
-    """HeunPP2: at the next two levels of the schedule, without its last."""
+    """Return the next two levels of the schedule, without its last: HeunPP2."""
     return tuple(levels[i + 1 : i + 3][: len(levels) - i - 2])
 
 
@@ -60,9 +60,9 @@ def one_step_each(spans: Spans, further: Further = nothing) -> Calls:
 
 
 def ancestral_calls(arguments: Arguments) -> list[tuple[float, ...]]:
-    """Return the calls of k-diffusion's ancestral samplers of second order, whose lower levels are of single precision.
+    """Return the calls of k-diffusion's second-order ancestral samplers, whose lower levels are in single precision.
 
-    At very long steps that decides whether there is a second call.
+    At very long steps the precision decides if there is a second call.
     """
     sigmas, eta = arguments["sigmas"].cpu(), arguments["eta"]
     start, end = sigmas[:-1], sigmas[1:]
@@ -72,12 +72,12 @@ def ancestral_calls(arguments: Arguments) -> list[tuple[float, ...]]:
 
 
 def heun_calls(spans: Spans) -> Calls:
-    """Return the calls of a sampler whose steps are Heun's: one at each end, without 0."""
+    """Return the calls of a sampler with Heun's steps: one at each end, without 0."""
     return lambda arguments: [(span.start, *at_the_end((), 0, span)) for span in spans(arguments)]
 
 
 def dpm_fast_calls(spans: Spans) -> Calls:
-    """Return the calls of DPM fast: steps of third order, then what is left of its ``n`` calls; thirds by the logarithm."""
+    """Return the calls of DPM fast: third-order steps, then the rest of its ``n`` calls; logarithmic thirds."""
 
     def calls(arguments: Arguments) -> list[tuple[float, ...]]:
         third, rest = divmod(arguments["n"], 3)
@@ -89,18 +89,18 @@ def dpm_fast_calls(spans: Spans) -> Calls:
 
 
 def ddim_calls(arguments: Arguments) -> list[tuple[float, ...]]:
-    """From the last timestep to the second."""
+    """Return the calls of DDIM: from the last timestep to the second."""
     return [(timestep,) for timestep in arguments["timesteps"].tolist()[:0:-1]]
 
 
 def plms_calls(arguments: Arguments) -> list[tuple[float, ...]]:
-    """DDIM's, with a second call at the end of the first step."""
+    """Return the calls of PLMS: DDIM's, with a second call at the end of the first step."""
     calls, second = ddim_calls(arguments), arguments["timesteps"].tolist()[-2:-1]
     return [(*calls[0], *second), *calls[1:]] if calls else []
 
 
 def unipc_calls(arguments: Arguments) -> list[tuple[float, ...]]:
-    """A uniform grid, in single precision as in A1111: the host cuts fractions of timesteps off."""
+    """Return the calls of UniPC: a uniform grid, in single precision as in A1111; the host truncates fractions of timesteps."""
     timesteps = arguments["timesteps"]
     first = float(timesteps[-1] / TIMESTEPS + 1 / TIMESTEPS) if arguments.get("is_img2img") else 1.0
     times = torch.linspace(first, 1 / TIMESTEPS, len(timesteps) + 1)

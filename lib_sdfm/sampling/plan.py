@@ -1,13 +1,13 @@
-"""The techniques of one run and how they compose: the one place where their order is written down.
+"""The techniques of one run and how they compose; this is the only place that defines their order.
 
 1. ``main_perturbation`` and ``skip`` change the model's own predictions.
-2. ``perturbation``: the cond rows are predicted once more for each technique that asks for it.
+2. ``perturbation``: the conditional rows are predicted once more for each technique that needs it.
 3. ``guidance_scale``: each technique may change the CFG scale of the call.
 4. ``combine``: the first technique that has one replaces plain CFG.
 5. ``correct``: each technique adds to the result, in the order of registration.
-6. ``renoise``: the whole result is changed for what the sampler does with it.
+6. ``renoise``: the whole result is changed for the sampler's renoising.
 
-In recipe original a technique that computes CFG itself (PAG, the CFG schedule) leaves no room for step 4.
+In recipe original a technique that computes CFG itself (PAG, the CFG schedule) replaces step 4.
 """
 
 from __future__ import annotations
@@ -34,32 +34,32 @@ class Plan:
     techniques: tuple[Stages, ...]
 
     def in_host_space(self, active: tuple[Stages, ...]) -> bool:
-        """Whether predictions stay in the sampler's own space (else they are x0 in float32)."""
+        """Return True if predictions stay in the sampler's own space (else they are x0 in float32)."""
         return self.recipe == ORIGINAL and not any(_combines(technique) for technique in active)
 
     def why_inert(self, technique: Stages, hires: bool) -> str | None:
-        """Why a technique does nothing in a pass, or ``None``."""
+        """Return why a technique has no effect in a pass, or ``None``."""
         rival = next((t for t in self.techniques if t.replaces_cfg), None)
         if self.recipe == ORIGINAL and rival is not None and _combines(technique):
             return f"in recipe original {rival.label} computes CFG itself, as the old extension did"
         return technique.inert(hires)
 
     def working(self, hires: bool) -> tuple[Stages, ...]:
-        """The techniques that do something in a pass."""
+        """Return the techniques that have an effect in a pass."""
         return tuple(t for t in self.techniques if self.why_inert(t, hires) is None)
 
     def active(self, step: ModelCall) -> tuple[Stages, ...]:
-        """The techniques that take part in this call."""
+        """Return the techniques that are active in this call."""
         return tuple(t for t in self.working(step.hires) if t.active(step))
 
     @property
     def needs_level(self) -> bool:
-        """Whether a technique asks for the noise level of a call."""
+        """Return True if any technique needs the noise level of a call."""
         return any(technique.needs_level() for technique in self.techniques)
 
     @property
     def needs_ratio(self) -> bool:
-        """Whether a technique must know how far each step of the sampler goes."""
+        """True if any technique needs the step ratio."""
         return any(technique.needs_ratio for technique in self.techniques)
 
 
@@ -68,23 +68,23 @@ def _combines(technique: Stages) -> bool:
 
 
 def main_perturbations(active: tuple[Stages, ...], step: ModelCall) -> list[Perturbation]:
-    """The attention changes of the main prediction's uncond rows."""
+    """Return the attention changes of the main prediction's unconditional rows."""
     return [change for t in active if (change := t.main_perturbation(step)) is not None]
 
 
 def skip_editors(active: tuple[Stages, ...]) -> tuple[Stages, ...]:
-    """The techniques that edit decoder features."""
+    """Return the techniques that edit decoder features."""
     return tuple(t for t in active if type(t).skip is not Stages.skip)
 
 
 def perturbations(active: tuple[Stages, ...], step: ModelCall) -> dict[str, Perturbation]:
-    """The extra predictions that this call needs, by the technique's name."""
+    """Return the extra predictions that this call needs, by the technique's name."""
     wanted = {technique.name: technique.perturbation(step) for technique in active}
     return {name: perturbation for name, perturbation in wanted.items() if perturbation is not None}
 
 
 def guidance_scale(active: tuple[Stages, ...], scale: float, step: ModelCall) -> float:
-    """The CFG scale of this call."""
+    """Return the CFG scale of this call."""
     for technique in active:
         scale = technique.guidance_scale(scale, step)
         if technique.cfg_unit is not None:
@@ -93,9 +93,9 @@ def guidance_scale(active: tuple[Stages, ...], scale: float, step: ModelCall) ->
 
 
 def compose(active: tuple[Stages, ...], prediction: Prediction, step: ModelCall, plain_cfg: Callable[[], Tensor]) -> Tensor:
-    """The guided result of one call, ``(B, C, H, W)``.
+    """Return the guided result of one call, ``(B, C, H, W)``.
 
-    :param active: what :meth:`Plan.active` gave for this call
+    :param active: result of :meth:`Plan.active` for this call
     :param plain_cfg: the host's own combination, in the space of ``prediction``
     """
     denoised = next((d for t in active if (d := t.combine(prediction, step)) is not None), None)

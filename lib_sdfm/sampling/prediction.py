@@ -1,4 +1,4 @@
-"""What the model predicted in one call, for all images of a batch."""
+"""The model's predictions in one call, for all images of a batch."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Prediction:
-    """Predictions of one denoiser call, N cond rows for B images (AND prompts: several rows per image).
+    """Predictions of one denoiser call, N conditional rows for B images (AND prompts: several rows per image).
 
     In recipe sdfm all are denoised images x0 in float32; in recipe original they are in the sampler's own space
     (x0 for k-diffusion samplers, noise for timestep samplers).
 
     :param cond: ``(N, C, H, W)``
-    :param uncond: ``(B, C, H, W)``; equals the first cond row of each image where the host skipped it
+    :param uncond: ``(B, C, H, W)``; equals the first conditional row of each image if the host skipped it
     :param weights: ``(N,)``, the weights of AND
-    :param images: ``(N,)`` int64, the image that each cond row belongs to
+    :param images: ``(N,)`` int64, the image of each conditional row
     :param cfg_scale: the CFG scale of this call, with the sampler's multiplier
-    :param perturbed: the cond rows again with perturbed attention, ``(N, C, H, W)`` by the technique's name
-    :param noisy: the latents that were denoised, ``x0 + sigma * noise`` in float32, ``(B, C, H, W)`` (recipe sdfm)
+    :param perturbed: the conditional rows with perturbed attention, ``(N, C, H, W)`` by the technique's name
+    :param noisy: the noisy latents, ``x0 + sigma * noise`` in float32, ``(B, C, H, W)`` (recipe sdfm)
     """
 
     cond: Tensor
@@ -33,17 +33,17 @@ class Prediction:
     noisy: Tensor | None = None
 
     def weighted(self, rows: Tensor) -> Tensor:
-        """Rows ``(N, C, H, W)`` times their weights."""
+        """Return rows ``(N, C, H, W)`` times their weights."""
         return rows * self.weights.view(-1, 1, 1, 1)
 
     def sum_per_image(self, rows: Tensor) -> Tensor:
-        """Sums rows ``(N, C, H, W)`` over the prompts of each image, to ``(B, C, H, W)``."""
+        """Sum rows ``(N, C, H, W)`` over the prompts of each image, to ``(B, C, H, W)``."""
         return rows.new_zeros(self.uncond.shape).index_add_(0, self.images, rows)
 
     def cond_per_image(self) -> Tensor:
-        """The cond prediction of each image, ``(B, C, H, W)``: the weighted mean over its prompts.
+        """Return the conditional prediction of each image, ``(B, C, H, W)``: the weighted mean over its prompts.
 
-        Weights that sum to 0 (one prompt against another) have no mean: the prompts count equally there.
+        Weights that sum to 0 (one prompt against another) have no mean; then the plain mean is used.
         """
         total = self.weights.new_zeros(len(self.uncond)).index_add_(0, self.images, self.weights)
         count = self.weights.new_zeros(len(self.uncond)).index_add_(0, self.images, self.weights.new_ones(len(self.images)))
@@ -51,5 +51,5 @@ class Prediction:
         return self.sum_per_image(self.cond * share.view(-1, 1, 1, 1))
 
     def cfg_terms(self) -> Tensor:
-        """What plain CFG adds to uncond, by cond row: ``w_j * s * (cond_j - uncond)``, ``(N, C, H, W)``."""
+        """Return plain CFG's term for each conditional row: ``w_j * s * (cond_j - uncond)``, ``(N, C, H, W)``."""
         return self.weighted(self.cond - self.uncond[self.images]) * self.cfg_scale

@@ -1,4 +1,4 @@
-"""Finding a sampler: by a name as any WebUI writes it, or by its function."""
+"""Sampler lookup by its name in any WebUI, or by its function."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ SCHEDULES = {
     "Align Your Steps 11": (),
     "Align Your Steps 32": (),
 }
-"""Schedules by A1111's and Forge's labels, with the names that ComfyUI and older WebUIs have for them."""
+"""Schedules by A1111's and Forge's labels, with their names in ComfyUI and older WebUIs."""
 LIKENESS = 0.6
 
 
 @dataclass(frozen=True)
 class ResolvedSampler:
-    """What a name means.
+    """Result of a name lookup.
 
     :param sampler: the sampler's row; ``None`` if SDFM knows none of that name
-    :param schedule: label of the schedule that stands behind the sampler's name; ``None`` if there is none
-    :param nearest: name of the known sampler that is most like an unknown one; ``None`` if none is like it
+    :param schedule: label of the schedule that follows the sampler's name; ``None`` if there is none
+    :param nearest: name of the known sampler most similar to an unknown one; ``None`` if none is similar
     """
 
     sampler: SamplerRecord | None
@@ -52,10 +52,10 @@ class ResolvedSampler:
 
 @lru_cache(maxsize=1024)
 def resolve_sampler(name: str) -> ResolvedSampler:
-    """Return the sampler and the schedule that a name means.
+    """Return sampler and schedule of a name.
 
-    Understood are A1111's, Forge's, reForge's and ComfyUI's names in any capitals, alone or with a schedule behind them:
-    ``DPM++ 2M Karras``, ``euler_ancestral_cfg_pp_karras``.
+    A1111's, Forge's, reForge's and ComfyUI's names are supported, case-insensitively, with or without a schedule after
+    them: ``DPM++ 2M Karras``, ``euler_ancestral_cfg_pp_karras``.
     """
     text = normalised(name)
     if text in _BY_NAME:
@@ -69,12 +69,12 @@ def resolve_sampler(name: str) -> ResolvedSampler:
 
 
 def schedule_named(name: str) -> str | None:
-    """Return the label of a schedule, by any WebUI's name of it; ``None`` if SDFM knows none of that name."""
+    """Return the label of a schedule by its name in any WebUI; ``None`` if SDFM knows none of that name."""
     return _BY_ENDING.get(normalised(name))
 
 
 def nearest_name(name: str, known: Collection[str]) -> str | None:
-    """Return the name of a sampler among ``known`` that is most like ``name``, or begins it; ``None`` if none is."""
+    """Return the sampler name among ``known`` that is most similar to ``name``, or is its prefix; ``None`` if there is none."""
     text, by_text = normalised(name), {normalised(other): other for other in known}
     found = difflib.get_close_matches(text, by_text, n=1, cutoff=LIKENESS)
     found = found or sorted((other for other in by_text if text.startswith(f"{other} ")), key=len)[-1:]
@@ -82,15 +82,15 @@ def nearest_name(name: str, known: Collection[str]) -> str | None:
 
 
 def normalised(name: str) -> str:
-    """Return a name in the form in which the spellings of WebUIs are equal: ``dpmpp_2m_cfg_pp`` is ``DPM++ 2M CFG++``."""
+    """Normalise a name, so that the WebUIs' spellings are equal: ``dpmpp_2m_cfg_pp`` is ``DPM++ 2M CFG++``."""
     text = name.lower().replace("_", " ").replace("dpmpp", "dpm++")
     return " ".join(re.sub(r"\bcfg ?pp\b", "cfg++", text).split())
 
 
 def sampler_of(name: str, function: str) -> SamplerRecord | None:
-    """Return the row of a host's sampler: by its function, as WebUIs share functions more than names, else by its name.
+    """Return the row of a host's sampler, by its function (WebUIs share functions more than names), else by its name.
 
-    :param name: the host's name of it
+    :param name: its name in the host
     :param function: name of its function
     """
     named = resolve_sampler(name).sampler
@@ -99,9 +99,9 @@ def sampler_of(name: str, function: str) -> SamplerRecord | None:
 
 
 def require_spans(name: str, function: str) -> Spans:
-    """Return where the steps of a sampler start and end, for its arguments: what the technique CFG++ must know.
+    """Return a function from a sampler's arguments to the start and end of its steps, as needed by the technique CFG++.
 
-    :raises UnsupportedError: if CFG++ can't be had with it
+    :raises UnsupportedError: if CFG++ is not supported with it
     """
     record = sampler_of(name, function)
     if record is None or function not in record.functions:
@@ -123,4 +123,4 @@ _BY_ENDING = dict(
         key=lambda pair: -len(pair[0]),
     )
 )
-"""Schedules by the text behind a sampler's name, the longest first: ``SGM Uniform`` before ``Uniform``."""
+"""Schedules by the suffix of a sampler's name, the longest first: ``SGM Uniform`` before ``Uniform``."""

@@ -1,4 +1,4 @@
-"""What SDFM knows of a sampler: the columns of the table in :mod:`lib_sdfm.sampling.samplers`."""
+"""Columns of the table of samplers in :mod:`lib_sdfm.sampling.samplers`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .step_spans import Spans
 EXACT, APPROXIMATE = "exact", "approximate"
 AFTER_FIRST_CALL, AFTER_LAST_CALL, ONE_CALL_AHEAD = "after first call", "after last call", "one call ahead"
 CFG_OF_LAMBDA_1 = 12.5
-"""CFG++'s correspondence: lambda from 0 to 1 is as strong as CFG from 0 to 12.5 (arXiv 2406.08070)."""
+"""CFG++'s unit: lambda from 0 to 1 corresponds to CFG from 0 to 12.5 (arXiv 2406.08070)."""
 RENOISES_ITSELF = (
     "renoises with the uncond prediction itself. Switch the technique CFG++ off and set lambda by the CFG scale, or choose the "
     "plain sampler"
@@ -23,13 +23,13 @@ CHOOSES_ITS_STEPS = "chooses its steps while it runs"
 
 @dataclass(frozen=True)
 class FlowRun:
-    """How a sampler is run with a flow model; measured by ``bench/flow_samplers.py``.
+    """Settings to run a sampler with a flow model; measured by ``bench/flow_samplers.py``.
 
-    :param schedule: the schedule that Automatic means
-    :param in_time: runs in the model's time, see :mod:`lib_sdfm.ops.flow_time`
-    :param softened: needs a schedule whose last step is no jump in ``log(sigma)``
-    :param divides: makes a grid of its own between two noise levels
-    :param instead: the function that runs in its place, with two model calls a step
+    :param schedule: the schedule used for Automatic
+    :param in_time: true if it runs in the model's time, see :mod:`lib_sdfm.ops.flow_time`
+    :param softened: true if it needs a schedule whose last step is no jump in ``log(sigma)``
+    :param divides: true if it makes its own grid between two noise levels
+    :param instead: the function that replaces it, with two model calls per step
     """
 
     schedule: str = "Beta"
@@ -43,23 +43,23 @@ class FlowRun:
 class SamplerRecord:
     """One sampler.
 
-    :param name: its name in A1111; where A1111 lacks it, in the WebUI that has it
-    :param functions: names of its function; of those that we add, the first is ours
+    :param name: its name in A1111; if A1111 lacks it, in the WebUI that has it
+    :param functions: names of its function; for samplers that we add, the first is ours
     :param aliases: its names in other WebUIs, other spellings, and A1111's short names
-    :param calls: levels of the model calls of each step, for its arguments; ``None`` where only the sampler knows them
+    :param calls: levels of the model calls of each step, for its arguments; ``None`` if only the sampler knows them
     :param calls_per_step: model calls of a whole step; the last step may have fewer
     :param callback: when in a step it calls back
-    :param spans: where its steps start and end, for its arguments; ``None`` where the technique CFG++ is refused
-    :param refused: the reason for that, after the sampler's name
-    :param grade: exactness of the technique CFG++; approximate where steps are of higher order: exact as far as
-        predictions don't change within what a step looks at
+    :param spans: start and end of its steps, for its arguments; ``None`` if the technique CFG++ is refused
+    :param refused: the reason for that, shown after the sampler's name
+    :param grade: exactness of the technique CFG++; approximate for higher-order steps, which are exact only if the
+        predictions they use don't differ
     :param flow: how it is run with a flow model
-    :param in_timesteps: counts in places of the noise table that is there when it starts, not in noise levels
-    :param own_grid: places its steps itself, whatever the schedule
-    :param own_steps: makes other steps than the schedule's, how many is known only to it
-    :param cfg_unit: what CFG 1 is in the scale that reaches the denoiser: 1/12.5 where that scale is CFG++'s lambda
-    :param options: of samplers that we add, what the WebUI must know: whether it calls the model twice a step, whether its
-        noise is that of a Brownian path, whether its seed takes the "Eta noise seed delta"
+    :param in_timesteps: true if it works in indices of the noise table present at its start, not in noise levels
+    :param own_grid: true if it chooses its steps itself, ignoring the schedule
+    :param own_steps: true if its steps differ from the schedule's, in a number that only it knows
+    :param cfg_unit: what CFG 1 is in the scale that reaches the denoiser: 1/12.5 if that scale is CFG++'s lambda
+    :param options: for samplers that we add, options for the WebUI: if it calls the model twice per step, if its noise is
+        that of a Brownian path, if its seed includes the "Eta noise seed delta"
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""The table of samplers: one row holds all that SDFM knows of a sampler. A new sampler is a new row.
+"""The table of samplers, with one row per sampler. A new sampler is a new row.
 
-:mod:`lib_sdfm.sampling.sampler_names` finds a row for a name of any WebUI, or for a sampler's function.
+:mod:`lib_sdfm.sampling.sampler_names` finds a row by a sampler's name in any WebUI, or by its function.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How far each step of a sampler goes down: CFG++ must know it to change a step's renoising (see ``ModelCall.ratio``).
+"""Noise levels at the start and end of each sampler step, which CFG++ needs to change the renoising (see ``ModelCall.ratio``).
 
 A step goes from one noise level to another by ``x' = D + ratio * (x - D) + ...`` and may add noise afterwards; the ratio is
-``end / start``. Each function here says it for one kind of sampler, as the hosts' samplers do it.
+``end / start``. Each function here returns the steps of one kind of sampler, as implemented in the hosts.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from ..errors import UnsupportedError
 from ..ops.descent import ancestral_levels
 
 Arguments = Mapping[str, Any]
-"""A sampler function's arguments by name, defaults included; for timestep samplers with ``alpha_bars``, the noise table."""
+"""A sampler function's arguments by name, defaults included; for timestep samplers also ``alpha_bars``, the noise table."""
 
 LARGEST_CHURN = 2**0.5 - 1
 DEVIATION = 0.1
-"""Largest relative error of a step's start: UniPC's lie between timesteps, the steps of another grid differ by more."""
+"""Largest relative error of a step's start: UniPC's are between timesteps, steps of another grid differ by more."""
 RESTART_FROM = 20
 """Number of steps from which Restart jumps back up."""
 
@@ -27,8 +27,8 @@ RESTART_FROM = 20
 class StepSpan(NamedTuple):
     """One step of a sampler.
 
-    :param start: noise level where it starts
-    :param end: noise level where it ends, before the sampler adds noise
+    :param start: noise level at its start
+    :param end: noise level at its end, before the sampler adds noise
     """
 
     start: float
@@ -39,17 +39,17 @@ Spans = Callable[[Arguments], list[StepSpan]]
 
 
 def levels_of(arguments: Arguments) -> list[float]:
-    """Return the schedule of a sampler that counts in noise levels, ``(steps + 1,)``."""
+    """Return the schedule of a sampler that works in noise levels, ``(steps + 1,)``."""
     return arguments["sigmas"].tolist()
 
 
 def straight(arguments: Arguments) -> list[StepSpan]:
-    """From each noise level of the schedule to the next."""
+    """Return steps from each noise level of the schedule to the next."""
     return _spans(levels_of(arguments))
 
 
 def churned(arguments: Arguments) -> list[StepSpan]:
-    """Noise is added first (Karras et al., arXiv 2206.00364, algorithm 2)."""
+    """Return steps that add noise first (Karras et al., arXiv 2206.00364, algorithm 2)."""
     spans = straight(arguments)
     gamma = min(arguments.get("s_churn", 0.0) / max(len(spans), 1), LARGEST_CHURN)
     low, high = arguments.get("s_tmin", 0.0), arguments.get("s_tmax", math.inf)
@@ -57,28 +57,28 @@ def churned(arguments: Arguments) -> list[StepSpan]:
 
 
 def ancestral(arguments: Arguments) -> list[StepSpan]:
-    """Down to a lower level, from which noise leads back to the schedule's."""
+    """Return steps down to a lower level, from which noise leads back to the schedule's."""
     eta = arguments["eta"]
     return [StepSpan(start, ancestral_levels(start, end, eta)[0] if end < start else end) for start, end in straight(arguments)]
 
 
 def stochastic(arguments: Arguments) -> list[StepSpan]:
-    """Solvers of the stochastic equation in ``-log(sigma)``: the way is ``1 + eta`` times as long."""
+    """Return the steps of SDE solvers in ``-log(sigma)``, which are ``1 + eta`` times as long."""
     return [StepSpan(start, start * (end / start) ** (1 + arguments["eta"])) for start, end in straight(arguments)]
 
 
 def posterior(arguments: Arguments) -> list[StepSpan]:
-    """DDPM: the mean of the posterior, ``D + (end / start)^2 * (x - D)``."""
+    """Return the steps of DDPM: the mean of the posterior, ``D + (end / start)^2 * (x - D)``."""
     return [StepSpan(start, end * end / start) for start, end in straight(arguments)]
 
 
 def fresh(arguments: Arguments) -> list[StepSpan]:
-    """LCM: fresh noise on the denoised image; nothing of the old is kept."""
+    """Return the steps of LCM: fresh noise on the denoised image, none of the old noise is kept."""
     return [StepSpan(start, 0.0) for start, _ in straight(arguments)]
 
 
 def dpm_fast(arguments: Arguments) -> list[StepSpan]:
-    """Steps of equal length in ``-log(sigma)``, a third as many as model calls."""
+    """Return the steps of DPM fast: of equal length in ``-log(sigma)``, a third as many as model calls."""
     highest, lowest = float(arguments["sigma_max"]), float(arguments["sigma_min"])
     steps = arguments["n"] // 3 + 1
     levels = [highest * (lowest / highest) ** (i / steps) for i in range(steps + 1)]
@@ -86,7 +86,7 @@ def dpm_fast(arguments: Arguments) -> list[StepSpan]:
 
 
 def restart(arguments: Arguments) -> list[StepSpan]:
-    """Restart (arXiv 2306.14878) as A1111 does it: from 20 steps on, some of them again from 2 down to 0.1."""
+    """Return the steps of Restart (arXiv 2306.14878) as in A1111: from 20 steps on, some are repeated from 2 down to 0.1."""
     levels = levels_of(arguments)
     steps = len(levels) - 1
     if steps < RESTART_FROM:
@@ -101,14 +101,14 @@ def restart(arguments: Arguments) -> list[StepSpan]:
 
 
 def ddim(arguments: Arguments) -> list[StepSpan]:
-    """From timestep to timestep; eta is the ancestral samplers'."""
+    """Return the steps of DDIM: from timestep to timestep; eta is the ancestral samplers'."""
     levels = [_sigma_of(arguments["alpha_bars"], timestep) for timestep in reversed(arguments["timesteps"].tolist())]
     eta = arguments.get("eta", 0.0)
     return [StepSpan(start, ancestral_levels(start, end, eta)[0]) for start, end in pairwise(levels)]
 
 
 def unipc(arguments: Arguments) -> list[StepSpan]:
-    """A1111's UniPC has a uniform grid of its own, from the last timestep where it starts from a picture."""
+    """Return the steps of A1111's UniPC: its own uniform grid, from the last timestep if it starts from a picture."""
     number, first = len(arguments["timesteps"]), 999.0
     if arguments.get("is_img2img"):
         first = float(arguments["timesteps"][-1])
@@ -120,7 +120,7 @@ def _spans(levels: Sequence[float]) -> list[StepSpan]:
 
 
 def _karras(number: int, lowest: float, highest: float) -> list[float]:
-    """Noise levels of Karras et al. (arXiv 2206.00364, equation 5, rho 7)."""
+    """Return the noise levels of Karras et al. (arXiv 2206.00364, equation 5, rho 7)."""
     ends = [highest ** (1 / 7), lowest ** (1 / 7)]
     return [(ends[0] + (ends[1] - ends[0]) * i / max(number - 1, 1)) ** 7 for i in range(number)]
 
@@ -130,7 +130,7 @@ def _nearest(levels: Sequence[float], wanted: float) -> int:
 
 
 def _sigma_of(alpha_bars: Sequence[float], timestep: float) -> float:
-    """Noise level of a timestep, between the table's entries by their logarithm."""
+    """Return the noise level of a timestep, interpolated between the table's entries by their logarithm."""
     before = min(int(timestep), len(alpha_bars) - 2)
     share = timestep - before
     alpha_bar = alpha_bars[before] ** (1 - share) * alpha_bars[before + 1] ** share
@@ -140,7 +140,7 @@ def _sigma_of(alpha_bars: Sequence[float], timestep: float) -> float:
 class StepSpans:
     """The steps of one pass.
 
-    :param spans: where they start and end
+    :param spans: start and end of each
     :param sampler: name of the sampler, for the message
     """
 
@@ -149,11 +149,11 @@ class StepSpans:
         self._checked: set[int] = set()
 
     def ratio(self, index: int, sigma: float) -> float:
-        """Return how far a step goes down: end over start.
+        """Return the ratio of a step: end over start.
 
         :param index: the step
-        :param sigma: noise level of the call; the first call of a step is made where it starts
-        :raises UnsupportedError: if the sampler isn't where it should be
+        :param sigma: noise level of the call; the first call of a step is at its start
+        :raises UnsupportedError: if the sampler's noise level is not the expected one
         """
         known = index < len(self._spans)
         start, end = self._spans[index] if known else (math.nan, math.nan)

@@ -1,4 +1,4 @@
-"""The techniques that there are; their order here is their order in the panel."""
+"""All techniques, in the order of the panel."""
 
 from ..schema.feature import Feature
 from .cfg_rescale import CfgRescale

@@ -40,7 +40,7 @@ def _decode(text: str) -> dict[str, Any]:
 
 
 class CfgRescale(Technique):
-    """The guided result, PAG and SEG included, with the standard deviation of the cond prediction (as velocities)."""
+    """Rescaling of the guided result (with PAG and SEG) to the conditional prediction's standard deviation, as velocities."""
 
     name, label = "cfg_rescale", "CFG rescale"
     title = "CFG rescale"

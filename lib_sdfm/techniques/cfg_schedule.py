@@ -49,7 +49,7 @@ class CfgScheduleSettings:
 
 
 class CfgSchedule(Technique):
-    """The CFG scale of a step; 1 outside of the interval."""
+    """Schedule of the CFG scale; 1 outside the interval."""
 
     name, label = "cfg_schedule", "CFG schedule"
     title = "CFG schedule and interval"
@@ -95,8 +95,8 @@ class CfgSchedule(Technique):
         return low, high
 
     def _original_scale(self, step: ModelCall) -> float:
-        """incantations' scale: by a formula's noise levels, whatever the sampler multiplied CFG with, and without the
-        interval where the schedule is constant."""
+        """Return incantations' scale: by a formula's noise levels, ignoring the sampler's multiplier of CFG, and without the
+        interval if the schedule is constant."""
         place, steps, scale = step.host.lagging, step.host.job_steps, step.host.job_cfg_scale
         if self.settings.schedule == CONSTANT:
             return scale

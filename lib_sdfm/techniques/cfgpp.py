@@ -1,4 +1,4 @@
-"""CFG++, arXiv 2406.08070, with every sampler whose steps are known."""
+"""CFG++, arXiv 2406.08070, for every sampler whose steps are known."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def _decode(text: str) -> dict[str, Any]:
 
 
 class CfgPlusPlus(Technique):
-    """``D* = D_u + (D_g - D_u) / (1 - r)``: on it the sampler's own step renoises with the uncond prediction ``D_u``.
+    """``D* = D_u + (D_g - D_u) / (1 - r)``; with it the sampler's own step renoises with the unconditional prediction ``D_u``.
 
-    ``D_g`` is all of the guided result with lambda for CFG's scale, ``r`` how far the sampler's step goes down.
+    ``D_g`` is the whole guided result with lambda as CFG scale, ``r`` the ratio of the sampler's step.
     """
 
     name, label = "cfgpp", "CFG++"

@@ -109,7 +109,7 @@ class DynamicThresholdingSettings:
 
 
 class DynamicThresholding(Technique):
-    """CFG with the range of a smaller CFG scale. PAG and SEG are added afterwards (recipe sdfm)."""
+    """CFG with the value range of a smaller CFG scale. PAG and SEG are added afterwards (recipe sdfm)."""
 
     name, label = "dynamic_thresholding", "Dynamic thresholding"
     title = "Dynamic thresholding (mimic scale)"
@@ -132,7 +132,7 @@ class DynamicThresholding(Technique):
         return None if sharpens or varies else "a CFG scale other than the mimic scale"
 
     def active(self, step: ModelCall) -> bool:
-        """The original replaced the sampler of the first pass alone, where one was chosen for the hires pass."""
+        """Return True if active; the original left out the hires pass if a sampler was chosen for it."""
         return not (self.recipe == ORIGINAL and step.hires and step.host.hires_sampler)
 
     def needs_uncond(self, step: ModelCall) -> bool:
@@ -151,12 +151,12 @@ class DynamicThresholding(Technique):
         return blend(prediction.uncond + relative * cfg_scale, result, self.value("phi", step.hires))
 
     def _scheduled(self, which: str, scale: float, step: ModelCall) -> float:
-        """The mimic or the CFG scale at a step."""
+        """Return the mimic or the CFG scale at a step."""
         minimum, mode = getattr(self.settings, f"{which}_minimum"), self.value(f"{which}_mode", step.hires)
         return scheduled_scale(scale, minimum, mode, self.settings.value, self._time(step))
 
     def _time(self, step: ModelCall) -> float:
-        """Recipe original counts denoiser calls, of which samplers of second order make two per step."""
+        """Return the time of a step; recipe original counts denoiser calls, two per step for second-order samplers."""
         if self.recipe != ORIGINAL:
             return step.fraction
         return step.host.call / (step.host.calls - 1) if step.host.calls > 1 else 0.0
@@ -168,5 +168,5 @@ class DynamicThresholding(Technique):
 
 
 def blend(plain: Tensor, thresholded: Tensor, share: float) -> Tensor:
-    """``share`` of the second, the rest of the first; exactly the second at 1."""
+    """Return ``share`` of the second plus the rest of the first; exactly the second at 1."""
     return thresholded if share == 1.0 else thresholded * share + plain * (1.0 - share)

@@ -1,4 +1,4 @@
-"""Flow matching: a checkpoint of rectified flow is sampled as what it is."""
+"""Flow matching: sampling of rectified-flow checkpoints."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _decode(text: str) -> dict[str, str]:
 
 
 class Flow(Feature):
-    """Says that the model is a flow model. The hosts' ``model_kind.py`` and ``flow_pass.py`` sample it as one."""
+    """Declaration of the model as a flow model. The hosts' ``model_kind.py`` and ``flow_pass.py`` sample it as one."""
 
     name, label = "flow", "Flow matching"
     title = "Flow matching (rectified-flow checkpoints)"
@@ -69,7 +69,7 @@ class Flow(Feature):
 
     @classmethod
     def resolved(cls, settings: FlowSettings, model: ModelFacts) -> FlowSettings | None:
-        """Auto decided, and the ends as they are used: they are written, so that the text gives the same picture anywhere."""
+        """Resolve Auto and the ends of the schedules; they are written, so that the picture can be reproduced anywhere."""
         is_on = settings.mode == ON or (settings.mode == AUTO and model.flow_shift is not None)
         if not is_on:  # worth a word only where it would be on by itself
             return None if model.flow_shift is None else dataclasses.replace(settings, mode=OFF)

@@ -56,7 +56,7 @@ def _stage_fields(stage: int) -> list[tuple[str, type, Any]]:
 
 
 def _hires(declare: Callable[..., Any], name: str, label: str, about: str, *bounds: Any, **more: Any) -> Any:
-    """Declares a value of the hires pass that follows the one of the first."""
+    """Declare a value of the hires pass that follows that of the first pass."""
     label = f"FreeU {label}, hires pass"
     return declare(None, *bounds, label=label, key=label, follows=name, composite=True, recipes=(SDFM,), help=about, **more)
 
@@ -135,7 +135,7 @@ FreeuSettings.__module__ = __name__
 
 
 class FreeU(Technique):
-    """Scales backbone features and filters skip features in the decoder."""
+    """Scaling of backbone features and filtering of skip features in the decoder."""
 
     name, label = "freeu", "FreeU"
     title = "FreeU"
@@ -210,7 +210,7 @@ class FreeU(Technique):
         return h, filter_skip(skip, factors["cutoff"], _towards(factors["skip"], share), _towards(factors["high"], share))
 
     def _share(self, step: ModelCall) -> float:
-        """Recipe original counts the batch's model calls, which go on in the hires pass, against one pass' steps."""
+        """Return the share at a step; recipe original counts the batch's model calls, both passes, against one pass' steps."""
         if self.recipe == ORIGINAL:
             place, steps = step.host.run_call, step.host.pass_steps
         else:  # a sampler that makes more steps than were asked for (DPM adaptive) stays at the last one's share
@@ -224,5 +224,5 @@ class FreeU(Technique):
 
 
 def _towards(factor: float, share: float) -> float:
-    """A factor that acts in part: 1 at share 0, itself at share 1."""
+    """Return a factor applied in part: 1 at share 0, itself at share 1."""
     return (1 - share) + share * factor

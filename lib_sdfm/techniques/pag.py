@@ -64,7 +64,7 @@ class PagSettings:
 
 
 class Pag(Technique):
-    """``D += scale * (cond - perturbed)``: the perturbed prediction has the identity as its self-attention map."""
+    """``D += scale * (cond - perturbed)``; the perturbed prediction has the identity as its self-attention map."""
 
     name, label = "pag", "PAG"
     title = "Perturbed-attention guidance (PAG)"

@@ -13,7 +13,7 @@ from ..schema.params import boolean
 
 SWITCH_AT = "Refiner switch at"
 PROMPTS = {"Prompt": False, "Hires prompt": False, "Negative prompt": True, "Hires negative prompt": True}
-"""The host's keys of prompts, and whether they are negative ones."""
+"""The host's keys of prompts, each with true if it is a negative prompt."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class RefinerSyncSettings:
 
 
 class RefinerSync(Feature):
-    """``[from:to:refiner]``: what stands before the switch and after it."""
+    """``[from:to:refiner]``: prompt edits with one text before the refiner's switch and another after it."""
 
     name, label = "refiner_sync", "Refiner sync"
     title = "Refiner: prompts switch with the model"
@@ -47,20 +47,20 @@ class RefinerSync(Feature):
 
     @classmethod
     def unmentioned(cls, pairs: Mapping[str, Any]) -> dict[str, Any]:
-        """A text that doesn't mention us has numbers that count steps, also where they equal "Switch at"."""
+        """Return settings for parameters without our keys: numbers in prompts count steps, even if equal to "Switch at"."""
         switch_at = _as_number(pairs.get(SWITCH_AT))
         texts = [(str(pairs.get(key, "")), negative) for key, negative in PROMPTS.items()]
         equal = any(is_number(edit.text, switch_at) for text, negative in texts for edit in find_edits(text, negative))
         return {"numbers": not equal}
 
     def switch_at(self, asked: float | None) -> float | None:
-        """Return where the refiner takes over, a share of the run, from where the host was told."""
+        """Return where the refiner takes over, as a fraction of the run, given the host's "Switch at"."""
         return 0 if self.settings.from_start else asked
 
     def follows_refiner(self, when: str, switch_at: float | None) -> bool:
         """Return True if a prompt edit with this number or mark changes with the model when the refiner takes over.
 
-        :param switch_at: where the host was told to switch
+        :param switch_at: the host's "Switch at"
         """
         return when == MARK or (self.settings.numbers and is_number(when, switch_at))
 

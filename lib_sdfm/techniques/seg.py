@@ -52,7 +52,7 @@ class SegSettings:
 
 
 class Seg(Technique):
-    """``D += scale * (cond - blurred)``; in recipe original the uncond rows themselves are predicted with the blur."""
+    """``D += scale * (cond - blurred)``; in recipe original the unconditional rows themselves are predicted with the blur."""
 
     name, label = "seg", "SEG"
     title = "Smoothed energy guidance (SEG)"
@@ -118,7 +118,7 @@ class Seg(Technique):
         return blurred
 
     def _matrices(self, sigma: float, grid: tuple[int, int], square_kernel: bool, like: Tensor) -> tuple[Tensor, Tensor]:
-        """The blur of a map, made once per run."""
+        """Return the blur matrices of a map, cached per run."""
         key = (sigma, grid, like.dtype, like.device)
         if key not in self._known:
             height, width = grid
