@@ -1,24 +1,25 @@
-"""Which checkpoints are flow models, remembered in a file of the extension."""
+"""Store of checkpoints known to be flow models, in a file of the extension."""
 
 from __future__ import annotations
 
 import json
 import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from lib_sdfm.schema.files import write_json
 
 ON, OFF = "On", "Off"
 
 
 @dataclass(frozen=True)
 class Remembered:
-    """What is remembered about a checkpoint.
+    """Entry for a checkpoint.
 
     :param mode: On or Off
     :param shift: its shift
-    :param name: what the user knows it by; for readers of the file
+    :param name: name by which the user knows it; for readers of the file
     """
 
     mode: str = OFF
@@ -27,35 +28,30 @@ class Remembered:
 
 
 class FlowMemory:
-    """A JSON file: by the checkpoint's hash what is remembered. It need not exist, and may be damaged."""
+    """A JSON file of entries by the checkpoint's hash. It need not exist, and may be damaged."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def get(self, checkpoint: str) -> Remembered | None:
-        """What is remembered of a checkpoint, ``None`` if nothing is."""
+        """Return the entry of a checkpoint, ``None`` if there is none."""
         return _entry(self._read().get(checkpoint))
 
     def shift(self, checkpoint: str) -> float | None:
-        """The shift of a checkpoint that is remembered as a flow model."""
+        """Return the shift of a checkpoint that is remembered as a flow model."""
         known = self.get(checkpoint)
         return known.shift if known is not None and known.mode == ON else None
 
     def put(self, checkpoint: str, remembered: Remembered) -> None:
-        """Remembers, whole or not at all; a damaged file is kept beside the new one."""
+        """Save an entry atomically; a damaged file is kept beside the new one."""
         known = self._read(keep_damaged=True)
-        self._write({**known, checkpoint: asdict(remembered)})
+        write_json(self._path, {**known, checkpoint: asdict(remembered)})
 
     def forget(self, checkpoint: str) -> None:
-        """Remembers nothing of a checkpoint any more."""
+        """Remove the entry of a checkpoint."""
         known = self._read(keep_damaged=True)
         if known.pop(checkpoint, None) is not None:
-            self._write(known)
-
-    def _write(self, known: dict[str, Any]) -> None:
-        with tempfile.NamedTemporaryFile("w", encoding="utf8", dir=self._path.parent, delete=False) as file:
-            json.dump(known, file, indent=2, ensure_ascii=False)
-        os.replace(file.name, self._path)
+            write_json(self._path, known)
 
     def _read(self, keep_damaged: bool = False) -> dict[str, Any]:
         try:
@@ -73,7 +69,7 @@ class FlowMemory:
 
 
 def _entry(said: Any) -> Remembered | None:
-    """An entry of the file, ``None`` if it makes no sense."""
+    """Return an entry of the file, ``None`` if it is invalid."""
     if not isinstance(said, dict) or said.get("mode") not in (ON, OFF):
         return None
     shift = said.get("shift", 3.0)

@@ -1,17 +1,16 @@
-"""Presets: named dictionaries of the API, shipped and the user's own. A preset fixes its recipe."""
+"""Presets: named dictionaries of the API, shipped or the user's own. A preset includes its recipe."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import SettingError, UserError
+from .files import write_json
 from .params import params_of
 from .request import apply_request
 from .settings import Schema, Values
@@ -21,9 +20,9 @@ from .settings import Schema, Values
 class Preset:
     """A named set of settings.
 
-    :param name: what the panel offers
+    :param name: name in the panel
     :param request: the API's dictionary
-    :param about: what it is for, and which of the host's settings belong to it
+    :param about: its purpose, and the host's settings that belong to it
     """
 
     name: str
@@ -32,7 +31,7 @@ class Preset:
 
 
 def request_of(schema: Schema, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The API's dictionary that means these values: techniques that are on, with what differs from the defaults.
+    """Return the API's dictionary for these values: techniques that are on, with values that differ from the defaults.
 
     :raises SettingError: if a value isn't allowed
     """
@@ -49,9 +48,9 @@ def request_of(schema: Schema, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class PresetStore:
-    """The shipped presets, and the user's in a JSON file.
+    """The shipped presets, and the user's own in a JSON file.
 
-    :param shipped: presets that can't be changed
+    :param shipped: read-only presets
     :param path: the user's file; it need not exist
     """
 
@@ -59,15 +58,15 @@ class PresetStore:
         self._schema, self._shipped, self._path = schema, {p.name: p for p in shipped}, path
 
     def names(self) -> list[str]:
-        """All names, shipped ones first."""
+        """Return all names, shipped ones first."""
         return [*self._shipped, *sorted(set(self._read()) - set(self._shipped))]
 
     def shipped_names(self) -> list[str]:
-        """Names of the shipped presets, also when the user's file is damaged."""
+        """Return the names of the shipped presets, even if the user's file is damaged."""
         return list(self._shipped)
 
     def get(self, name: str) -> Preset:
-        """The preset of a name.
+        """Return the preset of a name.
 
         :raises SettingError: if there is none
         """
@@ -79,24 +78,24 @@ class PresetStore:
         return Preset(name, own[name])
 
     def values(self, name: str) -> Values:
-        """The values of a preset.
+        """Return the values of a preset.
 
         :raises SettingError: if there is none of this name, or its file holds settings that don't exist
         """
         return apply_request(self._schema, self._schema.defaults(), self.get(name).request)
 
     def save(self, name: str, values: Mapping[str, Any]) -> None:
-        """Keeps values under a name, in place of an own preset of that name.
+        """Save values under a name, overwriting the user's preset of that name.
 
         :raises SettingError: if the name is empty or a shipped preset's, or a value isn't allowed
         """
         name = name.strip()
         if not name or name in self._shipped:
             raise SettingError("Preset", name, "a name of your own")
-        self._write({**self._read(), name: request_of(self._schema, values)})
+        write_json(self._path, {**self._read(), name: request_of(self._schema, values)})
 
     def delete(self, name: str) -> None:
-        """Forgets one of the user's presets.
+        """Delete one of the user's presets.
 
         :raises SettingError: if it isn't one
         """
@@ -104,7 +103,7 @@ class PresetStore:
         if name not in own:
             raise SettingError("Preset", name, "one of your own: " + (", ".join(own) or "there are none"))
         del own[name]
-        self._write(own)
+        write_json(self._path, own)
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -118,9 +117,3 @@ class PresetStore:
         if not isinstance(own, dict) or not all(isinstance(request, dict) for request in own.values()):
             raise UserError(f"the file of your presets, {self._path.name}, holds something else; repair or delete it")
         return own
-
-    def _write(self, own: dict[str, Any]) -> None:
-        """Writes the file whole or not at all."""
-        with tempfile.NamedTemporaryFile("w", encoding="utf8", dir=self._path.parent, delete=False) as file:
-            json.dump(own, file, indent=2, ensure_ascii=False)
-        os.replace(file.name, self._path)
