@@ -1,1 +1,1 @@
-"""Settings: declared once, and from that the panel, generation parameters, API, axes and documents."""
+"""Settings, each declared once; panel, generation parameters, API, axes and documents are generated from them."""

@@ -18,11 +18,11 @@ TYPES = {"number": float, "integer": int, "boolean": str, "choice": str, "text":
 class Axis:
     """One axis of the plot.
 
-    :param label: what the menu shows
+    :param label: label in the menu
     :param field: the field that it sets
-    :param type: what the plot converts each typed value with
-    :param choices: what the plot offers to fill in
-    :param old: whether it stands for an axis of an original, with that one's ways
+    :param type: conversion of each typed value
+    :param choices: values that the plot offers to fill in
+    :param old: true if it emulates an axis of an original
     """
 
     label: str
@@ -32,7 +32,7 @@ class Axis:
     old: bool = False
 
     def values(self, typed: Any) -> Values:
-        """What one typed value sets, by field id.
+        """Return what one typed value sets, by field id.
 
         :raises SettingError: if it isn't allowed
         """
@@ -45,7 +45,7 @@ class Axis:
 
 
 def axes_of(schema: Schema) -> list[Axis]:
-    """All axes: ours, then those under the labels of the originals."""
+    """Return all axes: ours, then those under the labels of the originals."""
     ours = [_axis(f"[SDFM] {field.param.label}", field) for field in schema.fields if field.role != "hires"]
     theirs = [_axis(field.param.axis, field, old=True) for field in schema.fields if field.param.axis]
     return ours + theirs
@@ -61,7 +61,7 @@ def _choices(param: Param) -> tuple[str, ...]:
 
 
 def apply_axes(schema: Schema, values: Values, axes: Mapping[str, Any]) -> Values:
-    """``values`` with those of the axes; an axis of a technique's setting turns the technique on unless another
+    """Return ``values`` with those of the axes; an axis of a technique's setting turns the technique on unless another
     axis says otherwise."""
     merged = dict(values)
     for id, value in axes.items():

@@ -1,4 +1,4 @@
-"""A feature: a declaration of settings, from which panel, infotext, API and axes are made."""
+"""A feature: a declaration of settings, from which panel, generation parameters, API and axes are generated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .params import Composite
 
 
 class Feature:
-    """One thing that users switch on, with its settings.
+    """A feature that users switch on, with its settings.
 
     Class attributes are the declaration:
 
@@ -19,13 +19,13 @@ class Feature:
     :param title: title of its part of the panel
     :param summary: one paragraph for the panel and the documents
     :param Settings: frozen dataclass of declared settings
-    :param active_key: key of the generation parameters that says that it is on
+    :param active_key: key of the generation parameters that is written if it is on
     :param active_axis: label of the X/Y/Z axis that the original had for its switch
-    :param rank: place in the generation parameters, ascending
-    :param positions: places in the API's positional list: of the switch, of each setting in the order of declaration,
-        and, if a setting follows another, of the switch that makes them count
+    :param rank: sort key in the generation parameters, ascending
+    :param positions: positions in the API's positional list: of the switch, of each setting in the order of declaration,
+        and, if a setting follows another, of the switch that enables those
     :param composites: keys that hold several settings; one of them may be ``active_key``
-    :param on_by_default: on unless it is switched off; has an effect only in jobs that call for it
+    :param on_by_default: true if it is on unless switched off; it then affects only jobs that use it
     """
 
     name: ClassVar[str]
@@ -45,37 +45,37 @@ class Feature:
 
     @classmethod
     def check(cls, settings: Any, recipe: str) -> None:
-        """Raise :class:`SettingError` for values that are allowed alone and not together."""
+        """Raise :class:`SettingError` for values that are allowed individually but not together."""
 
     @classmethod
     def unmentioned(cls, pairs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings that generation parameters without its key mean, for a feature that is on by default."""
+        """Return the settings to assume for generation parameters without its key, for a feature that is on by default."""
         return {}
 
     @classmethod
     def implied(cls, model: ModelFacts) -> Any:
-        """Return the settings with which it takes part in a job that doesn't mention it, ``None`` if it takes none."""
+        """Return its settings in a job that doesn't mention it, ``None`` if it is off there."""
 
     @classmethod
     def resolved(cls, settings: Any, model: ModelFacts) -> Any:
-        """Return settings with all that depends on the model filled in, as they are written and run."""
+        """Return settings with model-dependent values filled in, as they are written and run."""
         return settings
 
     def recorded(self) -> bool:
-        """Return True if generation parameters mention it."""
+        """Return True if it is written to the generation parameters."""
         return True
 
     def value(self, name: str, hires: bool) -> Any:
-        """Return a setting in a pass: its value of the hires pass, where it has one there and the pass is that."""
+        """Return a setting's value in a pass; in the hires pass its separate value, if any."""
         own = getattr(self.settings, f"hires_{name}", None) if hires else None
         return getattr(self.settings, name) if own is None else own
 
     def passes(self, hires: bool) -> int:
-        """Return the extra UNet rows per image and step while it is active."""
+        """Return the extra UNet passes per image and step while it is active."""
         return 0
 
     def inert(self, hires: bool) -> str | None:
-        """Return why it changes nothing in a pass with its settings, or ``None`` if it does something."""
+        """Return why its settings have no effect in a pass, or ``None`` if they have."""
 
     def condition(self) -> str | None:
-        """Return what must hold, besides its settings, for it to change anything; ``None`` if nothing must."""
+        """Return the condition, besides its settings, for it to have an effect; ``None`` if there is none."""

@@ -1,4 +1,4 @@
-"""The flat list of controls: every setting of every technique under one id, with its place in the API."""
+"""The flat list of controls: every setting of every technique under one id, with its position in the API."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ RECIPE = Param(
     help="sdfm: correct by the papers. original: what the old extensions really computed, to get their pictures back.",
 )  # fmt: skip
 REQUEST_POSITION, RECIPE_POSITION, NOTES_POSITION = 0, 1, 2
-"""Places in the API's positional list: of its dictionary, of the recipe, and of what pasted text could not say."""
+"""Positions in the API's positional list: of its dictionary, of the recipe, and of notes on pasted parameters."""
 HIRES_GROUP = "Hires pass"
 RESERVED = {REQUEST_POSITION: "request", NOTES_POSITION: "notes"}
-"""The places that hold no setting, and their names."""
+"""The positions that hold no setting, and their names."""
 DECLARED = ("name", "label", "title", "summary", "Settings", "active_key", "rank", "positions")
 """The class attributes that every technique must declare."""
 
@@ -30,8 +30,8 @@ class Field:
     :param id: ``recipe``, or technique and setting: ``pag.scale``
     :param param: the declaration of its value
     :param technique: the technique that it belongs to
-    :param position: place in the API's positional list
-    :param role: ``recipe``, ``switch`` (technique on or off), ``setting``, or ``hires`` (separate hires values count)
+    :param position: position in the API's positional list
+    :param role: ``recipe``, ``switch`` (technique on or off), ``setting``, or ``hires`` (separate hires values are used)
     """
 
     id: str
@@ -42,12 +42,12 @@ class Field:
 
     @property
     def group(self) -> str | None:
-        """The fold of the technique's panel that the control stands in, ``None`` for its top."""
+        """The accordion of the technique's panel that contains the control, ``None`` for the top level."""
         return HIRES_GROUP if self.role == "hires" or self.param.optional else self.param.group
 
     @property
     def control_default(self) -> Any:
-        """What the control shows at first; a setting that follows another shows that one's default."""
+        """The control's initial value; a setting that follows another shows that one's default."""
         if self.role == "setting" and self.param.optional:
             return next(p.default for p in params_of(self.technique.Settings) if p.name == self.param.follows)
         return self.param.default

@@ -1,4 +1,4 @@
-"""FreeU's stages and schedule as generation parameters say them: the texts of sd-webui-freeu, and ours for the hires pass."""
+"""FreeU's stages and schedule in generation parameters: the format of sd-webui-freeu, and ours for the hires pass."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ SCHEDULE = ("start", "stop", "smoothness", "start_in_steps", "stop_in_steps")
 
 
 def encode_stages(settings: Any) -> str:
-    """The JSON list of the stages: fields that differ from their defaults, without empty stages at the end."""
+    """Return the JSON list of the stages: fields that differ from their defaults, without empty stages at the end."""
     defaults = {name: default for name, _, default, *_ in STAGE_FIELDS}
     return _written([_difference({n: getattr(settings, f"stage{stage}_{n}") for n in defaults}, defaults) for stage in STAGES])
 
 
 def encode_hires_stages(settings: Any) -> str | None:
-    """The same for the hires pass: fields that differ from the first pass'."""
+    """Return the same for the hires pass: fields that differ from the first pass'."""
     differences = []
     for stage in STAGES:
         base = {name: getattr(settings, f"stage{stage}_{name}") for name in HIRES_FIELDS}
@@ -54,7 +54,7 @@ def _written(stages: list[dict[str, Any]]) -> str:
 
 
 def decode_stages(text: str) -> dict[str, Any]:
-    """Values of the stages from the JSON list; fields that it leaves out have their defaults.
+    """Return the values of the stages from the JSON list; missing fields have their defaults.
 
     :raises SettingError: if it isn't such a list
     """
@@ -62,7 +62,7 @@ def decode_stages(text: str) -> dict[str, Any]:
 
 
 def decode_hires_stages(text: str) -> dict[str, Any]:
-    """The same for the hires pass; fields that it leaves out are the first pass'."""
+    """Return the same for the hires pass; missing fields have the first pass' values."""
     names = {known: name for name, known, *_ in STAGE_FIELDS if name in HIRES_FIELDS}
     return _decode_stages(HIRES_STAGES, text, "hires_", names)
 
@@ -86,12 +86,12 @@ def _decode_stages(key: str, text: str, prefix: str, names: dict[str, str]) -> d
 
 
 def encode_schedule(settings: Any) -> str:
-    """``start, stop, smoothness``; whole numbers are steps, others shares."""
+    """Return ``start, stop, smoothness``; whole numbers are steps, others fractions."""
     return _schedule_text({name: getattr(settings, name) for name in SCHEDULE})
 
 
 def encode_hires_schedule(settings: Any) -> str | None:
-    """The same for the hires pass, if it differs."""
+    """Return the same for the hires pass, if it differs."""
     base = {name: getattr(settings, name) for name in SCHEDULE}
     own = {name: getattr(settings, f"hires_{name}") for name in SCHEDULE}
     values = {name: base[name] if value is None else value for name, value in own.items()}
@@ -104,7 +104,7 @@ def _schedule_text(values: dict[str, Any]) -> str:
 
 
 def decode_schedule(text: str) -> dict[str, Any]:
-    """Start, stop and smoothness from the text.
+    """Return start, stop and smoothness from the text.
 
     :raises SettingError: if it isn't three numbers
     """
@@ -112,7 +112,7 @@ def decode_schedule(text: str) -> dict[str, Any]:
 
 
 def decode_hires_schedule(text: str) -> dict[str, Any]:
-    """The same for the hires pass."""
+    """Return the same for the hires pass."""
     return {f"hires_{name}": value for name, value in _decode_schedule(HIRES_SCHEDULE, text).items()}
 
 

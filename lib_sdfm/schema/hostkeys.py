@@ -1,4 +1,4 @@
-"""Keys of generation parameters that the hosts themselves write (A1111 1.10, Forge)."""
+"""Keys of generation parameters written by the hosts themselves (A1111 1.10, Forge)."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ HOST_FAMILIES = re.compile(
 
 
 def is_host_key(key: str) -> bool:
-    """Whether a key is the host's, and none of ours or of an extension that SDFM replaces."""
+    """Return True if a key is the host's, and not ours or that of an extension that SDFM replaces."""
     return key in HOST_KEYS or HOST_FAMILIES.match(key) is not None

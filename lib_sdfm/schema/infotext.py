@@ -22,7 +22,7 @@ from .params import Composite, Param, params_of
 from .settings import Schema, Settings, Values
 
 FORMAT = 1
-"""Version of what we write; a changed default of an omitted key raises it."""
+"""Version of our format; increased when the default of an omitted key changes."""
 FORMAT_KEY = "SDFM"
 LONGEST_FORMAT = 9  # digits
 
@@ -32,11 +32,11 @@ MINIMUM_PAIRS = 3
 
 @dataclass(frozen=True)
 class Reading:
-    """What generation parameters say about our settings.
+    """Our settings read from generation parameters.
 
-    :param values: a value for every field; off or default where the text says nothing or nonsense
-    :param errors: what the text asks for and can't mean: the picture would not be the one that it describes
-    :param warnings: what it asks for and we don't have
+    :param values: a value for every field; off or default if its key is missing or invalid
+    :param errors: invalid values, with which the picture can't be reproduced
+    :param warnings: features that we don't support
     :param used: the keys that were understood
     """
 
@@ -47,7 +47,7 @@ class Reading:
 
 
 def parse_infotext(text: str) -> dict[str, str]:
-    """The pairs of a text's last line; empty if that line is no parameter line (fewer than 3 pairs)."""
+    """Return the pairs of the last line; empty if it is not a parameter line (fewer than 3 pairs)."""
     lines = text.strip().split("\n")
     pairs = PAIR.findall(lines[-1])
     if len(pairs) < MINIMUM_PAIRS:
@@ -65,9 +65,9 @@ def _unquote(value: str) -> str:
 
 
 def write_infotext(schema: Schema, settings: Settings, acting: Collection[str] = ()) -> dict[str, Any]:
-    """Our pairs in the order in which they are written; the host prints values with ``str`` and quotes them.
+    """Return our pairs in the order in which they are written; the host formats values with ``str`` and quotes them.
 
-    :param acting: names of the features that are on by default and written at their defaults too
+    :param acting: names of on-by-default features that are also written at their defaults
     """
     ranked = sorted((t for t in schema.chosen(settings) if t.recorded()), key=lambda t: t.rank)
     changed = settings.by_default
@@ -106,7 +106,7 @@ def _omitted(param: Param, chosen: object) -> bool:
 
 
 def our_keys(schema: Schema) -> set[str]:
-    """Every key that we write."""
+    """Return every key that we write."""
     keys = {FORMAT_KEY, RECIPE.key}
     for technique in schema.techniques:
         keys |= {technique.active_key, *(c.key for c in technique.composites)}
@@ -115,10 +115,10 @@ def our_keys(schema: Schema) -> set[str]:
 
 
 def read_infotext(schema: Schema, pairs: Mapping[str, Any], claimed: Collection[str] = ()) -> Reading:
-    """What pairs of generation parameters, ours, an original's or foreign ones, say about our settings. Never raises.
+    """Read our settings from pairs of generation parameters: ours, an original's or foreign ones. Never raises.
 
-    :param pairs: texts, or typed values where an old payload was turned into pairs
-    :param claimed: keys that the host pastes itself (Forge's own FreeU, say), and that are left to it
+    :param pairs: texts, or typed values if an old payload was converted to pairs
+    :param claimed: keys that the host pastes itself (Forge's own FreeU, for example), which are left to it
     """
     reading = Reading(schema.defaults())
     ours = _read_format(pairs, reading)
@@ -134,7 +134,7 @@ def read_infotext(schema: Schema, pairs: Mapping[str, Any], claimed: Collection[
 
 
 def _read_foreign(schema: Schema, pairs: Mapping[str, Any], claimed: Collection[str], reading: Reading) -> None:
-    """Adds what other WebUIs' keys say; where the text has keys of ours or of an original as well, those count."""
+    """Add the values of other WebUIs' keys; keys of ours or of an original have priority."""
     taken = [t.name for t in schema.techniques if t.active_key in pairs]
     translation = translate(schema, pairs, taken, reading.values["recipe"] == ORIGINAL, claimed)
     reading.values.update(translation.values)
@@ -188,7 +188,7 @@ def _read_technique(technique: type[Feature], pairs: Mapping[str, Any], ours: bo
 
 
 def _is_on(technique: type[Feature], pairs: Mapping[str, Any], reading: Reading) -> bool:
-    """Whether a text switches a technique on: by its switch, or by a key that holds settings and needs no switch."""
+    """Return True if a technique is switched on, by its switch, or by a key of settings that needs no switch."""
     if any(technique.active_key == composite.key for composite in technique.composites):
         return technique.active_key in pairs
     switch = Param("enabled", "boolean", False, label=technique.title, key=technique.active_key, help="")
@@ -196,14 +196,14 @@ def _is_on(technique: type[Feature], pairs: Mapping[str, Any], reading: Reading)
 
 
 def _key_in(param: Param, pairs: Mapping[str, Any]) -> str:
-    """The name under which a text has a setting: its key, or an older one."""
+    """Return the key under which a setting is present: its current key, or an older one."""
     return next((alias for alias in param.aliases if alias in pairs and param.key not in pairs), param.key)
 
 
 def _read_composite(
     technique: type[Feature], composite: Composite, pairs: Mapping[str, Any], reading: Reading
 ) -> dict[str, Any]:
-    """Values of the settings that stand in one text together, none if it is missing or nonsense."""
+    """Return the values of settings that share one key, none if it is missing or invalid."""
     if composite.key not in pairs:
         return {}
     declared = {p.name: p for p in params_of(technique.Settings)}
@@ -229,7 +229,7 @@ def _read_value(param: Param, pairs: Mapping[str, Any], reading: Reading, missin
 
 
 def _check_together(schema: Schema, reading: Reading) -> None:
-    """What is right on its own and not together, such as our own settings in recipe original."""
+    """Check values that are valid individually but not together, such as our own settings in recipe original."""
     if reading.errors:
         return
     try:

@@ -12,7 +12,7 @@ TYPES = {"number": "number", "integer": "integer", "boolean": "boolean", "choice
 
 
 def json_schema(schema: Schema) -> dict[str, Any]:
-    """The schema of the API's dictionary, the first and only argument of ``SDFM``."""
+    """Return the schema of the API's dictionary, the first and only argument of ``SDFM``."""
     properties: dict[str, Any] = {"recipe": _property(RECIPE)}
     for technique in schema.techniques:
         settings = {f.param.name: _property(f.param) for f in schema.in_panel_order(technique) if f.role != "hires"}

@@ -1,7 +1,7 @@
 """The originals' features and payload layouts: facts about the extensions that SDFM replaces.
 
-A payload is turned into the generation parameters that the original would have written for it, so that old payloads and
-old texts are read in one place.
+A payload is converted to the generation parameters that the original would have written for it, so that old payloads and
+old generation parameters are read in one place.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ FEATURES = (
     ("T2I-0 Active", "T2I-Zero"),
     ("INCANT Active", "Seek for Incantations"),
 )
-"""Key by which each feature of the originals says that it is on, and its name."""
+"""Key that each feature of the originals writes if it is on, and its name."""
 
 Pair = tuple[str | None, Any]
-"""Key (``None``: of no use to us) and the panel default of one argument."""
+"""Key (``None`` if unused here) and the panel default of one argument."""
 
 SEG: tuple[Pair, ...] = (("SEG Active", False), ("SEG Blur Sigma", 11.0), ("SEG Start Step", 0), ("SEG End Step", 150))
 SCFG: tuple[Pair, ...] = (("SCFG Active", False), *((None, None),) * 7)
@@ -54,12 +54,12 @@ INCANTATIONS = {
 
 
 def is_missing(arg: Any) -> bool:
-    """Whether an argument is what a hidden control holds where a payload has no value."""
+    """Return True if an argument is the value of a hidden control, used where a payload has no value."""
     return arg is None or arg == ""
 
 
 def incantations_layout(args: Sequence[Any]) -> str:
-    """Which of the layouts a list has, told from its types (the API pads it, so that its length says nothing)."""
+    """Return the layout of a list, detected by its types (the API pads it, so its length is no help)."""
 
     def is_bool(place: int) -> bool:
         return place < len(args) and isinstance(args[place], bool)
@@ -75,7 +75,7 @@ def incantations_layout(args: Sequence[Any]) -> str:
 
 
 def incantations_pairs(args: Sequence[Any]) -> dict[str, Any]:
-    """The generation parameters of the features that a payload of incantations switches on."""
+    """Return the generation parameters of the features that a payload of incantations switches on."""
     pairs = _zip_layout(INCANTATIONS[incantations_layout(args)], args)
     switches = [key for key in pairs if key.endswith((" Active", " Enable")) and pairs[key] not in (False, None)]
     families = tuple(switch.rpartition(" ")[0] + " " for switch in switches)
@@ -108,11 +108,11 @@ THRESHOLDING: tuple[Pair, ...] = (
     ("Variability Measure", "AD"),
     ("Interpolate Phi", 1.0),
 )
-"""Arguments of dynamic thresholding; older lists (7, 8) are its beginnings."""
+"""Arguments of dynamic thresholding; older lists (7, 8) are prefixes of it."""
 
 
 def thresholding_pairs(args: Sequence[Any]) -> dict[str, Any]:
-    """The generation parameters of a payload of dynamic thresholding."""
+    """Return the generation parameters of a payload of dynamic thresholding."""
     pairs = _zip_layout(THRESHOLDING, args)
     return pairs if pairs["Dynamic thresholding enabled"] is not False else {}
 
@@ -124,12 +124,12 @@ FREEU_PANEL = ((1.2, 0.9, 0.0, 0.5, 0.0, 1.0), (1.4, 0.2, 0.0, 0.5, 0.0, 1.0), F
 FREEU_FIRST_SIZE, FREEU_UNVERSIONED_SIZE = 19, 22
 """Lengths of the lists of 2023-09-23 (no schedule) and 2023-09-25 (no version)."""
 FREEU_SCHEDULE = ((1, 0.0), (2, 1.0), (3, 0.0))
-"""Places of start, stop and smoothness, and the panel's defaults."""
+"""Positions of start, stop and smoothness, and the panel's defaults."""
 FREEU_VERSIONS = {"1": "1", "2": "2", "Version 1": "1", "Version 2": "2"}
 
 
 def freeu_pairs(args: Sequence[Any]) -> dict[str, Any]:
-    """The generation parameters of a payload of FreeU, a dictionary or one of the three lists.
+    """Return the generation parameters of a payload of FreeU, a dictionary or one of the three lists.
 
     :raises SettingError: if the first argument is neither a dictionary nor true or false
     """
@@ -169,7 +169,7 @@ def _freeu_dictionary_pairs(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _freeu_stages(infos: list[Any]) -> list[Any]:
-    """Stages as dictionaries; numbers in a row are the six fields of a stage each."""
+    """Return stages as dictionaries; in a flat list of numbers each six are the fields of a stage."""
     stages, place = [], 0
     while place < len(infos) and len(stages) < len(FREEU_PANEL):
         if isinstance(infos[place], Mapping):
@@ -188,7 +188,7 @@ def _number(name: str, value: Any) -> float:
 
 
 def _freeu_version(version: Any) -> str:
-    """The original took anything else, the number 2 too, for version 1."""
+    """Return FreeU's version; the original treated any other value, the number 2 too, as version 1."""
     return FREEU_VERSIONS.get(version, "1") if isinstance(version, str) else "1"
 
 
@@ -203,11 +203,11 @@ def _freeu_written(stages: list[Any], schedule: tuple[Any, Any, Any], version: s
 
 @dataclass(frozen=True)
 class OldEntry:
-    """A script title under which old payloads are taken.
+    """A script title under which old payloads are accepted.
 
     :param title: the original's title
     :param size: length of its longest argument list
-    :param pairs: turns arguments into the generation parameters that the original would have written
+    :param pairs: converts arguments to the generation parameters that the original would have written
     """
 
     title: str
@@ -223,6 +223,6 @@ OLD_ENTRIES = (
 
 
 def unbuilt_features(pairs: Mapping[str, Any], known: set[str]) -> list[tuple[str, str]]:
-    """Key and name of the originals' features that a text switches on and no technique knows."""
+    """Return key and name of the originals' features that are switched on and supported by no technique."""
     found = [(key, name) for key, name in FEATURES if key in pairs and key not in known]
     return [(key, name) for key, name in found if str(pairs[key]) not in ("False", "false")]

@@ -1,4 +1,4 @@
-"""Declarations of settings: each is written once, on a technique's dataclass, and everything else is generated:
+"""Declarations of settings; each is written once, on a technique's dataclass, and everything else is generated:
 
 ``scale: float = number(3.0, 0, 100, label="PAG scale", help="...", key="PAG Scale", step=0.5)``
 """
@@ -24,27 +24,27 @@ class Param:
 
     :param name: field name, also the name in the API
     :param kind: ``number``, ``integer``, ``boolean``, ``choice`` or ``text``
-    :param default: value of recipe sdfm when nothing else is said
+    :param default: default in recipe sdfm
     :param key: key in generation parameters
-    :param own: the key is ours: omitted at the default (keys of the originals are always written)
-    :param follows: name of the setting whose value counts when this one is ``None``
+    :param own: true if the key is ours: omitted at the default (keys of the originals are always written)
+    :param follows: name of the setting whose value is used if this one is ``None``
     :param minimum: smallest allowed number
     :param maximum: largest allowed number, ``None``: no limit
-    :param slider_maximum: end of the slider, where larger numbers are allowed but not offered
+    :param slider_maximum: end of the slider, if larger numbers are allowed but not offered
     :param step: the slider's step
     :param choices: the allowed texts of a choice
-    :param check_text: raises ``ValueError`` with the reason when a text isn't allowed
-    :param absent: value that a missing key has in texts and payloads of the original
-    :param group: name of the fold of the technique's panel that the control stands in
+    :param check_text: raises ``ValueError`` with the reason if a text isn't allowed
+    :param absent: value of a missing key in generation parameters and payloads of the original
+    :param group: name of the accordion of the technique's panel that contains the control
     :param recipes: recipes in which the setting may differ from its default
     :param axis: label of the X/Y/Z axis that the original had for it
     :param axis_off: value at which the original's axis switched its technique off
     :param axis_values: what the original's axis called the values
     :param aliases: older names of the key, read and never written
-    :param composite: the key stands for several settings together, see :class:`Composite`
-    :param written_if: tells from the technique's settings whether the key says anything (a minimum without its mode
-        doesn't)
-    :param implies: values that other settings of the technique take when this one is named in a dictionary or by an axis
+    :param composite: true if the key holds several settings together, see :class:`Composite`
+    :param written_if: returns True if the key has a meaning with the technique's settings (a minimum without its mode
+        has none)
+    :param implies: values of other settings of the technique that are set when this one is named in a dictionary or by an axis
     """
 
     name: str
@@ -74,12 +74,12 @@ class Param:
 
     @property
     def optional(self) -> bool:
-        """Whether ``None`` is a value: it means "as the setting that this one follows"."""
+        """True if ``None`` is allowed: it means "as the setting that this one follows"."""
         return self.follows is not None
 
     @property
     def allowed(self) -> str:
-        """What is allowed, in words."""
+        """The allowed values, in words."""
         if self.kind == "boolean":
             return "true or false"
         if self.kind == "choice":
@@ -92,7 +92,7 @@ class Param:
         return f"{noun} from {plain(self.minimum)} to {plain(self.maximum)}"
 
     def check(self, value: Any) -> Any:
-        """The value in the setting's type.
+        """Return the value in the setting's type.
 
         :raises SettingError: if it isn't one of the allowed values
         """
@@ -112,9 +112,9 @@ class Param:
         return value
 
     def parse(self, text: str) -> Any:
-        """The value that a text of the generation parameters means.
+        """Parse a value of the generation parameters.
 
-        :raises SettingError: if it means none
+        :raises SettingError: if it is invalid
         """
         text = text.strip()
         if self.kind == "boolean":
@@ -129,7 +129,7 @@ class Param:
         return self.check(text)
 
     def format(self, value: Any) -> Any:
-        """The value as it stands in generation parameters (the host prints it with ``str``)."""
+        """Return the value as written in generation parameters (the host formats it with ``str``)."""
         return plain(value) if isinstance(value, float) else value
 
     def _is_number(self, value: Any) -> bool:
@@ -156,12 +156,12 @@ class Param:
 
 @dataclass(frozen=True)
 class Composite:
-    """A key of the generation parameters that holds several settings in one text.
+    """A key of the generation parameters that holds several settings in one value.
 
     :param key: the key
-    :param encode: the text, from the technique's settings; ``None``: nothing to be said
-    :param decode: the values by setting name, from the text; raises :class:`SettingError` for nonsense
-    :param own: the key is ours, see :class:`Param`
+    :param encode: returns the text for the technique's settings; ``None`` if the key is omitted
+    :param decode: returns the values by setting name for a text; raises :class:`SettingError` if it is invalid
+    :param own: true if the key is ours, see :class:`Param`
     """
 
     key: str
@@ -171,32 +171,32 @@ class Composite:
 
 
 def plain(value: float | None) -> float | int | None:
-    """A number without ``.0`` where it is integral, as the panel's sliders give it."""
+    """Return a number without ``.0`` if it is integral, as the panel's sliders do."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def number(default: float | None, minimum: float, maximum: float, **more: Any) -> Any:
-    """Declares a number within bounds."""
+    """Declare a number within bounds."""
     return _field("number", default, minimum=minimum, maximum=maximum, **more)
 
 
 def integer(default: int | None, minimum: int, maximum: int | None = None, **more: Any) -> Any:
-    """Declares a whole number; without ``maximum`` there is no upper bound."""
+    """Declare a whole number; without ``maximum`` there is no upper bound."""
     return _field("integer", default, minimum=minimum, maximum=maximum, step=1, **more)
 
 
 def boolean(default: bool | None, **more: Any) -> Any:
-    """Declares a switch."""
+    """Declare a switch."""
     return _field("boolean", default, **more)
 
 
 def choice(default: str | None, choices: tuple[str, ...], **more: Any) -> Any:
-    """Declares one of several texts."""
+    """Declare a choice of several texts."""
     return _field("choice", default, choices=choices, **more)
 
 
 def text(default: str, check_text: Callable[[str], object], **more: Any) -> Any:
-    """Declares a text that ``check_text`` accepts."""
+    """Declare a text that ``check_text`` accepts."""
     return _field("text", default, check_text=check_text, **more)
 
 
@@ -207,5 +207,5 @@ def _field(kind: str, default: Any, **more: Any) -> Any:
 
 @functools.cache
 def params_of(settings: type) -> tuple[Param, ...]:
-    """The declared settings of a dataclass, in the order of declaration."""
+    """Return the declared settings of a dataclass, in the order of declaration."""
     return tuple(Param(name=f.name, **f.metadata[PARAM]) for f in dataclasses.fields(settings))

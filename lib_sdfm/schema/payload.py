@@ -1,4 +1,4 @@
-"""What one job asks for: the panel's or the API's arguments, old payloads, and axes of the X/Y/Z plot."""
+"""Settings of one job: the panel's or the API's arguments, old payloads, and axes of the X/Y/Z plot."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ NOTES = ("errors", "warnings")
 
 @dataclass(frozen=True)
 class Job:
-    """What a job asks for.
+    """Settings of a job.
 
     :param settings: validated settings
-    :param warnings: what was asked for in pasted text and left out, in words
+    :param warnings: unsupported features of pasted generation parameters, in words
     """
 
     settings: Settings
@@ -31,7 +31,7 @@ class Job:
 
 
 def notes_of(reading: Reading) -> str:
-    """What a pasted text asks for and can't have, as the hidden control carries it from the API's paste to the run."""
+    """Return the errors and warnings of pasted parameters, which a hidden control passes from the API's paste to the run."""
     if not reading.errors and not reading.warnings:
         return ""
     return json.dumps(dict(zip(NOTES, (reading.errors, reading.warnings))))
@@ -44,13 +44,13 @@ def resolve_job(
     axes: Mapping[str, Any] | None = None,
     is_api: bool = True,
 ) -> Job:
-    """Validated settings of a job.
+    """Return the validated settings of a job.
 
-    :param args: arguments of the title ``SDFM``: positional values, or a dictionary at the first place
+    :param args: arguments of the title ``SDFM``: positional values, or a dictionary as the first one
     :param old_payloads: arguments of the originals' titles
     :param axes: values of the X/Y/Z plot, by field id
-    :param is_api: whether notes of pasted text belong to this very request (in the panel they were shown on paste)
-    :raises UserError: for bad settings
+    :param is_api: true if notes on pasted parameters belong to this request (in the panel they were shown on paste)
+    :raises UserError: for invalid settings
     """
     errors, warnings = _read_notes(args) if is_api else ([], [])
     if errors:
@@ -60,9 +60,9 @@ def resolve_job(
 
 
 def _read_notes(args: Sequence[Any]) -> tuple[list[str], list[str]]:
-    """Errors and warnings that :func:`notes_of` has written.
+    """Return the errors and warnings written by :func:`notes_of`.
 
-    :raises SettingError: if somebody else has written something at their place
+    :raises SettingError: if their position holds anything else
     """
     notes = args[NOTES_POSITION] if len(args) > NOTES_POSITION else ""
     if is_missing(notes):
@@ -81,9 +81,9 @@ def resolve_values(
     old_payloads: Sequence[tuple[OldEntry, Sequence[Any]]] = (),
     base: Mapping[str, Any] | None = None,
 ) -> Values:
-    """Values of the title's own arguments on top of ``base``, and of old payloads.
+    """Return the values of the title's own arguments on top of ``base``, and of old payloads.
 
-    :raises UserError: if the arguments have no meaning; the values themselves are not checked
+    :raises UserError: if the arguments are invalid; the values themselves are not checked
     """
     values = schema.from_positional(args, base)
     request = args[REQUEST_POSITION] if args else ""
@@ -95,9 +95,9 @@ def resolve_values(
 
 
 def require_no_rival(schema: Schema, settings: Settings, rivals: Sequence[tuple[OldEntry, Sequence[Any]]]) -> None:
-    """Raises :class:`UserError` if an original that is installed as well does in this job what we do.
+    """Raise :class:`UserError` if an original that is also installed does the same in this job.
 
-    :param rivals: the arguments that the installed originals themselves got
+    :param rivals: the arguments of the installed originals themselves
     """
     for entry, args in rivals:
         asked = read_infotext(schema, entry.pairs(args)).values
@@ -108,7 +108,7 @@ def require_no_rival(schema: Schema, settings: Settings, rivals: Sequence[tuple[
 
 
 def _with_old_payloads(schema: Schema, values: Values, payloads: Sequence[tuple[OldEntry, Sequence[Any]]]) -> Values:
-    """Values with what old payloads switch on; those of several titles belong together, as the originals did."""
+    """Return values with those of old payloads; payloads of several titles are combined, as the originals were."""
     said = [(entry, args) for entry, args in payloads if not all(is_missing(arg) for arg in args)]
     pairs: dict[str, Any] = {}
     for entry, args in said:

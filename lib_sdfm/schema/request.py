@@ -11,9 +11,9 @@ from .settings import Schema, Values
 
 
 def apply_request(schema: Schema, values: Mapping[str, Any], request: Mapping[str, Any]) -> Values:
-    """``values`` with what a request says on top of them.
+    """Return ``values`` updated by a request.
 
-    A technique is named with a dictionary of its settings (``{}``: all as they were), or ``true`` or ``false``.
+    A technique is named with a dictionary of its settings (``{}``: all unchanged), or ``true`` or ``false``.
 
     :raises SettingError: for a name that doesn't exist; values are checked by :meth:`Schema.settings`
     """
@@ -30,7 +30,7 @@ def apply_request(schema: Schema, values: Mapping[str, Any], request: Mapping[st
 
 
 def _check_implied(schema: Schema, technique: type[Feature], name: str, said: Mapping[str, Any]) -> None:
-    """What one setting implies for another can't be contradicted in the same dictionary."""
+    """Refuse a dictionary in which a value contradicts what another setting implies."""
     field = schema.by_id.get(f"{technique.name}.{name}")
     for other, implied in field.param.implies if field is not None and said[name] is not None else ():
         if said.get(other, implied) != implied:

@@ -1,4 +1,4 @@
-"""From values, wherever they come from, to validated settings and a plan."""
+"""Conversion of values from any source to validated settings."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ class Settings:
 
     :param recipe: ``sdfm`` or ``original``
     :param techniques: the settings of each technique that is on, by its name
-    :param by_default: of the features that are on by default those that are not as they always are: their settings,
-        ``None`` if off
+    :param by_default: settings of the on-by-default features that differ from their defaults, ``None`` if off
     """
 
     recipe: str
@@ -34,7 +33,7 @@ class Settings:
 
 
 class Schema:
-    """Everything that can be said about the settings of a tuple of techniques; holds no state of its own."""
+    """The settings schema of a tuple of techniques; stateless."""
 
     def __init__(self, techniques: tuple[type[Feature], ...]) -> None:
         self.techniques = techniques
@@ -47,7 +46,7 @@ class Schema:
 
     @cached_property
     def positional(self) -> tuple[Field | None, ...]:
-        """Fields in the API's positional order; ``None`` for the reserved places.
+        """Fields in the API's positional order; ``None`` for the reserved positions.
 
         :raises TypeError: if the techniques' positions overlap or leave gaps; it names the next free one
         """
@@ -68,28 +67,28 @@ class Schema:
 
     @property
     def position_names(self) -> list[str]:
-        """What stands at each place of the API's positional list."""
+        """Names of the positions of the API's positional list."""
         return [field.id if field else RESERVED[place] for place, field in enumerate(self.positional)]
 
     def name_value(self, values: Values, id: str, value: Any) -> None:
-        """Sets a value that was named in a dictionary or by an axis, with what it implies for others."""
+        """Set a value that was named in a dictionary or by an axis, with the values that it implies for others."""
         field = self.by_id[id]
         if value is not None:  # one that follows another implies nothing
             values.update({f"{field.technique.name}.{name}": implied for name, implied in field.param.implies})
         values[id] = value
 
     def in_panel_order(self, technique: type[Feature]) -> tuple[Field, ...]:
-        """The fields of one technique in the order of the panel."""
+        """Return the fields of one technique in the order of the panel."""
         return tuple(field for field in self.fields if field.technique is technique)
 
     def defaults(self) -> Values:
-        """Everything off that can guide, every value at its default."""
+        """Return default values, with all guidance off."""
         return {field.id: field.param.default for field in self.fields}
 
     def from_positional(self, args: Sequence[Any], base: Mapping[str, Any] | None = None) -> Values:
-        """Values from a positional list, which may be shorter than the list of fields.
+        """Return values from a positional list, which may be shorter than the list of fields.
 
-        :param base: what stands where the list ends, the defaults if not given
+        :param base: values after the end of the list, by default the defaults
         :raises SettingError: if the list is too long
         """
         if len(args) > len(self.positional):
@@ -103,7 +102,7 @@ class Schema:
         return values
 
     def shown(self, values: Mapping[str, Any]) -> Values:
-        """What the controls show for these values: one that follows another shows that one's value."""
+        """Return the controls' contents for these values: a setting that follows another shows that one's value."""
         shown = dict(values)
         for field in self.fields:
             if field.role == "setting" and values[field.id] is None:
@@ -114,7 +113,7 @@ class Schema:
         return shown
 
     def settings(self, values: Mapping[str, Any]) -> Settings:
-        """Validated settings.
+        """Return validated settings.
 
         :raises SettingError: naming the setting, the value and what is allowed
         """
@@ -131,13 +130,13 @@ class Schema:
         return Settings(recipe, chosen, by_default)
 
     def resolved(self, settings: Settings, model: ModelFacts) -> Settings:
-        """Settings with what depends on the model filled in, and what the model calls for."""
+        """Return settings with model-dependent values filled in, and with the features that the model requires."""
         asked = settings.techniques
         chosen = {t.name: t.resolved(asked[t.name], model) if t.name in asked else t.implied(model) for t in self.techniques}
         return replace(settings, techniques={name: own for name, own in chosen.items() if own is not None})
 
     def chosen(self, settings: Settings) -> tuple[Feature, ...]:
-        """Return the features that settings switch on."""
+        """Return the features that are on in settings."""
         asked = settings.techniques
         return tuple(f(asked[f.name], settings.recipe) for f in self.techniques if f.name in asked)
 
@@ -157,7 +156,7 @@ class Schema:
         return settings
 
     def _drop_unused_hires(self, values: Values, technique: type[Feature]) -> None:
-        """Sets the values of the hires pass to ``None`` where their switch is off."""
+        """Set the values of the hires pass to ``None`` if their switch is off."""
         if values.get(f"{technique.name}.hires") is False:
             for param in params_of(technique.Settings):
                 if param.optional:
@@ -165,7 +164,7 @@ class Schema:
 
 
 def _counts(param: Param, values: Mapping[str, Any]) -> bool:
-    """Whether a setting has a meaning beside the others: a stage of FreeU has none beside a named preset."""
+    """Return True if a setting has an effect with the others: a stage of FreeU has none with a named preset."""
     return all(values[other] == implied for other, implied in param.implies)
 
 

@@ -1,4 +1,4 @@
-"""Settings that several techniques share: the steps from which and to which they act, in both passes."""
+"""Settings shared by several techniques: first and last active step, in both passes."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from .params import integer
 
 
 def start_step(label: str) -> Any:
-    """Declares the first step with a technique."""
+    """Declare a technique's first step."""
     return _step(0, label, "Start Step", f"First step with {label}, counted from 0.", axis=f"[{label}] {label} Start Step")
 
 
 def end_step(label: str) -> Any:
-    """Declares the last step with a technique."""
+    """Declare a technique's last step."""
     about = f"Last step with {label}, inclusive. {TO_THE_END} or more: to the end."
     return _step(TO_THE_END, label, "End Step", about, axis=f"[{label}] {label} End Step")
 
 
 def hires_start_step(label: str) -> Any:
-    """Declares the first step of the hires pass with a technique."""
+    """Declare a technique's first step in the hires pass."""
     about = f"First step of the hires pass with {label}, counted from 0."
     return _step(None, label, "Hires Start Step", about, own=True, follows="start_step")
 
 
 def hires_end_step(label: str) -> Any:
-    """Declares the last step of the hires pass with a technique."""
+    """Declare a technique's last step in the hires pass."""
     about = f"Last step of the hires pass with {label}, inclusive. {TO_THE_END} or more: to the end."
     return _step(None, label, "Hires End Step", about, own=True, follows="end_step")
 

@@ -1,6 +1,6 @@
-"""Generation parameters of Forge, reForge and pamparamm's extension, read into recipe sdfm with converted values.
+"""Generation parameters of Forge, reForge and pamparamm's extension, converted to recipe sdfm.
 
-What has no counterpart is named; what the text asks for with a value that means nothing is an error.
+Features without a counterpart are named in a warning; an invalid value is an error.
 """
 
 from .sampler import true_sampler

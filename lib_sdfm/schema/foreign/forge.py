@@ -1,4 +1,4 @@
-"""What Forge and reForge have built in, and what it is here."""
+"""Built-in features of Forge and reForge, and their counterparts here."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from .text import ForeignText, number_of
 from .windows import Window, covered, first_pass_steps, hires_steps
 
 REFORGE = "dynthres_simple_mode"
-"""A key that reForge writes and Forge doesn't."""
+"""Key written by reForge and not by Forge."""
 
 
 def _windows(text: ForeignText, start_key: str, end_key: str) -> tuple[Window | None, Window | None] | None:
-    """The windows of both passes; ``None`` if they hold everything or the text doesn't tell its steps."""
+    """Return the windows of both passes; ``None`` if they contain all steps or the number of steps is unknown."""
     start, end = text.value(start_key, 0.0), text.value(end_key, 1.0)
     if start <= 0 and end >= 1:
         return None
@@ -51,7 +51,7 @@ def _pag(text: ForeignText) -> Said | None:
 
 
 def _freeu(text: ForeignText) -> Said | None:
-    """Version 2 on the first half of the channels and the lowest frequencies, in two stages: ours with these values."""
+    """Convert to our FreeU: version 2 on the first half of the channels and the lowest frequencies, in two stages."""
     start_key, end_key = "freeu_start", "freeu_end"
     said: Said = {"preset": ("Custom", "freeu_b1"), "version": ("2", "freeu_b1")}
     windows = _windows(text, start_key, end_key)
@@ -70,7 +70,7 @@ def _freeu(text: ForeignText) -> Said | None:
 
 
 def _schedule(prefix: str, window: Window) -> Said:
-    """FreeU's schedule in steps, of which it ends before its stop."""
+    """Return FreeU's schedule in steps; it ends before its stop."""
     start: Said = {f"{prefix}start": (float(window.first), "freeu_start"), f"{prefix}start_in_steps": (True, "freeu_start")}
     to_the_end = window.last == window.total - 1
     stop = 1.0 if to_the_end else window.last + 1.0
@@ -100,12 +100,12 @@ def _thresholding(text: ForeignText) -> Said | None:
 
 
 def _mimics_itself(text: ForeignText) -> bool:
-    """reForge returns plain CFG where the two scales are equal, which elsewhere comes out of the formula."""
+    """Return True if the two scales are equal: there reForge returns plain CFG, elsewhere the formula gives it."""
     return text.value("dynthres_mimic_scale", 7.0) == number_of(text.pairs.get("CFG scale"))
 
 
 def _sharpens(text: ForeignText) -> bool:
-    """Whether the formula would not give plain CFG at equal scales."""
+    """Return True if the formula would not give plain CFG at equal scales."""
     words = text.value("dynthres_scaling_startpoint", "MEAN"), text.value("dynthres_variability_measure", "AD")
     return words == ("ZERO", "AD") and text.value("dynthres_threshold_percentile", 1.0) < 1
 
@@ -160,4 +160,4 @@ FORGE = (
         (Key("guidance_sigma_start"), Key("guidance_sigma_end")), _limiter, replaces_cfg=1,
     ),
 )  # fmt: skip
-"""In the order in which they count where two of them become the same technique."""
+"""Sources, by priority if two of them become the same technique."""

@@ -1,4 +1,4 @@
-"""Features of Forge, reForge and pamparamm's extension that SDFM lacks, or has in part."""
+"""Features of Forge, reForge and pamparamm's extension that SDFM lacks, or supports in part."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NEUTRAL_MODIFIERS = {
     "extra_noise_multiplier": 0.0, "divisive_norm_multiplier": 0.0, "spectral_mod_multiplier": 0.0,
     "dyn_cfg_augmentation": "None",
 }  # fmt: skip
-"""Strengths of the latent modifier's parts, and the value at which each does nothing."""
+"""Strengths of the latent modifier's parts, and the value at which each has no effect."""
 MODIFIER_DETAILS = (
     "sharpness_method", "tonemap_method", "tonemap_percentile", "combat_method", "extra_noise_type", "extra_noise_method",
     "extra_noise_lowpass", "divisive_norm_size", "spectral_mod_mode", "spectral_mod_percentile", "affect_uncond",

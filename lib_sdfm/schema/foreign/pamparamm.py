@@ -13,7 +13,7 @@ INFINITE_BLUR, LARGEST_BLUR = 11.0, 2.0**10.5
 
 
 def _layers(text: ForeignText, name: str) -> Said | None:
-    """The blocks: a list in a language that is part of ours, or one block; ``None`` if it hits nothing."""
+    """Read the blocks: a list in a subset of our syntax, or one block; ``None`` if it has no effect."""
     list_key, block_key, id_key = f"{name}_block_list", f"{name}_block", f"{name}_block_id"
     listed = text.value(list_key, "")
     if listed:
@@ -39,7 +39,7 @@ def _mode(text: ForeignText, key: str) -> str:
 
 
 def _name_common(text: ForeignText, name: str) -> None:
-    """Names what neither PAG nor SEG can be told: noise levels, and CFG of the hires pass."""
+    """Name what neither PAG nor SEG supports: noise levels, and CFG of the hires pass."""
     start_key, end_key, cfg_key = f"{name}_sigma_start", f"{name}_sigma_end", f"{name}_hr_cfg"
     if text.value(start_key, -1.0) >= 0 or text.value(end_key, -1.0) > 0:
         text.name((start_key, end_key), f"noise levels of {name.upper()} alone are not part of SDFM; it acts on all of them")
@@ -96,7 +96,7 @@ def _seg(text: ForeignText) -> Said | None:
 
 
 def _blur(text: ForeignText, key: str) -> tuple[float, str]:
-    """The exponent of 2 from a sigma in tokens; negative means infinite."""
+    """Return the exponent of 2 for a sigma in tokens; negative means infinite."""
     sigma = text.value(key, -1.0)
     if sigma < 0:
         return INFINITE_BLUR, key
@@ -108,7 +108,7 @@ def _blur(text: ForeignText, key: str) -> tuple[float, str]:
 
 
 def _keys(name: str, *more: Key) -> tuple[Key, ...]:
-    """PAG's and SEG's keys; those without a setting are read by the functions above."""
+    """Return PAG's or SEG's keys; those without a setting are read by the functions above."""
     own = ("rescale", "rescale_mode", "block", "block_id", "block_list", "sigma_start", "sigma_end")
     hires = ("override", "cfg", "scale", "rescale", "rescale_mode", "adaptive_scale" if name == "pag" else "blur_sigma")
     rest = (*(f"{name}_{key}" for key in own), *(f"{name}_hr_{key}" for key in hires))

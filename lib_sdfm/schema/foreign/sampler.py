@@ -1,4 +1,4 @@
-"""Samplers as other programs name them in generation parameters; the hosts silently take their first one for such a name."""
+"""Other programs' sampler names in generation parameters; for an unknown name the hosts silently use their first sampler."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ SAMPLER, SCHEDULE = "Sampler", "Schedule type"
 HIRES_SAMPLER, HIRES_SCHEDULE = "Hires sampler", "Hires schedule type"
 SAME_SAMPLER, SAME_SCHEDULE = "Use same sampler", "Use same scheduler"
 KEYS = {SAMPLER: SCHEDULE, HIRES_SAMPLER: HIRES_SCHEDULE}
-"""The hosts' keys of a pass' sampler and of its schedule."""
+"""The hosts' keys for a pass' sampler and its schedule."""
 
 
 def true_sampler(name: str) -> str:
-    """Return the sampler that a text means: dynamic thresholding wrote ``Euler a_dynthres1`` until May 2023."""
+    """Return the true name of a sampler: dynamic thresholding wrote ``Euler a_dynthres1`` until May 2023."""
     return ALTERED.sub("", name)
 
 
 def mended_samplers(pairs: Mapping[str, Any], known: Collection[str]) -> dict[str, str]:
-    """Return what a text means by names of samplers that the WebUI doesn't read: the WebUI's own, by the text's keys.
+    """Return the WebUI's names for sampler names that it doesn't know, by key of the generation parameters.
 
-    A schedule that is part of a sampler's name comes under the schedule's key.
+    A schedule that is part of a sampler's name is returned under the schedule's key.
 
-    :param pairs: the parsed text
+    :param pairs: the parsed generation parameters
     :param known: the names that the WebUI looks up
     """
     mended: dict[str, str] = {}
@@ -43,7 +43,7 @@ def mended_samplers(pairs: Mapping[str, Any], known: Collection[str]) -> dict[st
 
 
 def unknown_samplers(pairs: Mapping[str, Any], known: Collection[str]) -> list[str]:
-    """Return a line for each sampler of a text that the WebUI has under no name, with the nearest that it has."""
+    """Return a line for each sampler of generation parameters that the WebUI lacks, with the nearest that it has."""
     lines = []
     for key in KEYS:
         said = _said(pairs, key)
@@ -55,9 +55,9 @@ def unknown_samplers(pairs: Mapping[str, Any], known: Collection[str]) -> list[s
 
 
 def hires_sampler(pairs: Mapping[str, Any], known: Collection[str]) -> tuple[str | None, str | None]:
-    """Return sampler and schedule of a text's hires pass by the WebUI's names; nothing where there is no such pass.
+    """Return sampler and schedule of the hires pass by the WebUI's names; nothing if there is no such pass.
 
-    :param pairs: the parsed text
+    :param pairs: the parsed generation parameters
     :param known: the names that the WebUI looks up
     """
     if not has_hires_pass(pairs):
@@ -69,21 +69,21 @@ def hires_sampler(pairs: Mapping[str, Any], known: Collection[str]) -> tuple[str
 
 
 def _said(pairs: Mapping[str, Any], key: str) -> str:
-    """The name under a key; empty where the text says nothing, or the same as for the first pass."""
+    """Return the name under a key; empty if it is missing, or the same as for the first pass."""
     said = str(pairs.get(key, "")).strip()
     return "" if said == SAME_SAMPLER else said
 
 
 def _shown(name: str, known: Collection[str]) -> str:
-    """The name in the WebUI's list of a sampler that it also looks up under others."""
+    """Return the name in the WebUI's list of a sampler that it also knows by other names."""
     record = resolve_sampler(name).sampler
     return record.name if record is not None and record.name in known else name
 
 
 def host_sampler(said: str, known: Collection[str]) -> tuple[str, str | None] | None:
-    """Return the WebUI's name of a sampler and the schedule in its name; ``None`` if it has no such sampler.
+    """Return the WebUI's name of a sampler, and the schedule in its name; ``None`` if the WebUI has no such sampler.
 
-    :param said: the name in a text
+    :param said: the name in the generation parameters
     :param known: the names that the WebUI looks up
     """
     name = true_sampler(said)
@@ -98,7 +98,7 @@ def host_sampler(said: str, known: Collection[str]) -> tuple[str, str | None] | 
 
 
 def _of_an_extension(text: str, known: Collection[str]) -> tuple[str, str | None] | None:
-    """A sampler of the WebUI's that only the WebUI knows, in another spelling or with a schedule behind it."""
+    """Find a sampler known only to the WebUI, in another spelling or with a schedule after its name."""
     for other in known:
         base = normalised(other)
         schedule = schedule_named(text.removeprefix(base)) if text.startswith(f"{base} ") else None

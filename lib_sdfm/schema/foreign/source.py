@@ -1,4 +1,4 @@
-"""How a feature of another WebUI is declared: its keys, and what becomes of them."""
+"""Declaration of another WebUI's feature: its keys, and their conversion."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from .text import ForeignText
 
 Said = dict[str, tuple[Any, str]]
-"""By the name of our setting: its value, and the foreign key that it comes from."""
+"""Values by the name of our setting, each with the foreign key it comes from."""
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class Key:
     """One key.
 
     :param key: the key
-    :param default: what the feature's panel starts with; also tells the type of the value
-    :param setting: our setting that it becomes; ``None`` where the source's ``more`` reads it, if anything does
-    :param convert: from their unit to ours
+    :param default: initial value in the feature's panel; also defines the type of the value
+    :param setting: our setting that it becomes; ``None`` if the source's ``more`` reads it, or nothing does
+    :param convert: conversion from their unit to ours
     """
 
     key: str
@@ -32,14 +32,14 @@ class Key:
 class Source:
     """A feature of another WebUI.
 
-    :param switch: the key that says that it is on
-    :param parts: keys that switch on parts of it, where there is no other switch
+    :param switch: the key that is written if it is on
+    :param parts: keys that switch on parts of it, if there is no other switch
     :param what: its name in messages
     :param technique: our technique that it becomes, ``None`` if there is none
     :param keys: its other keys; the first is shown in messages
-    :param more: reads what the keys don't say on their own; ``None`` as its result: nothing is left to switch on
-    :param replaces_cfg: place among the features that take CFG's place there, of which only the last one counts;
-        0: it takes none
+    :param more: reads values that depend on several keys; if it returns ``None`` nothing is left to switch on
+    :param replaces_cfg: order among the features that replace CFG there, of which only the last one has an effect;
+        0: it doesn't replace CFG
     """
 
     switch: str
@@ -52,12 +52,12 @@ class Source:
 
     @property
     def all_keys(self) -> tuple[str, ...]:
-        """Its keys, what matters most first."""
+        """Its keys, the most important first."""
         return (self.switch, *(key.key for key in self.keys), *self.parts)
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """The keys that messages show: the switches and what matters most."""
+        """The keys shown in messages: the switches and the most important key."""
         return (*self.switches, *(key.key for key in self.keys[:1]))
 
     @property
@@ -66,7 +66,7 @@ class Source:
         return (self.switch, *self.parts)
 
     def read(self, text: ForeignText) -> Said | None:
-        """What the text says of our settings."""
+        """Return the generation parameters' values for our settings."""
         said: Said = {}
         for key in self.keys:
             if key.setting is not None:

@@ -1,4 +1,4 @@
-"""A foreign text: its values by key, and what is found wrong while they are read."""
+"""Foreign generation parameters: their values by key, and the errors found while reading them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ SWITCHES = {"True": True, "true": True, "False": False, "false": False}
 
 
 class ForeignText:
-    """Typed access to the pairs of a text; collects errors and warnings, and the keys that were understood.
+    """Typed access to generation parameters; collects errors, warnings, and the keys that were understood.
 
-    :param pairs: the parsed text
+    :param pairs: the parsed generation parameters
     """
 
     def __init__(self, pairs: Mapping[str, Any]) -> None:
@@ -25,7 +25,7 @@ class ForeignText:
         self.used: set[str] = set()
 
     def value(self, key: str, default: Any) -> Any:
-        """The value of a key in the type of ``default``: a number, a switch or a text; ``default`` where it has none."""
+        """Return the value of a key in the type of ``default``: a number, a switch or a text; ``default`` if it is missing."""
         if key not in self.pairs:
             return default
         if isinstance(default, bool):
@@ -33,17 +33,17 @@ class ForeignText:
         return self._number(key, default) if isinstance(default, float) else str(self.pairs[key]).strip()
 
     def is_on(self, key: str) -> bool:
-        """Whether a text has a switch and it is on."""
+        """Return True if a switch is present and on."""
         return bool(self.value(key, False))
 
     def refuse(self, key: str, allowed: str) -> None:
-        """Notes that the value of a key is not possible."""
+        """Record an error: the value of a key is invalid."""
         error = str(SettingError(key, self.pairs.get(key), allowed))
         if error not in self.errors:
             self.errors.append(error)
 
     def name(self, keys: Iterable[str], why: str) -> None:
-        """Notes what can't be had, with the keys and values that ask for it."""
+        """Record a warning: something is not supported; name its keys and values."""
         present = [f"{key}: {self.pairs[key]}" for key in keys if key in self.pairs]
         self.warnings.append(f"{', '.join(present)}: {why}")
 
@@ -61,7 +61,7 @@ class ForeignText:
 
 
 def number_of(value: Any) -> float | None:
-    """The number that a value of a text means, ``None`` if it means none."""
+    """Return a value as a number, ``None`` if it is none."""
     try:
         number = float(str(value))
     except ValueError:

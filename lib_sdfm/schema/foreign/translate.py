@@ -1,4 +1,4 @@
-"""From the features that a foreign text switches on to values of our techniques."""
+"""Conversion of the features in foreign generation parameters to values of our techniques."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ HIRES_CFG = "Hires CFG Scale"
 
 @dataclass(frozen=True)
 class Translation:
-    """What a text's foreign keys say.
+    """Result of reading foreign keys.
 
     :param values: values by field id, of the techniques that they switch on
-    :param errors: what they ask for with values that mean nothing
-    :param warnings: what can't be had, in words
+    :param errors: invalid values
+    :param warnings: unsupported requests, in words
     :param used: the keys that were understood
     """
 
@@ -42,11 +42,11 @@ def translate(
     is_original: bool = False,
     claimed: Collection[str] = (),
 ) -> Translation:
-    """Reads the foreign keys of a text. Never raises.
+    """Read the foreign keys of generation parameters. Never raises.
 
-    :param taken: names of the techniques that the text switches on with keys of ours or of an original
-    :param is_original: whether those keys make the text one of recipe original
-    :param claimed: keys that the host itself pastes: what they belong to is left to it
+    :param taken: names of the techniques switched on by keys of ours or of an original
+    :param is_original: true if those keys select recipe original
+    :param claimed: keys that the host itself pastes: their features are left to it
     """
     text = ForeignText(pairs)
     present = [s for s in SOURCES if any(k in pairs for k in s.all_keys) and not any(k in claimed for k in s.all_keys)]
@@ -67,7 +67,7 @@ def translate(
 
 
 def _note_keys(present: list[Source], text: ForeignText) -> None:
-    """Counts the keys of what a text has as understood, and names what stands without its switch."""
+    """Mark the keys of the present features as understood, and name features without their switch."""
     for source in present:
         keys = [key for key in source.all_keys if key in text.pairs]
         text.used.update(keys)
@@ -76,7 +76,7 @@ def _note_keys(present: list[Source], text: ForeignText) -> None:
 
 
 def _name_hires_cfg(text: ForeignText) -> None:
-    """Forge's own CFG scale of the hires pass, which A1111 lacks."""
+    """Name Forge's separate CFG scale of the hires pass, which A1111 lacks."""
     if has_hires_pass(text.pairs) and HIRES_CFG in text.pairs:
         scales = [number_of(text.pairs.get(key)) for key in (HIRES_CFG, "CFG scale")]
         if None not in scales and scales[0] != scales[1]:
@@ -91,7 +91,7 @@ def _why_left_out(
     sources: Mapping[str, Source],
     is_original: bool,
 ) -> str | None:
-    """Why a feature that is on becomes none of our techniques, ``None`` if it does."""
+    """Return why a feature that is on becomes none of our techniques, ``None`` if it does."""
     last = max(active, key=lambda other: other.replaces_cfg)
     technique = next((t for t in schema.techniques if t.name == source.technique), None)
     if 0 < source.replaces_cfg < last.replaces_cfg:
@@ -108,7 +108,7 @@ def _why_left_out(
 
 
 def _checked(schema: Schema, source: Source, said: Said, text: ForeignText) -> Values:
-    """Values by field id; what isn't allowed here is an error under the foreign key."""
+    """Return values by field id; a value that isn't allowed here is an error under the foreign key."""
     values: Values = {f"{source.technique}.enabled": True}
     for setting, (value, key) in said.items():
         id = f"{source.technique}.{setting}"

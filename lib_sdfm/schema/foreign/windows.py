@@ -1,4 +1,4 @@
-"""Windows of steps in Forge's terms: shares of a counter that lags one call behind."""
+"""Windows of steps as in Forge: fractions of a counter that lags one call behind."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ class Window:
 
     @property
     def everything(self) -> bool:
-        """Whether it holds all steps."""
+        """True if it contains all steps."""
         return self.first == 0 and self.last == self.total - 1
 
     @property
     def end_step(self) -> int:
-        """The last step as a setting says it: the pass' last one is the end."""
+        """The last step as a setting: the pass' last step is "to the end"."""
         return TO_THE_END if self.last == self.total - 1 else self.last
 
 
 def covered(start: float, end: float, total: int) -> Window | None:
-    """The steps whose model call Forge's test ``start <= counter / (total - 1) <= end`` lets through, if any.
+    """Return the steps whose model call passes Forge's test ``start <= counter / (total - 1) <= end``, if any.
 
-    The counter says 0 in the first call and in the second, then 1 (samplers with one call per step). With one step
-    Forge divides by zero and leaves on what is on.
+    The counter is 0 in the first and the second call, then 1 (samplers with one call per step). With one step Forge
+    divides by zero and the feature stays on.
     """
     if total == 1:
         return Window(0, 0, 1)
@@ -50,7 +50,7 @@ def covered(start: float, end: float, total: int) -> Window | None:
 
 
 def first_pass_steps(pairs: Mapping[str, Any]) -> int | None:
-    """Steps that the host counts in the first pass; ``None`` where the text has no number of steps."""
+    """Return the steps that the host counts in the first pass; ``None`` if the number of steps is missing."""
     steps = _whole(pairs.get("Steps"))
     strength = number_of(pairs.get("Denoising strength"))
     if steps is None or strength is None or has_hires_pass(pairs):
@@ -59,14 +59,14 @@ def first_pass_steps(pairs: Mapping[str, Any]) -> int | None:
 
 
 def hires_steps(pairs: Mapping[str, Any]) -> int | None:
-    """Steps of the hires pass; ``None`` where there is none."""
+    """Return the steps of the hires pass; ``None`` if there is none."""
     if not has_hires_pass(pairs):
         return None
     return _whole(pairs.get("Hires steps")) or _whole(pairs.get("Steps"))
 
 
 def has_hires_pass(pairs: Mapping[str, Any]) -> bool:
-    """Whether a text is of a picture with a hires pass (the hosts' parsers add a resize to 0)."""
+    """Return True for generation parameters of a picture with a hires pass (the hosts' parsers add a resize to 0)."""
     return any(key in pairs and number_of(pairs[key]) != 0 for key in HIRES_KEYS)
 
 
