@@ -1,4 +1,4 @@
-"""SDFM's script: hands the host's objects to the library. The hosts run this file; nothing imports it."""
+"""SDFM's script: passes the host's objects to the library. The hosts run this file; nothing imports it."""
 
 import sys
 from pathlib import Path
@@ -90,7 +90,7 @@ else:
     )
 
     def loaded_model():
-        """Never one that would have to be loaded first, as ``shared.sd_model`` does."""
+        """Return the loaded model, without loading one as ``shared.sd_model`` does."""
         data = getattr(sd_models, "model_data", None)
         return shared.sd_model if data is None else data.sd_model
 

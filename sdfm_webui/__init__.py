@@ -1,1 +1,1 @@
-"""What needs gradio or the host's modules: controls, routes, entries of the old titles, axes, the run around sampling."""
+"""Everything that needs gradio or the host's modules: controls, routes, entries of the old titles, axes, jobs."""

@@ -17,12 +17,12 @@ PLOT_MODULES = ("xyz_grid.py", "xy_grid.py")
 
 
 def axes_of_job(p: Any) -> dict[str, Any]:
-    """What the cell of a plot sets, by field id."""
+    """Return the values set by a cell of the plot, by field id."""
     return getattr(p, ATTRIBUTE, {})
 
 
 def register_axes(schema: Schema, scripts: Any) -> None:
-    """Adds our axes to the plot, once per load of the host's scripts.
+    """Add our axes to the plot, once per load of the host's scripts.
 
     :param scripts: the host's ``modules.scripts``
     """

@@ -1,4 +1,4 @@
-"""What a host brings along, or another extension, that does the same as one of our techniques."""
+"""Scripts of a host or another extension that do the same as one of our techniques."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ BUILT_INS = {
     "dynamicthresholding (cfg-fix) integrated": "dynamic_thresholding",
     "rescalecfg for reforge": "cfg_rescale",
 }
-"""Title of a script of Forge, reForge or pamparamm, in lower case, and the technique that does the same. The first argument
-of each is its switch."""
+"""Techniques by the lower-case title of a script of Forge, reForge or pamparamm that does the same. The first argument of
+each script is its switch."""
 
 
 def built_ins_on(p: Any) -> list[tuple[str, str]]:
-    """Title and technique of those that a job has on."""
+    """Return title and technique of the scripts that are on in a job."""
     on = [str(script.title()) for script, args in scripts_of(p) if args and args[0] is True]
     return [(title, BUILT_INS[title.lower()]) for title in on if title.lower() in BUILT_INS]

@@ -1,4 +1,4 @@
-"""The panel, made from the schema. Works with gradio 3.41 (A1111) and gradio 4.40 (Forge)."""
+"""The panel, generated from the schema. Works with gradio 3.41 (A1111) and gradio 4.40 (Forge)."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ CONTROLS_PER_ROW = 2
 
 @dataclass(frozen=True)
 class Panel:
-    """What the host wants to know of a panel.
+    """The panel's controls as the host needs them.
 
     :param inputs: the controls in the API's positional order
-    :param paste_fields: controls and what pasting does to them
-    :param sent: what "Send to" carries over
-    :param host_fields: hidden controls that stand for fields of the host's API where it reads a text, by the field's name
+    :param paste_fields: controls with their paste functions
+    :param sent: names of the values copied by "Send to"
+    :param host_fields: hidden controls for fields of the host's API when it reads generation parameters, by the field's name
     """
 
     inputs: list[Any]
@@ -53,13 +53,13 @@ def build_panel(
     notice: str = "",
     extras: Mapping[str, Callable[[dict[str, Any]], None]] = MappingProxyType({}),
 ) -> Panel:
-    """Builds the controls; called several times per start by the hosts, and keeps nothing.
+    """Build the controls; called several times per start by the hosts, and keeps no state.
 
-    :param presets: where presets are kept
-    :param input_accordion: the host's accordion that is a switch
-    :param elem_id: the host's function that makes an id of a control unique
-    :param notice: HTML that stands on top (installed originals, say)
-    :param extras: by the technique's name what builds more in its fold, given its controls
+    :param presets: the store of presets
+    :param input_accordion: the host's accordion with a switch
+    :param elem_id: the host's function that makes a control's id unique
+    :param notice: HTML shown at the top (about installed originals, for example)
+    :param extras: functions by the technique's name that build more in its accordion, given its controls
     """
     controls: dict[str, Any] = {}
     with gr.Accordion(PANEL_TITLE, open=False, elem_id=elem_id("panel"), elem_classes=["sdfm-panel"]) as accordion:
@@ -109,7 +109,7 @@ def _build_technique(
 
 @contextmanager
 def _technique_fold(technique: type[Feature], input_accordion: InputAccordion, id: str) -> Iterator[Any]:
-    """The fold of a technique, and its switch: opening it switches the technique on, if it isn't on anyway."""
+    """Build the accordion of a technique and its switch: opening it switches the technique on, unless it is on by default."""
     if not technique.on_by_default:
         with input_accordion(False, label=technique.title, elem_id=id) as switch:
             yield switch
@@ -119,7 +119,7 @@ def _technique_fold(technique: type[Feature], input_accordion: InputAccordion, i
 
 
 def _build_rows(fields: list[Field], elem_id: ElemId) -> dict[str, Any]:
-    """Controls two by two; on a narrow screen the rows break."""
+    """Build rows of two controls; on a narrow screen the rows wrap."""
     controls = {}
     for first in range(0, len(fields), CONTROLS_PER_ROW):
         with gr.Row(elem_classes=["sdfm-row"]):
@@ -129,7 +129,7 @@ def _build_rows(fields: list[Field], elem_id: ElemId) -> dict[str, Any]:
 
 
 def _connect_implied(schema: Schema, controls: dict[str, Any]) -> None:
-    """Let a value that the user moves take others along: a stage of FreeU, say, makes its preset a custom one."""
+    """Set implied values when the user changes a control: a stage of FreeU, for example, sets its preset to custom."""
     movers: dict[tuple[str, Any], list[Any]] = {}
     for field in schema.fields:
         for other, implied in field.param.implies:

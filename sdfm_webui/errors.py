@@ -1,4 +1,4 @@
-"""The one error that users and API clients see."""
+"""The error class that users and API clients see."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNPROCESSABLE = 422
 
 
 class SdfmError(HTTPException):
-    """What was asked for can't be done. The API answers 422 with it, the panel shows its text."""
+    """Invalid or unsupported request. The API answers 422 with it, the panel shows its text."""
 
     def __init__(self, message: str) -> None:
         super().__init__(status_code=UNPROCESSABLE, detail=f"SDFM: {message}")
@@ -24,7 +24,7 @@ class SdfmError(HTTPException):
 
 @contextmanager
 def shown_to_user() -> Iterator[None]:
-    """Turns the library's errors into the one that the hosts show.
+    """Convert the library's errors to the one that the hosts show.
 
     :raises SdfmError: in place of any :class:`UserError`
     """

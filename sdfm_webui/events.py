@@ -1,6 +1,6 @@
-"""Events whose answers can't overtake each other, for gradio 3.41 and 4.40. The browser's part is in javascript/sdfm.js.
+"""Events with responses in order, for gradio 3.41 and 4.40. The browser's part is in javascript/sdfm.js.
 
-The hosts answer requests in parallel, and gradio 3 drops a change while an earlier one of the same control is answered.
+The hosts answer requests in parallel, and gradio 3 drops a change while an earlier one of the same control is pending.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from gradio.context import Context
 
 GRADIO_4 = int(gr.__version__.split(".")[0]) >= 4
 ONE_AT_A_TIME = "sdfm-one-at-a-time"
-"""Class of a row of buttons, with an id: none of them can be pressed while another one's answer is awaited."""
+"""Class of a row of buttons, with an id: none of them can be pressed while another one's response is pending."""
 QUIET = {"show_progress": False, "queue": False}
 
 
 def in_browser(script: str) -> dict[str, Any]:
-    """Arguments of an event that runs a script in the browser and asks the server nothing."""
+    """Return the arguments of an event that runs a script in the browser without a request to the server."""
     return {"fn": None, "inputs": [], "js" if GRADIO_4 else "_js": script}
 
 
@@ -39,8 +39,8 @@ def run_on(event: str, controls: Sequence[Any], script: str, outputs: Sequence[A
 def refresh_on_change(id: str, controls: Sequence[Any], fn: Callable[..., Any], outputs: Sequence[Any]) -> None:
     """Keep ``outputs`` up to date with ``controls``: one request at a time, the last one with the newest values.
 
-    :param id: id of the hidden button that asks
-    :param controls: a change of any of these asks; ``fn`` gets the values of all
+    :param id: id of the hidden button that sends the request
+    :param controls: a change of any of these sends a request; ``fn`` gets the values of all
     """
     ask = gr.Button("", elem_id=id, elem_classes=["sdfm-ask"])
     ask.do_not_save_to_config = True
@@ -51,7 +51,7 @@ def refresh_on_change(id: str, controls: Sequence[Any], fn: Callable[..., Any], 
 
 
 def press(row_id: str, button: Any, **event: Any) -> None:
-    """Connect a button of a row that has the class :data:`ONE_AT_A_TIME`.
+    """Connect a button of a row with the class :data:`ONE_AT_A_TIME`.
 
     :param event: arguments of gradio's ``click``
     """

@@ -1,7 +1,7 @@
-"""What the host will do with the values of its panel: the model calls of the pass in which a refiner takes over.
+"""Prediction of the model calls of the pass in which a refiner takes over, from the values of the host's panel.
 
-A job may be sampling meanwhile in another thread. So no sampler is made or run here, no noise is drawn, and of the model
-only its noise table is read: the host is asked for its schedule alone, and the table of samplers for the rest.
+A job may be sampling in another thread at the same time. So no sampler is made or run here, no noise is drawn, and only
+the model's noise table is read: the schedule comes from the host, the rest from the table of samplers.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ SAME = ("Use same sampler", "Use same scheduler", None, "")
 FIRST, SECOND = "first pass", "second pass"
 UNIFORM = "time_uniform"
 HOST_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-"""What a schedule of the host or of another extension may raise for the values of the moment."""
+"""Exceptions that a schedule of the host or of another extension may raise for the current values."""
 
 
 class UnknownSchedule(Exception):
-    """The calls can't be told in advance; the message says why."""
+    """Raised if the calls can't be predicted; the message says why."""
 
 
 @dataclass(frozen=True)
 class NoiseTables:
-    """Makes what the host's schedules look at, k-diffusion's denoiser, of a model's noise table alone.
+    """Factory of the denoisers that the host's schedules read, k-diffusion's, from a model's noise table alone.
 
     :param external: the host's ``k_diffusion.external``
     :param lcm: the host's ``modules.sd_samplers_lcm``, if it has one
@@ -62,25 +62,25 @@ class NoiseTables:
 
 
 def _table_of(model: Any) -> Any:
-    """What denoisers read of a model when they are made, without the model."""
+    """Return the attributes that denoisers read from a model at construction, without the model."""
     known = {name: getattr(model, name, None) for name in ("alphas_cumprod", "device", "forge_objects")}
     return SimpleNamespace(**known)
 
 
 def _predictor_of(model: Any) -> Any:
-    """Forge's noise table, ``None`` on another host."""
+    """Return Forge's noise table, ``None`` on another host."""
     objects = getattr(model, "forge_objects", None)
     return None if objects is None else objects.unet.model.predictor
 
 
 @dataclass(frozen=True)
 class HostSchedule:
-    """Asks the host for its schedules.
+    """Schedules computed by the host.
 
-    :param modules: the host's modules that know samplers
+    :param modules: the host's sampler modules
     :param opts: the host's settings
-    :param model: gives the loaded model, ``None`` if there is none
-    :param denoiser: makes what the host's schedules look at, of the loaded model and the sampler's row
+    :param model: returns the loaded model, ``None`` if there is none
+    :param denoiser: makes the denoiser that the host's schedules read, from the loaded model and the sampler's row
     :param goes_by_calls: true if this host always counts model calls for a refiner, never the model's time
     :param is_flow: true if the loaded checkpoint is remembered as a flow model
     """
@@ -93,7 +93,7 @@ class HostSchedule:
     is_flow: Callable[[], bool] = lambda: False
 
     def __call__(self, values: Mapping[str, Any]) -> Expected:
-        """Return the expected calls for the values of the controls, or why they can't be told."""
+        """Return the expected calls for the values of the controls, or why they can't be predicted."""
         try:
             return self._expected(values)
         except UnknownSchedule as reason:
@@ -124,7 +124,7 @@ class HostSchedule:
         return bool(values.get("hires")) and self.opts.hires_fix_refiner_pass == SECOND
 
     def _pass(self, values: Mapping[str, Any]) -> tuple[Any, int | None]:
-        """What the host's schedules want to know of the pass, and its steps if they stand beside those of the job."""
+        """Return the processing object that the host's schedules need for the pass, and the pass' steps if set separately."""
         hires, sampler, scheduler = self._is_hires(values), values["sampler"], values["scheduler"]
         own_sampler, own_scheduler = values.get("hires_sampler"), values.get("hires_scheduler")
         from_picture = hires or "hires" not in values
@@ -154,9 +154,9 @@ class HostSchedule:
         return record, config
 
     def _points(self, p: Any, own_steps: int | None, record: SamplerRecord, known: dict[str, Any]) -> tuple[Tensor, int]:
-        """The pass' sigmas, descending, or timesteps, ascending; and its number of steps as the host counts.
+        """Return the pass' sigmas, descending, or timesteps, ascending; and its number of steps as counted by the host.
 
-        :param known: what the host's function for schedules looks at of its sampler
+        :param known: the attributes of a sampler that the host's schedule function reads
         """
         kind = self.modules.timesteps.CompVisSampler if record.in_timesteps else self.modules.kdiffusion.KDiffusionSampler
         sampler = object.__new__(kind)  # made by its class it would touch the model (Forge: the noise table)
@@ -169,7 +169,7 @@ class HostSchedule:
         return points[:last] if record.in_timesteps else points[steps - last - 1 :], last + 1
 
     def _arguments(self, p: Any, record: SamplerRecord, points: Tensor, table: Tensor) -> dict[str, Any]:
-        """What the host's own call of the sampler's function has."""
+        """Return the arguments with which the host calls the sampler's function."""
         from_picture = p.denoising_strength is not None
         eta = getattr(self.opts, "eta_ddim" if record.in_timesteps else "eta_ancestral", 0.0)
         if record.in_timesteps:
@@ -181,22 +181,22 @@ class HostSchedule:
         }  # fmt: skip
 
     def _churn(self, record: SamplerRecord) -> dict[str, float]:
-        """The host's options for noise that is added before a step, of samplers that it hands them to."""
+        """Return the host's options for noise added before a step, for samplers to which it passes them."""
         taken = getattr(self.modules.kdiffusion, "sampler_extra_params", {}).get(record.functions[0], ())
         chosen = {name: getattr(self.opts, name, 0.0) for name in ("s_churn", "s_tmin", "s_tmax") if name in taken}
         return {**chosen, "s_tmax": chosen.get("s_tmax") or math.inf}
 
 
 def _samples_as_flow(values: Mapping[str, Any], is_remembered: Callable[[], bool]) -> bool:
-    """True if the job will sample the checkpoint as a flow model."""
+    """Return True if the job will sample the checkpoint as a flow model."""
     mode = values.get("flow_mode", AUTO) if values.get("flow") else AUTO
     return is_remembered() if mode == AUTO else mode == ON
 
 
 def _asked(host: Callable[[], Any]) -> Any:
-    """What the host answers.
+    """Return the result of a host function.
 
-    :raises UnknownSchedule: if it fails, as its own run would, or for want of a real model
+    :raises UnknownSchedule: if it fails, as its own run would, or because it needs a real model
     """
     try:
         return host()

@@ -1,4 +1,4 @@
-"""Flow matching in the host: which models are flow models, in jobs and between them."""
+"""Flow matching in the host: flow adapters of its models, in jobs and between them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ FLOW_WORDS = ("flow", "rectified")
 
 @dataclass(frozen=True)
 class FlowHost:
-    """What flow matching needs of a host.
+    """The host's parts that flow matching needs.
 
-    :param new_flow_model: makes a model a flow model
-    :param loaded: gives the checkpoint's model that is loaded, the host's own object
-    :param target: what of that object is made a flow model
+    :param new_flow_model: attaches a flow adapter to a model
+    :param loaded: returns the loaded model, the host's own object
+    :param target: returns the part of that object to which the flow adapter is attached
     :param memory: which checkpoints are flow models
-    :param shape: what the host's options say about schedules
-    :param probe: asks the loaded model what it predicts, where that can be done
+    :param shape: the schedules' shapes, from the host's options
+    :param probe: detects what the loaded model predicts, if supported
     """
 
     new_flow_model: NewFlowModel
@@ -46,7 +46,7 @@ class FlowHost:
     probe: Callable[[Any], Recognition] | None = None
 
     def remembered_shift(self) -> float | None:
-        """The shift of the loaded checkpoint, if it is remembered as a flow model."""
+        """Return the shift of the loaded checkpoint, if it is remembered as a flow model."""
         return self.memory.shift(checkpoint_of(self.loaded()))
 
     def use_of(self, settings: Settings) -> FlowUse | None:
@@ -57,21 +57,21 @@ class FlowHost:
         )
 
     def apply(self, use: FlowUse | None) -> None:
-        """Make the loaded model a flow model, or what it is by itself.
+        """Attach the flow adapter to the loaded model, or remove it.
 
-        :raises UnsupportedError: if the model can't be a flow model
+        :raises UnsupportedError: if the model can't be used as a flow model
         """
         model = self.loaded()
         set_flow_model(self.target(model), checkpoint_of(model), None if use is None else use.shift, self.new_flow_model)
 
     def has_refiner_loaded(self, p: Any) -> bool:
-        """Whether another checkpoint is loaded than a job began with: then it doesn't begin now (see ``forget_earlier``)."""
+        """Return True if a job began with another checkpoint: then it doesn't begin now (see ``forget_earlier``)."""
         return getattr(p, "sd_model_hash", None) not in (None, getattr(self.loaded(), "sd_model_hash", None))
 
     def remember(self, mode: str, shift: float) -> str:
-        """Remembers the loaded checkpoint; what was done, in words.
+        """Remember the loaded checkpoint; return what was done, in words.
 
-        :raises SettingError: for a mode or shift that can't be
+        :raises SettingError: for an invalid mode or shift
         :raises UnsupportedError: if no checkpoint is loaded
         """
         model = require_loaded(self.loaded())
@@ -85,7 +85,7 @@ class FlowHost:
         return f"{name} is remembered as {as_what}. It counts wherever flow matching is closed or Auto."
 
     def detect(self) -> dict[str, Any]:
-        """What the loaded checkpoint seems to be, and why: ``flow`` is true, false or ``None`` where nothing is known.
+        """Return the detected kind of the loaded checkpoint, and why: ``flow`` is true, false or ``None`` if unknown.
 
         :raises UnsupportedError: if no checkpoint is loaded
         """
@@ -102,7 +102,7 @@ class FlowHost:
         return {**found, "remembered": None if known is None else {"mode": known.mode, "shift": known.shift}}
 
     def model_loaded(self, model: Any) -> None:
-        """Another checkpoint's weights are in a model (of a refiner, say): what is remembered of that one counts."""
+        """Apply what is remembered about a checkpoint just loaded into a model (a refiner's, for example)."""
         target, checkpoint = self.target(model), checkpoint_of(model)
         drop_flow_model(target)
         shift = self.memory.shift(checkpoint)
@@ -110,10 +110,10 @@ class FlowHost:
             set_flow_model(target, checkpoint, shift, self.new_flow_model)
 
     def sampling(self, run: Callable[[Callable], Run], p: Any, new_pass: Any, use: FlowUse | None) -> Sampling:
-        """What samples a batch.
+        """Return the function that samples a batch.
 
-        :param run: makes a run, of what makes a pass
-        :param use: how the model is used, ``None``: as it is by itself
+        :param run: makes a run, given a factory of passes
+        :param use: how the model is used as a flow model, ``None`` if it isn't
         """
         passes = new_pass if use is None else flow_passes(new_pass, use, self._is_flow)
 
@@ -129,7 +129,7 @@ class FlowHost:
         return flow_model_of(self.target(self.loaded())) is not None
 
     def plain_sampling(self, p: Any) -> Sampling | None:
-        """What samples a batch without us where something has to be put right first, ``None`` if nothing has."""
+        """Return the function that samples a batch without SDFM if something must be undone or checked first, else ``None``."""
         model = self.loaded()
         if flow_model_of(self.target(model)) is None and getattr(p, "refiner_checkpoint_info", None) is None:
             return None
@@ -144,9 +144,9 @@ class FlowHost:
 
 
 def require_loaded(model: Any) -> Any:
-    """The model.
+    """Return the model.
 
-    :raises UnsupportedError: if there is none; Forge loads it with the first picture
+    :raises UnsupportedError: if none is loaded; Forge loads it with the first picture
     """
     if getattr(model, "sd_checkpoint_info", None) is None:
         raise UnsupportedError("Flow matching: no checkpoint is loaded yet. Make a picture first")
@@ -154,19 +154,19 @@ def require_loaded(model: Any) -> Any:
 
 
 def name_of(model: Any) -> str:
-    """The name by which the user knows a checkpoint."""
+    """Return the name by which the user knows a checkpoint."""
     info = model.sd_checkpoint_info
     return str(getattr(info, "name_for_extra", None) or getattr(info, "name", None) or "This checkpoint")
 
 
 def metadata_of(model: Any) -> dict[str, Any]:
-    """What a checkpoint's file says about itself."""
+    """Return the metadata of a checkpoint's file."""
     said = getattr(model.sd_checkpoint_info, "metadata", None)
     return said if isinstance(said, dict) else {}
 
 
 def said_by_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Whether a file says that it is a flow model: true, false, or ``None``, and why."""
+    """Return the metadata's answer to whether it is a flow model: true, false, or ``None``, and why."""
     for key in METADATA_KEYS:
         said = str(metadata.get(key, "")).lower()
         if said:
@@ -175,13 +175,13 @@ def said_by_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 def checkpoint_of(model: Any) -> str:
-    """What identifies a model's checkpoint: its hash, or its name where the host makes none."""
+    """Return the identifier of a model's checkpoint: its hash, or its name if the host makes none."""
     info = getattr(model, "sd_checkpoint_info", None)
     return str(getattr(info, "sha256", None) or getattr(info, "shorthash", None) or getattr(info, "name", ""))
 
 
 def require_refiner_fits(p: Any, use: FlowUse | None, memory: FlowMemory) -> None:
-    """Raises :class:`UnsupportedError` where model and refiner differ in kind and the sampler counts in places of tables."""
+    """Raise :class:`UnsupportedError` if model and refiner differ in kind and the sampler works in table indices."""
     info = getattr(p, "refiner_checkpoint_info", None)
     sampler = resolve_sampler(str(p.sampler_name)).sampler
     if info is None or sampler is None or not sampler.in_timesteps:

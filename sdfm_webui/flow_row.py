@@ -1,4 +1,4 @@
-"""The buttons of flow matching: what the loaded checkpoint seems to be, and what is remembered of it; panel and routes."""
+"""The buttons and routes of flow matching: detect the kind of the loaded checkpoint, and remember it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .flow import FlowHost
 
 
 def build_flow_row(flow: FlowHost, controls: dict[str, Any], elem_id: Callable[[str], str]) -> None:
-    """Builds the buttons, inside the fold of the technique.
+    """Build the buttons, inside the technique's accordion.
 
     :param controls: the technique's controls by field id
     """
@@ -40,7 +40,7 @@ def build_flow_row(flow: FlowHost, controls: dict[str, Any], elem_id: Callable[[
 
 
 def proposal(found: dict[str, Any]) -> str:
-    """What was found out about a checkpoint, and what to do."""
+    """Return what was detected about a checkpoint, and what to do."""
     kind = {True: "a flow model", False: "an ordinary checkpoint", None: "unknown"}[found["flow"]]
     known = found["remembered"]
     kept = f" Remembered: {known['mode']}, shift {known['shift']:g}." if known else " Nothing is remembered of it."
@@ -49,7 +49,7 @@ def proposal(found: dict[str, Any]) -> str:
 
 
 def add_flow_routes(flow: FlowHost, app: FastAPI, **options: Any) -> None:
-    """Adds ``GET`` and ``POST /sdfm/v1/flow`` for the loaded checkpoint.
+    """Add ``GET`` and ``POST /sdfm/v1/flow`` for the loaded checkpoint.
 
     :param options: passed on to each route
     """

@@ -1,4 +1,4 @@
-"""The panel's header line: what is active, and what it costs."""
+"""The panel's header line: active techniques and their cost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PANEL_TITLE = "SDFM"
 
 
 def header_line(schema: Schema, args: tuple[Any, ...]) -> str:
-    """The title of the panel for its arguments."""
+    """Return the title of the panel for its arguments."""
     try:
         settings = schema.settings(schema.from_positional(args))
     except UserError as error:

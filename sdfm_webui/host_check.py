@@ -1,4 +1,4 @@
-"""Whether this WebUI is one that the extension can work in."""
+"""Check that this WebUI is supported."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ NEEDED = "AUTOMATIC1111 1.10 or newer is needed"
 
 
 def is_forge() -> bool:
-    """Whether this is a WebUI of Forge's family: it has Forge's own package beside A1111's."""
+    """Return True if this WebUI is Forge or derived from it: it has Forge's own package beside A1111's."""
     return importlib.util.find_spec("modules_forge") is not None
 
 
 def has_new_backend() -> bool:
     """Return True if the package ``backend`` that would be imported is that of Forge since August 2024.
 
-    Other packages have that name too; nothing is imported to find out.
+    Other packages have that name too; nothing is imported for the check.
     """
     spec = importlib.util.find_spec("backend")
     folders = (spec.submodule_search_locations or ()) if spec is not None else ()
@@ -26,7 +26,7 @@ def has_new_backend() -> bool:
 
 
 def why_unsupported(scripts: Any, script_callbacks: Any, cmd_opts: Any) -> str | None:
-    """The reason not to do anything in this WebUI, or ``None``.
+    """Return why this WebUI is not supported, or ``None``.
 
     :param scripts: the host's ``modules.scripts``
     :param script_callbacks: the host's ``modules.script_callbacks``

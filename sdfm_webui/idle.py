@@ -1,4 +1,4 @@
-"""What goes wrong in a host that is not as expected: harmless where a job asks for nothing of ours, else an error by name."""
+"""Failures in an unexpected host: harmless for jobs that don't use SDFM, else an error that names the cause."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _said: set[str] = set()
 
 
 def asks_for_nothing(schema: Schema, p: Any, args: Sequence[Any]) -> bool:
-    """Return True if a job switches nothing on: neither its arguments, nor a plot, nor a mark in its prompts."""
+    """Return True if a job doesn't use SDFM: neither in its arguments, nor in a plot, nor by a mark in its prompts."""
     try:
         settings = resolve_job(schema, args, (), axes_of_job(p)).settings
     except UserError:
@@ -37,7 +37,7 @@ def asks_for_nothing(schema: Schema, p: Any, args: Sequence[Any]) -> bool:
 
 
 def missing_in_host(problem: Exception) -> UnsupportedError:
-    """Return the error for a job that needs something that this WebUI doesn't have, or has in another form."""
+    """Return the error for a job that needs something that this WebUI lacks, or has in another form."""
     error = UnsupportedError(
         f"this WebUI is not as SDFM expects it ({described(problem)}), so that the picture can't be made as asked for. "
         "Switch everything in SDFM off to make it without, and please report this with the WebUI's version"
@@ -47,7 +47,7 @@ def missing_in_host(problem: Exception) -> UnsupportedError:
 
 
 def stand_aside(problem: Exception) -> None:
-    """Log, once for each problem, that jobs without SDFM go on although the host is not as expected."""
+    """Log, once per problem, that jobs without SDFM continue although the host is not as expected."""
     line = f"SDFM: this WebUI is not as expected ({described(problem)}); nothing is switched on, so it stands aside"
     if line not in _said:
         _said.add(line)
@@ -56,7 +56,7 @@ def stand_aside(problem: Exception) -> None:
 
 @contextmanager
 def harmless() -> Iterator[None]:
-    """Let a block fail without harm, by what the host lacks: for jobs that ask for nothing. A :class:`UserError` passes."""
+    """Suppress failures of a block caused by the host, for jobs that don't use SDFM. A :class:`UserError` is raised."""
     try:
         yield
     except UserError:
@@ -67,7 +67,7 @@ def harmless() -> Iterator[None]:
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turn a failure of a block, by what the host lacks, into an error by name: for jobs that ask for something.
+    """Convert failures of a block caused by the host to an error that names the cause, for jobs that use SDFM.
 
     :raises UnsupportedError: in place of any exception but a :class:`UserError`
     """
@@ -80,7 +80,7 @@ def explained() -> Iterator[None]:
 
 
 def described(problem: Exception) -> str:
-    """Return kind, text and place of an exception, in one line."""
+    """Return type, message and location of an exception, in one line."""
     frames = traceback.extract_tb(problem.__traceback__)
     place = f", {frames[-1].filename.replace(chr(92), '/').rsplit('/', 1)[-1]} line {frames[-1].lineno}" if frames else ""
     return f"{type(problem).__name__}: {problem}{place}"

@@ -1,4 +1,4 @@
-"""One job of the host: settings to infotext, and the run around each batch's sampling."""
+"""One job of the host: writing its generation parameters, and the run around each batch's sampling."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Payloads = Sequence[tuple[OldEntry, Sequence[Any]]]
 
 @dataclass(frozen=True)
 class HostObjects:
-    """What a job needs of the host, asked for when it is needed.
+    """The host's parts that a job needs, read when needed.
 
     :param new_pass: attaches a plan to a pass
-    :param model: what defaults may depend on
-    :param old_payloads: the arguments that a processing object has for the originals' titles
-    :param rivals: the arguments of originals that are installed themselves
-    :param built_ins: titles of other scripts that a processing object has on, and the technique that does the same
-    :param old_timelines: whether the option for old prompt editing timelines is on
+    :param model: returns the facts that defaults may depend on
+    :param old_payloads: returns a processing object's arguments for the originals' titles
+    :param rivals: returns the arguments of originals that are installed themselves
+    :param built_ins: returns titles of other scripts that are on in a processing object, and the technique that does the same
+    :param old_timelines: returns True if the option for old prompt editing timelines is on
     :param flow: flow matching
     """
 
@@ -49,10 +49,10 @@ class HostObjects:
 
 
 def begin_batch(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> None:
-    """Write our generation parameters and wrap ``p.sample``. Never raises: what is wrong is raised by ``p.sample``.
+    """Write our generation parameters and wrap ``p.sample``. Never raises: errors are raised by ``p.sample``.
 
-    The host swallows exceptions here, and makes a picture without us; it does not swallow those of ``p.sample``. A job that
-    asks for nothing of ours never fails: what is wrong with the host is logged.
+    The host swallows exceptions here, and makes a picture without SDFM; it does not swallow those of ``p.sample``. A job
+    that doesn't use SDFM never fails: problems with the host are logged.
     """
     _unwrap_sample(p)
     try:
@@ -86,7 +86,7 @@ def _prepare(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> 
 
 
 def _facts(p: Any, host: HostObjects) -> ModelFacts:
-    """What defaults may depend on in a job."""
+    """Return the facts of a job that defaults may depend on."""
     sampler = str(getattr(p, "sampler_name", ""))
     hires_sampler = (getattr(p, "hr_sampler_name", None) or sampler) if getattr(p, "enable_hr", False) else None
     shift = None if host.flow is None else host.flow.remembered_shift()
@@ -94,7 +94,7 @@ def _facts(p: Any, host: HostObjects) -> ModelFacts:
 
 
 def _sampling(schema: Schema, settings: Settings, p: Any, host: HostObjects) -> Sampling | None:
-    """What samples a batch in place of the host, ``None`` if nothing has to."""
+    """Return the function that samples a batch in place of the host, ``None`` if none is needed."""
     plan = plan_of(schema, settings)
     use = None if host.flow is None else host.flow.use_of(settings)
     if use is None and not plan.techniques:
@@ -105,17 +105,17 @@ def _sampling(schema: Schema, settings: Settings, p: Any, host: HostObjects) -> 
 
 
 def forget_earlier(schema: Schema, p: Any) -> None:
-    """Takes the keys of an earlier job out of the generation parameters.
+    """Remove the keys of an earlier job from the generation parameters.
 
-    ADetailer tells scripts of a beginning once more while a job's pictures are finished, with a copy that shares them: by
-    then the job has its conds, and its keys stay.
+    ADetailer announces a new job to scripts while a job's pictures are postprocessed, with a copy that shares the
+    parameters: by then the job has its conds, and its keys are kept.
     """
     if getattr(p, "c", None) is None:
         forget_keys(schema, p)
 
 
 def begin_job(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> None:
-    """Make the loaded model what the job says it is, before the host makes samplers. What is wrong is said by its batches."""
+    """Attach or remove the loaded model's flow adapter for a job, before the host makes samplers. Its batches report errors."""
     if host.flow is None:
         return
     try:
@@ -131,7 +131,7 @@ def begin_job(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) ->
 
 
 def _doubled(settings: Settings, built_ins: Sequence[tuple[str, str]]) -> list[str]:
-    """What is on in SDFM and in a script of the host's or of another extension."""
+    """Return a warning for each technique that is on both in SDFM and in a script of the host or of another extension."""
     twice = [(title, technique) for title, technique in built_ins if technique in settings.techniques]
     return [f"{title} is on as well, and {_effect_of_both(technique)}. Switch either off" for title, technique in twice]
 
@@ -141,9 +141,9 @@ def _effect_of_both(technique: str) -> str:
 
 
 LAST_CALL = "sdfm_one_call"
-"""Attribute of the processing object that holds what was put at its ``sample`` last."""
+"""Attribute of the processing object that holds the last replacement of its ``sample``."""
 Sampling = Callable[..., Any]
-"""What runs in place of ``p.sample``: called with the host's function, and its arguments."""
+"""Replacement of ``p.sample``: called with the host's function, and its arguments."""
 
 
 def _raising(problem: Exception) -> Sampling:
@@ -154,9 +154,9 @@ def _raising(problem: Exception) -> Sampling:
 
 
 def _wrap_sample(p: Any, run: Sampling, take_back: Callable[[], None] = lambda: None) -> None:
-    """Replaces ``p.sample`` for one call; what stood there is back before that call begins.
+    """Replace ``p.sample`` for one call; the original is restored before that call begins.
 
-    :param take_back: undoes what was attached besides, if the batch never comes to sampling
+    :param take_back: undoes what else was attached, if the batch is never sampled
     """
     one_call = _OneCall(run, p.sample, take_back)
     one_call.attribute = InstanceAttribute(p, "sample", one_call)
@@ -164,7 +164,7 @@ def _wrap_sample(p: Any, run: Sampling, take_back: Callable[[], None] = lambda: 
 
 
 def _unwrap_sample(p: Any) -> None:
-    """Take back what an earlier batch has left that never came to sampling."""
+    """Undo what an earlier batch has left that was never sampled."""
     previous = vars(p).get(LAST_CALL)
     if previous is not None:
         previous.end()
@@ -172,9 +172,9 @@ def _unwrap_sample(p: Any) -> None:
 
 
 class _OneCall:
-    """Stands at ``p.sample`` for one call, and passes later ones on.
+    """Replacement of ``p.sample`` for one call, which passes later ones on.
 
-    Another extension may have wrapped it in the meantime, and call it in later batches too: by then it does nothing.
+    Another extension may have wrapped it in the meantime, and call it in later batches too: by then it has no effect.
     """
 
     attribute: InstanceAttribute
@@ -185,7 +185,7 @@ class _OneCall:
         self._spent = False
 
     def end(self) -> None:
-        """Put back what stood at ``p.sample``; whoever still holds this gets the host's sampling."""
+        """Restore ``p.sample``; code that still holds this object gets the host's sampling."""
         self._spent = True
         undo_all(self.attribute.restore, self.mark.restore)
 

@@ -13,7 +13,7 @@ ASIDE = "SDFM stands aside for {}"
 
 
 def entry_classes(scripts: Any) -> dict[str, type]:
-    """One script class per old title, by the class' name.
+    """Return one script class per old title, by the class' name.
 
     :param scripts: the host's ``modules.scripts``
     """
@@ -43,13 +43,13 @@ def _entry_class(scripts: Any, old_entry: OldEntry) -> type:
 
 
 def original_installed(scripts: Any, entry: OldEntry) -> bool:
-    """Whether the extension that we replace is installed as well: then its own script answers to the title."""
+    """Return True if the extension that we replace is also installed: then its own script has the title."""
     runners = (scripts.scripts_txt2img, scripts.scripts_img2img)
     return any(_original(script) is entry for runner in runners for script in getattr(runner, "scripts", ()))
 
 
 def _original(script: Any) -> OldEntry | None:
-    """The entry that a foreign script is the original of, if any."""
+    """Return the entry whose original a foreign script is, if any."""
     if hasattr(script, "entry"):
         return None
     title = str(script.title()).lower()
@@ -57,12 +57,12 @@ def _original(script: Any) -> OldEntry | None:
 
 
 def installed_originals(scripts: Any) -> list[str]:
-    """Titles of the originals that are installed beside us."""
+    """Return the titles of the originals that are also installed."""
     return [entry.title for entry in OLD_ENTRIES if original_installed(scripts, entry)]
 
 
 def originals_notice(titles: list[str]) -> str:
-    """What the panel says about them, as HTML."""
+    """Return the panel's notice about them, as HTML."""
     if not titles:
         return ""
     return (
@@ -72,18 +72,18 @@ def originals_notice(titles: list[str]) -> str:
 
 
 def old_payloads(scripts: Any, p: Any) -> list[tuple[OldEntry, Sequence[Any]]]:
-    """The arguments that a job has for old titles."""
+    """Return a job's arguments for old titles."""
     ours = [(getattr(script, "entry", None), args) for script, args in scripts_of(p)]
     return [(entry, args) for entry, args in ours if isinstance(entry, OldEntry) and not original_installed(scripts, entry)]
 
 
 def rivals(p: Any) -> list[tuple[OldEntry, Sequence[Any]]]:
-    """The arguments that a job has for originals which are installed themselves."""
+    """Return a job's arguments for originals that are installed themselves."""
     theirs = [(_original(script), args) for script, args in scripts_of(p)]
     return [(entry, args) for entry, args in theirs if entry is not None]
 
 
 def scripts_of(p: Any) -> list[tuple[Any, Sequence[Any]]]:
-    """The always-on scripts of a job with their arguments."""
+    """Return the always-on scripts of a job with their arguments."""
     scripts = getattr(getattr(p, "scripts", None), "alwayson_scripts", ())
     return [(script, p.script_args[script.args_from : script.args_to]) for script in scripts]

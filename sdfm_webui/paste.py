@@ -1,4 +1,4 @@
-"""What pasting generation parameters does to the controls: pure functions of the parameters, total, with raw values."""
+"""Pasting of generation parameters into the controls: pure functions of the parameters, total, with raw values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = frozenset(record.name for record in SAMPLERS)
 
 
 def labels_of(paste_fields: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    """The keys that the host and other extensions paste themselves.
+    """Return the keys that the host and other extensions paste themselves.
 
     :param paste_fields: the host's ``infotext_utils.paste_fields``
     """
@@ -31,8 +31,8 @@ class PasteTargets:
 
     They must be the same objects in both tabs, and each time the host builds its panel: "Send to" pairs them by identity.
 
-    :param claimed: tells which keys the host pastes itself
-    :param samplers: tells which names of samplers the host looks up; without it they are those of the table of samplers
+    :param claimed: returns the keys that the host pastes itself
+    :param samplers: returns the sampler names that the host looks up; by default those of the table of samplers
     """
 
     def __init__(
@@ -51,25 +51,25 @@ class PasteTargets:
         }
 
     def mend_samplers(self, infotext: str, params: dict[str, Any]) -> None:
-        """Put the host's names of samplers into parsed parameters before its panel reads them."""
+        """Replace sampler names in parsed parameters by the host's, before its panel reads them."""
         params.update(mended_samplers(params, self._samplers()))
 
     def notes(self, params: Mapping[str, Any]) -> str:
-        """What the text asks for and can't have, for the run that the API starts with it."""
+        """Return errors and warnings of the parameters, for the run that the API starts with them."""
         return notes_of(self._read_all(params))
 
     def notice(self, params: Mapping[str, Any]) -> str:
-        """The same for the reader of the panel, as HTML."""
+        """Return the same for the panel, as HTML."""
         reading = self._read_all(params)
         lines = [f"<li>{html.escape(line)}</li>" for line in reading.errors + reading.warnings]
         return f"<p>From the pasted text:</p><ul>{''.join(lines)}</ul>" if lines else ""
 
     def request(self, params: Mapping[str, Any]) -> str:
-        """Clears the dictionary of the API."""
+        """Clear the dictionary of the API."""
         return ""
 
     def sampler(self, params: Mapping[str, Any]) -> str | None:
-        """Return the host's sampler where the text has another name for it: the API doesn't call :meth:`mend_samplers`."""
+        """Return the host's sampler if the parameters have another name for it: the API doesn't call :meth:`mend_samplers`."""
         return mended_samplers(params, self._samplers()).get(SAMPLER)
 
     def scheduler(self, params: Mapping[str, Any]) -> str | None:
@@ -77,11 +77,11 @@ class PasteTargets:
         return mended_samplers(params, self._samplers()).get(SCHEDULE)
 
     def hires_sampler(self, params: Mapping[str, Any]) -> str | None:
-        """Return the sampler of a text's hires pass: the API takes the panel's "Use same sampler" for a name."""
+        """Return the sampler of the hires pass: the API treats the panel's "Use same sampler" as a name."""
         return hires_sampler(params, self._samplers())[0]
 
     def hires_scheduler(self, params: Mapping[str, Any]) -> str | None:
-        """Return the schedule of a text's hires pass, likewise."""
+        """Return the schedule of the hires pass, likewise."""
         return hires_sampler(params, self._samplers())[1]
 
     def _read_all(self, params: Mapping[str, Any]) -> Reading:

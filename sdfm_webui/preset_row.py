@@ -30,7 +30,7 @@ class PresetRow:
 
 
 def build_preset_row(presets: PresetStore, elem_id: Callable[[str], str]) -> PresetRow:
-    """Builds the components."""
+    """Build the components."""
     id = elem_id("presets")
     with gr.Row(elem_id=id, elem_classes=["sdfm-presets", ONE_AT_A_TIME]):
         name = gr.Dropdown(
@@ -46,7 +46,7 @@ def build_preset_row(presets: PresetStore, elem_id: Callable[[str], str]) -> Pre
 
 
 def connect_preset_row(schema: Schema, presets: PresetStore, row: PresetRow, inputs: list[Any], controls: list[Any]) -> None:
-    """Connects the buttons.
+    """Connect the buttons.
 
     :param inputs: the panel's controls in positional order
     :param controls: the controls of the schema's fields, in their order

@@ -1,4 +1,4 @@
-"""Refiner sync in a job: what it does to the prompts, and what the generation parameters say about it."""
+"""Refiner sync in a job: changes of the prompts, and entries in the generation parameters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Sampling = Callable[..., Any]
 
 
 def forget_keys(schema: Schema, p: Any) -> None:
-    """Takes our keys out of the generation parameters: cells of an X/Y/Z plot share the dictionary."""
+    """Remove our keys from the generation parameters: cells of an X/Y/Z plot share the dictionary."""
     for key in our_keys(schema):
         p.extra_generation_params.pop(key, None)
 

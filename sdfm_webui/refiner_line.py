@@ -1,6 +1,6 @@
 """The line in the host's Refiner panel: when model and prompts switch, and which numbers don't follow.
 
-The browser's part (javascript/sdfm.js) moves numbers in the prompt boxes, at the places that the line carries along.
+The browser's part (javascript/sdfm.js) changes numbers in the prompt boxes, at the positions given in the line.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ HIRES = {
     "hires": "{tab}_hr-checkbox", "hires_steps": "{tab}_hires_steps", "hires_sampler": "hr_sampler",
     "hires_scheduler": "hr_scheduler",
 }  # fmt: skip
-"""Only txt2img has these."""
+"""Controls that exist only in txt2img."""
 FLOW = {"flow": "script_{tab}_sdfm_flow-checkbox", "flow_mode": "script_{tab}_sdfm_flow_mode"}
 LAST = "{tab}_gallery"
-"""A control that the hosts make after all of those."""
+"""Control that the hosts create after all of those."""
 BOXES = {"prompt": ("prompt", False), "negative": ("negative prompt", True)}
-"""Prompt boxes: what they are called, and whether they are negative ones."""
+"""Prompt boxes: their names, each with true if it is a negative prompt."""
 
 Expect = Callable[[Mapping[str, Any]], Expected]
-"""From the values of the controls to the pass in which a refiner takes over."""
+"""Function from the values of the controls to the pass in which a refiner takes over."""
 
 
 NOTHING = Expected("run")
 
 
 class RefinerLine:
-    """Collects the host's controls as they are made, and connects the line with them.
+    """Collector of the host's controls as they are created, which then connects the line to them.
 
-    :param expect: what the host will do with these values
+    :param expect: returns the expected calls for the values of the controls
     """
 
     def __init__(self, expect: Expect) -> None:
@@ -56,7 +56,7 @@ class RefinerLine:
         self._found: dict[str, Any] = {}
 
     def after_component(self, component: Any, **kwargs: Any) -> None:
-        """The host's callback of this name."""
+        """Handle the host's callback of this name."""
         id = getattr(component, "elem_id", None)
         if not isinstance(id, str) or Context.block is None:
             return
@@ -81,7 +81,7 @@ class RefinerLine:
         refresh_on_change(f"sdfm_refiner_{tab}_ask", list(present.values()), refresh, [line])
 
     def text(self, values: Mapping[str, Any]) -> str:
-        """The line, as HTML, for the values of the controls by name."""
+        """Return the line, as HTML, for the values of the controls by name."""
         has_refiner = bool(values["refiner"]) and values["checkpoint"] not in (None, "", "None")
         if not values["on"]:
             return ""
@@ -100,12 +100,12 @@ class RefinerLine:
 
 
 def _share(switch_at: float | None) -> str:
-    """A number with a point: without one it would count steps."""
+    """Return a number with a decimal point: without one it would count steps."""
     text = f"{float(switch_at or 0):g}"
     return text if "." in text else f"{text}.0"
 
 
 def _places(edits: Mapping[str, Sequence[When]]) -> dict[str, list[list[Any]]]:
-    """Start and text of each edit, by the box."""
+    """Return start and text of each edit, by the box."""
     boxes = {shown: name for name, (shown, _) in BOXES.items()}
     return {boxes[shown]: [[edit.start, edit.text] for edit in found] for shown, found in edits.items() if found}

@@ -21,9 +21,9 @@ PREFIX = "/sdfm/v1"
 
 
 def add_routes(schema: Schema, app: FastAPI, claimed: Callable[[], Collection[str]] = frozenset, **options: Any) -> None:
-    """Adds our routes to the host's server.
+    """Add our routes to the host's server.
 
-    :param claimed: tells which keys the host pastes itself
+    :param claimed: returns the keys that the host pastes itself
     :param options: passed on to each route (``dependencies`` for the host's authentication)
     """
 
@@ -42,7 +42,7 @@ def add_routes(schema: Schema, app: FastAPI, claimed: Callable[[], Collection[st
 
 
 def authentication(cmd_opts: Any) -> dict[str, Any]:
-    """Route options that ask for the same user names and passwords as the host's own API (``--api-auth``)."""
+    """Return route options that require the same user names and passwords as the host's own API (``--api-auth``)."""
     accounts = getattr(cmd_opts, "api_auth", None)
     if not accounts:
         return {}

@@ -1,4 +1,4 @@
-"""CFG++ samplers among the host's, and the other WebUIs' names of all samplers: never in place of what the host has."""
+"""Registration of CFG++ samplers and of the other WebUIs' sampler names; entries of the host are never replaced."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .errors import shown_to_user
 
 @dataclass(frozen=True)
 class SamplerModules:
-    """The host's modules that know samplers.
+    """The host's sampler modules.
 
     :param samplers: ``modules.sd_samplers``
     :param common: ``modules.sd_samplers_common``
@@ -35,11 +35,11 @@ class SamplerModules:
 
 
 def register_samplers(host: SamplerModules, forge: bool) -> None:
-    """Add the samplers that the host lacks, and other WebUIs' names to what it looks up for paste, API and X/Y/Z plot.
+    """Add the samplers that the host lacks, and other WebUIs' names to those it looks up for paste, API and X/Y/Z plot.
 
-    Harmless when called again ("Reload UI"), and after others have made the host's table of names anew.
+    May be called again ("Reload UI"), also after others have rebuilt the host's table of names.
 
-    :param forge: whether the host is Forge, whose own DDIM CFG++ takes the CFG scale as lambda and fails at 1
+    :param forge: true if the host is Forge, whose own DDIM CFG++ takes the CFG scale as lambda and fails at 1
     """
     known = {entry.name for entry in host.samplers.all_samplers}
     host.samplers.all_samplers += [_entry(host, named) for named in NAMED_SAMPLERS if named.name not in known]
