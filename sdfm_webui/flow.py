@@ -166,7 +166,7 @@ def metadata_of(model: Any) -> dict[str, Any]:
 
 
 def said_by_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Return the metadata's answer to whether it is a flow model: true, false, or ``None``, and why."""
+    """Return what the metadata say about being a flow model: true, false, or ``None``, and why."""
     for key in METADATA_KEYS:
         said = str(metadata.get(key, "")).lower()
         if said:

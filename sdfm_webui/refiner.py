@@ -23,7 +23,7 @@ def forget_keys(schema: Schema, p: Any) -> None:
 class RefinerJob:
     """Refiner sync of one batch.
 
-    :param old_timelines: whether the host's option for old prompt editing timelines is on
+    :param old_timelines: true if the host's option for old prompt editing timelines is on
     """
 
     def __init__(self, schema: Schema, settings: Settings, p: Any, old_timelines: bool) -> None:
@@ -51,7 +51,7 @@ class RefinerJob:
     def around(self, sampling: Sampling | None) -> Sampling:
         """Return the sampling of a batch whose prompts follow the refiner.
 
-        :param sampling: stands for ``p.sample``, if anything
+        :param sampling: the replacement of ``p.sample``, if any
         """
 
         def run(sample: Sampling, *args: Any, **kwargs: Any) -> Any:

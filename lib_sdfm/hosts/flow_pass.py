@@ -88,7 +88,7 @@ class FlowPass:
             )
 
     def detach(self) -> None:
-        """Puts everything back; harmless when called again."""
+        """Restore everything; may be called again."""
         self._inner.detach()
         self._schedule.detach()
 
@@ -120,7 +120,7 @@ class FlowSchedule:
         self._replace("func", self._fitted(p.sampler.func))
 
     def detach(self) -> None:
-        """Puts everything back; harmless when called again."""
+        """Restore everything; may be called again."""
         for attribute in reversed(self._attributes):
             attribute.restore()
 

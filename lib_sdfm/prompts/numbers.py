@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from .edits import MARK
 
 NEVER, ALWAYS = "999983", "-999983"
-"""Numbers with which an edit never changes, or has changed from the start; nobody else writes them."""
+"""Numbers with which an edit never changes, or has changed from the start; no user writes such numbers."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Edits of the inputs of the decoder blocks of an LDM or SGM UNet, by hooks on the blocks.
 
-The UNet calls each output block with backbone and skip features already concatenated; the skip's width tells them apart.
+The UNet calls each output block with backbone and skip features already concatenated; they are split by the skip's width.
 At odd sizes the backbone is a row or column larger than the skip, and A1111 crops it to the skip's size in between. The
 edit gets it uncropped, as its statistics are those of the whole map.
 """

@@ -49,7 +49,7 @@ class CallRecorder:
             self._handle = module.register_forward_pre_hook(self._record, with_kwargs=True)
 
     def rows_before(self) -> int:
-        """Number of rows of the calls before the current one."""
+        """Return the number of rows of the calls before the current one."""
         return sum(call.rows for call in self._calls[:-1])
 
     def rows_of_calls(self, limit: int | None = None) -> list[int]:
