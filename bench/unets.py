@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-import types
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from demo.importable import replace_omegaconf
 
-def _let_import() -> None:
-    """The UNet asks whether its configuration came from omegaconf, which nothing else here needs."""
-    if "omegaconf" in sys.modules or importlib.util.find_spec("omegaconf") is not None:
-        return
-    sys.modules["omegaconf"] = types.ModuleType("omegaconf")
-    sys.modules["omegaconf.listconfig"] = types.ModuleType("omegaconf.listconfig")
-    sys.modules["omegaconf.listconfig"].ListConfig = type("ListConfig", (list,), {})
-
-
-_let_import()
+replace_omegaconf()
 
 from ldm.modules.attention import SpatialTransformer  # noqa: E402
 from ldm.modules.diffusionmodules.openaimodel import UNetModel  # noqa: E402

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 DEMO = Path(__file__).resolve().parents[2] / "demo"
-HOST_MODULES = ("modules", "weights", "examples", "pictures", "launch")
+HOST_MODULES = ("modules", "importable", "weights", "examples", "pictures", "launch")
 
 
 def _forget_host() -> dict:
