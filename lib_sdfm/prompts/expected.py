@@ -24,7 +24,7 @@ def expected_calls(
     levels = [(step, level) for step, calls in enumerate(steps) for level in calls]
     calls = []
     for number, (step, level) in enumerate(levels):
-        timestep = int(level) if in_timesteps else int((table - level).abs().argmin())
+        timestep = int(level) if in_timesteps else int((table - level).abs().argmin())  # A1111 cuts fractions off
         done = (LATEST_TIMESTEP - timestep) / TIMESTEPS if total is None else number / total
-        calls.append(ExpectedCall(step, float(table[timestep]) if in_timesteps else level, done))
+        calls.append(ExpectedCall(step, float(table[round(level)]) if in_timesteps else level, done))
     return calls
