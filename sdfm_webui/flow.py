@@ -175,8 +175,15 @@ def said_by_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 def checkpoint_of(model: Any) -> str:
-    """Return the identifier of a model's checkpoint: its hash, or its name if the host makes none."""
-    info = getattr(model, "sd_checkpoint_info", None)
+    """Return the id of a model's checkpoint, as :func:`checkpoint_id` does; empty if none is loaded."""
+    return checkpoint_id(getattr(model, "sd_checkpoint_info", None))
+
+
+def checkpoint_id(info: Any) -> str:
+    """Return what identifies a checkpoint: its hash, or its name where the host makes no hash.
+
+    :param info: the host's record of a checkpoint
+    """
     return str(getattr(info, "sha256", None) or getattr(info, "shorthash", None) or getattr(info, "name", ""))
 
 
@@ -186,8 +193,7 @@ def require_refiner_fits(p: Any, use: FlowUse | None, memory: FlowMemory) -> Non
     sampler = resolve_sampler(str(p.sampler_name)).sampler
     if info is None or sampler is None or not sampler.in_timesteps:
         return
-    name = str(getattr(info, "sha256", None) or getattr(info, "shorthash", None) or getattr(info, "name", ""))
-    if memory.shift(name) != (None if use is None else use.shift):
+    if memory.shift(checkpoint_id(info)) != (None if use is None else use.shift):
         raise UnsupportedError(
             f"Flow matching: {p.sampler_name} can't go over from a flow model to another model or back. Choose a sampler "
             "such as Euler or DPM++ 2M"
