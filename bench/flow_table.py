@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
+from tools.documents import markdown_table, with_tables
+
 SHIFT, SCHEDULE, CALLS, NAIVE_CALLS = 3.0, "Automatic", (10, 20, 40), (20, 40)
-BEGIN, END = "<!-- flow samplers -->\n", "<!-- end -->"
+KIND = "flow samplers"
 LEFT_OUT = ("DDIM (host's grid)", "PLMS (host's grid)", "DPM adaptive")
 """What the extension replaces, and what makes as many calls as it likes."""
 
@@ -22,11 +23,10 @@ def table(rows: list[Row], is_noisy: Callable[[str], bool]) -> str:
     known = {(row["sampler"], row["calls"]): row for row in rows if (row["shift"], row["schedule"]) == (SHIFT, SCHEDULE)}
     names = [name for name in dict.fromkeys(name for name, _ in known) if name not in LEFT_OUT]
     heads = [*map(str, CALLS), *(f"sigma = t: {calls}" if i == 0 else str(calls) for i, calls in enumerate(NAIVE_CALLS))]
-    lines = [["sampler", *heads], ["---"] * (1 + len(heads))]
-    lines += [_line(name, known) for name in names if not is_noisy(name)]
+    lines = [_line(name, known) for name in names if not is_noisy(name)]
     lines += [["*stochastic*", *[""] * len(heads)]]
     lines += [_line(name, known) for name in names if is_noisy(name)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return markdown_table(["sampler", *heads], lines)
 
 
 def _line(name: str, known: dict[tuple[str, int], Row]) -> list[str]:
@@ -36,10 +36,5 @@ def _line(name: str, known: dict[tuple[str, int], Row]) -> list[str]:
 
 
 def refreshed(text: str, rows: list[Row], is_noisy: Callable[[str], bool]) -> str:
-    """A README's text with the table made anew."""
-    return re.sub(
-        f"({re.escape(BEGIN)}).*?({re.escape(END)})",
-        lambda found: found[1] + table(rows, is_noisy) + found[2],
-        text,
-        flags=re.DOTALL,
-    )
+    """Return a README's text with the table made anew."""
+    return with_tables(text, KIND, lambda name: table(rows, is_noisy))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 from bench.quality_claims import ADHERENCE
 from bench.quality_settings import CALLS, ONE_CALL, TWO_CALLS
+from tools.documents import markdown_table, with_tables
 
-MARKED = re.compile(r"(<!-- quality: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 Rows = dict[str, dict[str, Any]]
 
 
@@ -26,11 +25,6 @@ def _distance(row: dict[str, Any]) -> str:
     return f"{row['distance']:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def _table(head: list[str], lines: list[list[str]]) -> str:
-    rows = [head, ["---"] * len(head), *lines]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows).replace("| --- ", "|---").replace("|--- |", "|---|")
-
-
 def _sampler_row(sampler: str, calls: int) -> str:
     return f"flow, {sampler}, {calls} calls"
 
@@ -40,7 +34,7 @@ def rows_table(results: dict[str, Any]) -> str:
     in_grid = {_sampler_row(sampler, calls) for sampler in (*ONE_CALL, *TWO_CALLS) for calls in CALLS}
     lines = [[row["setting"], str(row["n"]), _share_within(row["adherence"], *row["adherence_ci"]), _distance(row)]
              for row in results["rows"] if row["setting"] not in in_grid]  # fmt: skip
-    return _table(["setting", "n", "adherence", "distance"], lines)
+    return markdown_table(["setting", "n", "adherence", "distance"], lines)
 
 
 def flow_table(results: dict[str, Any]) -> str:
@@ -55,7 +49,7 @@ def flow_table(results: dict[str, Any]) -> str:
 
     samplers = (*ONE_CALL, *TWO_CALLS)
     lines = [[sampler, *(cell(rows.get(_sampler_row(sampler, calls))) for calls in CALLS)] for sampler in samplers]
-    return _table(["sampler", *(f"{calls} calls" for calls in CALLS)], [line for line in lines if any(line[1:])])
+    return markdown_table(["sampler", *(f"{calls} calls" for calls in CALLS)], [line for line in lines if any(line[1:])])
 
 
 def _gain(claim: dict[str, Any]) -> str:
@@ -67,13 +61,13 @@ def _gain(claim: dict[str, Any]) -> str:
 def claims_table(results: dict[str, Any]) -> str:
     """Claims and findings."""
     lines = [[claim["text"], claim["measure"], _gain(claim), claim["verdict"]] for claim in results["claims"]]
-    return _table(["claim", "by", "gain", ""], lines)
+    return markdown_table(["claim", "by", "gain", ""], lines)
 
 
 def styles_table(results: dict[str, Any]) -> str:
     """What the refiner makes of the style."""
     lines = [[name, _share_within(*found)] for name, found in results["inked"].items()]
-    return _table(["setting", "ink drawings"], lines)
+    return markdown_table(["setting", "ink drawings"], lines)
 
 
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -83,4 +77,4 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
 
 def refreshed(results: dict[str, Any], readme: str) -> str:
     """The README with every table between ``<!-- quality: NAME -->`` and ``<!-- end -->`` made anew."""
-    return MARKED.sub(lambda found: found[1] + TABLES[found[2]](results) + found[3], readme)
+    return with_tables(readme, "quality", lambda name: TABLES[name](results))

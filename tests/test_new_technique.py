@@ -21,7 +21,7 @@ from sdfm_webui.axes import ATTRIBUTE
 from tests.hosts.fake_a1111 import Host
 from tests.hosts.jobs import job, new_forge, new_host, samples
 from tests.technique_places import PLACES, VALUES, missing_in
-from tools.documents import MARKED
+from tools.documents import marked_tables
 
 ROOT = Path(__file__).parent.parent
 LIFT = '''
@@ -246,7 +246,7 @@ def taken_twice(techniques: tuple[type[Feature], ...]) -> list[tuple[str, str]]:
 
 def written_documents() -> str:
     files = [ROOT / "README.md", ROOT / "docs" / "techniques.md"]
-    return MARKED.sub("", "\n".join(file.read_text(encoding="utf8") for file in files if file.exists()))
+    return marked_tables("settings").sub("", "\n".join(file.read_text(encoding="utf8") for file in files if file.exists()))
 
 
 def test_nothing_was_forgotten():

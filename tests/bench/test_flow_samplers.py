@@ -12,12 +12,14 @@ import torch
 
 from bench.analytic_flow import AnalyticFlow, ExplodingModel, TimeModel
 from bench.flow_samplers import FIXED, OWN_GRIDS, README, ROOT, Bench, is_noisy, rows_of
-from bench.flow_table import BEGIN, END, LEFT_OUT, refreshed, table
+from bench.flow_table import KIND, LEFT_OUT, refreshed, table
 from lib_sdfm.ops.flow import LATEST_TIME
 from lib_sdfm.ops.flow_schedules import flow_times, times_to_sigmas
 from lib_sdfm.sampling.flow import AUTOMATIC
 
 DETERMINISTIC = [name for name, sampler in FIXED.items() if not sampler.noisy]
+
+BEGIN, END = f"<!-- {KIND} -->\n", "<!-- end -->"
 
 
 @pytest.fixture(scope="module")
