@@ -27,11 +27,6 @@ class Window:
     total: int
 
     @property
-    def everything(self) -> bool:
-        """True if it contains all steps."""
-        return self.first == 0 and self.last == self.total - 1
-
-    @property
     def end_step(self) -> int:
         """The last step as a setting: the pass' last step is "to the end"."""
         return TO_THE_END if self.last == self.total - 1 else self.last
