@@ -63,7 +63,7 @@ class Steps:
         extra.attach()
         self.plain()
         extra.detach()
-        extra.predictions(self.recorder)
+        extra.predictions(lambda: self.recorder.replay(1))
         self.recorder.detach()
 
     def full(self, rows: int = 1) -> None:

@@ -54,7 +54,7 @@ def run_step(
         if shared is not None:
             shared.detach()
             assert shared.possible(recorder.rows_of_calls())
-            shared.predictions(recorder)
+            shared.predictions(lambda: recorder.replay(COND_ROWS))
         else:
             for change in changes.values():
                 with PerturbedAttention(unet, change):
