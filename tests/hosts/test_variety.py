@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from types import SimpleNamespace
 
 import pytest
@@ -31,13 +32,19 @@ REQUESTS = {
     "all": {**dict.fromkeys(GUIDING, True), **SCHEDULED},
     "all original": {"recipe": "original", **{name: True for name in GUIDING if name not in SDFM_ONLY}},
 }
-ALTOGETHER = ("all", "all original", "clamp", "freeu", "pag")
+ALTOGETHER = ("all", "all original", "pag")
 HOSTS = {"A1111": new_host, "Forge": new_forge}
 STEPS = 3
 
 
 def close(got: Tensor, wanted: Tensor, tolerance: float) -> bool:
     return bool(got.isfinite().all()) and float((got - wanted).norm() / wanted.norm()) < tolerance
+
+
+@cache
+def usual_samples(make: Callable[..., Host], sdxl: bool, request_name: str, batch_size: int) -> Tensor:
+    """Return what the usual kind of host gives: the CPU in float32."""
+    return samples(make(variety=Variety(sdxl=sdxl)), REQUESTS[request_name], steps=STEPS, batch_size=batch_size)
 
 
 @pytest.fixture(params=HOSTS)
@@ -67,14 +74,14 @@ def test_a_batch_of_sdxl_is_its_single_pictures(make: Callable[..., Host], reque
     assert close(batch, torch.cat(singles), 1e-4)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3])
-@pytest.mark.parametrize("variety", VARIETIES)
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("variety", [name for name, kind in VARIETIES.items() if kind != Variety(sdxl=kind.sdxl)])
 @pytest.mark.parametrize("request_name", ALTOGETHER)
 def test_every_kind_of_host(make: Callable[..., Host], variety: str, request_name: str, batch_size: int):
     kind = VARIETIES[variety]
     job = {"steps": STEPS, "batch_size": batch_size}
     got = samples(make(variety=kind), REQUESTS[request_name], **job)
-    usual = samples(make(variety=Variety(sdxl=kind.sdxl)), REQUESTS[request_name], **job)
+    usual = usual_samples(make, kind.sdxl, request_name, batch_size)
     if kind.stored:  # other weights
         assert got.isfinite().all()
     elif kind.lowvram:
