@@ -126,8 +126,8 @@ def test_what_runs_is_what_is_written(chosen: Settings):
     """Text, settings and plan agree: nothing is run that the text doesn't say, and nothing said that doesn't run."""
     resolved = SCHEMA.resolved(chosen, ModelFacts())
     pairs = write_infotext(SCHEMA, resolved)
-    plan = plan_of(SCHEMA, resolved)
-    recorded = {technique.active_key for technique in plan.techniques if technique.recorded()}
+    plan, features = plan_of(SCHEMA, resolved), SCHEMA.chosen(resolved)
+    recorded = {feature.active_key for feature in features if feature.recorded()}
     assert {key for key in pairs if key in {t.active_key for t in GUIDING}} == recorded
     assert set(pairs) <= our_keys(SCHEMA)
-    assert all(isinstance(technique, Technique) for technique in plan.techniques)
+    assert [t.name for t in plan.techniques] == [f.name for f in features if isinstance(f, Technique)]
