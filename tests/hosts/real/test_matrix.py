@@ -42,8 +42,10 @@ OF_BOTH_RECIPES = {
     "SEG, finite blur": {"seg": {"blur": 1}},
     "FreeU": {"freeu": {}},
     "thresholding": {"dynamic_thresholding": {"mimic_scale": 3}},
-    "joint thresholding": {"dynamic_thresholding": {"mimic_scale": 12, "separate_channels": False}},
-}
+    "joint thresholding": {
+        "dynamic_thresholding": {"mimic_scale": 3, "separate_channels": False, "startpoint": "ZERO", "percentile": 90},
+    },
+}  # fmt: skip
 OF_SDFM = {"CFG rescale": {"cfg_rescale": {}}, "CFG++": {"cfgpp": {}}, "flow": {"flow": {"shift": 3}}}
 ALL = {
     SDFM: {
