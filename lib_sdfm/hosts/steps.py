@@ -7,9 +7,9 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..sampling.call_levels import at_the_end, ddim_calls, one_step_each
 from ..sampling.clock import CallClock, StepClock, single_calls
 from ..sampling.model_call import HostCounters, ModelCall
-from ..sampling.model_calls import at_the_end, ddim_calls, one_step_each
 from ..sampling.sampler_names import require_spans, sampler_of
 from ..sampling.sampler_record import AFTER_FIRST_CALL, ONE_CALL_AHEAD, SamplerRecord
 from ..sampling.step_spans import StepSpans, straight

@@ -16,7 +16,7 @@ def expected_calls(
 ) -> list[ExpectedCall]:
     """Return the model calls of a pass as the host sees them.
 
-    :param steps: levels of the model calls of each step, see :mod:`lib_sdfm.sampling.model_calls`
+    :param steps: levels of the model calls of each step, see :mod:`lib_sdfm.sampling.call_levels`
     :param table: the model's noise levels, ascending
     :param in_timesteps: true if the levels are timesteps, false for noise levels
     :param total: number of calls that the host expects, if it counts calls; ``None`` if it uses the model's time

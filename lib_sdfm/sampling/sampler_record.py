@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from .model_calls import Calls
+from .call_levels import Calls
 from .step_spans import Spans
 
 EXACT, APPROXIMATE = "exact", "approximate"

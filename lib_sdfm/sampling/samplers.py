@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ..ops.flow_time import heun_weighted
-from . import model_calls as at
+from . import call_levels as at
 from . import step_spans as down
 from .sampler_record import (
     AFTER_LAST_CALL,
