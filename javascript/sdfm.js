@@ -95,14 +95,21 @@ const sdfmTyping = (function () {
         textarea.dispatchEvent(new Event("input", { bubbles: true }));
     }
 
+    // How many characters two texts begin with, and how many more they end with, in common.
+    function common(before, after) {
+        const shorter = Math.min(before.length, after.length);
+        let start = 0;
+        while (start < shorter && before[start] === after[start]) start++;
+        let rest = 0;
+        while (rest < shorter - start && before.at(-1 - rest) === after.at(-1 - rest)) rest++;
+        return { start, rest };
+    }
+
     function typeOnceMore(textarea) {
         const { before, after } = plain.get(textarea) || {};
         plain.delete(textarea);
         if (after === undefined || textarea.value !== after || before === after) return;
-        let start = 0;
-        while (before[start] === after[start]) start++;
-        let rest = 0;
-        while (rest < Math.min(before.length, after.length) - start && before.at(-1 - rest) === after.at(-1 - rest)) rest++;
+        let { start, rest } = common(before, after);
         if (start > 0 && start + rest === after.length) start--; // browsers differ in typing nothing
         const caret = [textarea.selectionStart, textarea.selectionEnd, textarea.selectionDirection];
         textarea.setRangeText(before.slice(start, before.length - rest), start, after.length - rest);
@@ -147,7 +154,15 @@ const sdfmTyping = (function () {
         gradioApp().addEventListener("keydown", (event) => { lastKeyAt = event.target; }, true);
         gradioApp().addEventListener("pointerdown", () => { lastKeyAt = null; }, true);
     });
-    return { replace };
+    // Where [place, text] of an older text of a box are in its text now, if one piece of it was replaced meanwhile.
+    function moved(textarea, before, places) {
+        const { start, rest } = common(before, textarea.value);
+        const longer = textarea.value.length - before.length;
+        const kept = places.filter(([place, was]) => place + was.length <= start || place >= before.length - rest);
+        return kept.map(([place, was]) => [place < start ? place : place + longer, was]);
+    }
+
+    return { replace, moved };
 })();
 
 // Numbers in the prompt boxes follow the refiner's "Switch at", once somebody has set it: while a number is typed it is half
@@ -155,13 +170,12 @@ const sdfmTyping = (function () {
 (function () {
     const TABS = ["txt2img", "img2img"];
     const BOXES = { prompt: "prompt", negative: "neg_prompt" };
-    const moving = {}; // by tab: the places that go along with the number that is being set
-    const known = {}; // by tab: what the line said when its number was last set, and where its places are since then
+    const moving = {}; // by tab: the marks that go along with the number that is being set
+    const known = {}; // by tab: what the line said when its number was last set, and the marks since then
 
+    // Marks are places by box, and the boxes' texts that they are places of: the line may be older than the texts.
     const box = (tab, name) => gradioApp().querySelector(`#${tab}_${BOXES[name]} textarea`);
-    // the line may be older than the text: only what stands where it says is touched
-    const stand = (textarea, places) =>
-        Boolean(textarea) && places.every(([place, was]) => textarea.value.slice(place, place + was.length) === was);
+    const stand = (textarea, places) => places.every(([place, was]) => textarea.value.slice(place, place + was.length) === was);
     const switchAt = (tab) => gradioApp().querySelector(`#${tab}_switch_at input`);
 
     function tabOf(target, id) {
@@ -173,24 +187,34 @@ const sdfmTyping = (function () {
         return line ? line.dataset.sdfmEdits : "";
     }
 
-    const fits = (tab, all) => Object.entries(all).every(([name, places]) => stand(box(tab, name), places));
+    // Each box that has places, with these in its text of now.
+    function* now(tab, { texts, places }) {
+        for (const [name, found] of Object.entries(places)) {
+            const textarea = box(tab, name);
+            if (textarea) yield [name, textarea, sdfmTyping.moved(textarea, texts[name], found)];
+        }
+    }
+
+    function fits(tab, marks) {
+        const boxes = [...now(tab, marks)];
+        return boxes.length > 0 && boxes.every(([, textarea, places]) => places.length > 0 && stand(textarea, places));
+    }
 
     // The places that have the refiner's number now. The line may be older than the controls, or about half a number.
     function following(tab) {
         const text = said(tab);
-        const fromLine = text ? JSON.parse(text).following : {};
-        const { said: earlier, places } = known[tab] || {};
-        if (!places || (!sdfmRequests.isDue(`sdfm_refiner_${tab}_ask`) && earlier !== text)) return fromLine;
-        return Object.keys(fromLine).length && fits(tab, fromLine) ? fromLine : places;
+        const { texts, following: places } = text ? JSON.parse(text) : { texts: {}, following: {} };
+        const { said: earlier, marks } = known[tab] || {};
+        if (!marks || (!sdfmRequests.isDue(`sdfm_refiner_${tab}_ask`) && earlier !== text)) return { texts, places };
+        return fits(tab, { texts, places }) ? { texts, places } : marks;
     }
 
-    function replace(tab, all, number) {
-        const moved = { ...all };
-        for (const [name, places] of Object.entries(all)) {
-            const textarea = box(tab, name);
-            if (stand(textarea, places) && places.some(([, was]) => was !== number)) {
-                moved[name] = sdfmTyping.replace(textarea, places, number);
-            }
+    function replace(tab, marks, number) {
+        const moved = { texts: {}, places: {} };
+        for (const [name, textarea, places] of now(tab, marks)) {
+            const isNew = places.length > 0 && stand(textarea, places) && places.some(([, was]) => was !== number);
+            moved.places[name] = isNew ? sdfmTyping.replace(textarea, places, number) : places;
+            moved.texts[name] = textarea.value;
         }
         return moved;
     }
@@ -199,8 +223,8 @@ const sdfmTyping = (function () {
         const { badInput, rangeUnderflow, rangeOverflow } = input.validity;
         if (!moving[tab] || input.value === "" || badInput || rangeUnderflow || rangeOverflow) return;
         const number = String(Number(input.value));
-        const places = replace(tab, moving[tab], number.includes(".") ? number : `${number}.0`);
-        known[tab] = { said: said(tab), places };
+        const marks = replace(tab, moving[tab], number.includes(".") ? number : `${number}.0`);
+        known[tab] = { said: said(tab), marks };
         delete moving[tab];
     }
 
@@ -222,8 +246,8 @@ const sdfmTyping = (function () {
         const button = event.target.closest && event.target.closest(".sdfm-follow");
         const tab = button && tabOf(button, (name) => `sdfm_refiner_${name}`);
         if (!tab || !said(tab)) return;
-        const line = JSON.parse(said(tab));
-        replace(tab, line.fixes, line.new);
+        const { texts, fixes, new: number } = JSON.parse(said(tab));
+        replace(tab, { texts, places: fixes }, number);
     }
 
     onUiLoaded(function () {

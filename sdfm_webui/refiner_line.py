@@ -94,8 +94,9 @@ class RefinerLine:
             return ""
         new = _share(asked) if values["numbers"] else MARK
         button = f' <button type="button" class="sdfm-follow">Make “:{new}]” of it</button>' if said.fixes else ""
-        following, fixes = _places(said.following), _places(said.fixes)
-        data = html.escape(json.dumps({"following": following, "fixes": fixes, "new": new}))
+        prompts = {name: text for name, (text, _) in zip(BOXES, texts.values())}
+        following, fixes = _places(said.following, prompts), _places(said.fixes, prompts)
+        data = html.escape(json.dumps({"texts": prompts, "following": following, "fixes": fixes, "new": new}))
         return f'<p data-sdfm-edits="{data}">{html.escape(said.text)}{button}</p>'
 
 
@@ -105,7 +106,13 @@ def _share(switch_at: float | None) -> str:
     return text if "." in text else f"{text}.0"
 
 
-def _places(edits: Mapping[str, Sequence[When]]) -> dict[str, list[list[Any]]]:
-    """Return start and text of each edit, by the box."""
+def _places(edits: Mapping[str, Sequence[When]], prompts: Mapping[str, str]) -> dict[str, list[list[Any]]]:
+    """Return start, in the browser's units of UTF-16, and text of each edit, by the box."""
     boxes = {shown: name for name, (shown, _) in BOXES.items()}
-    return {boxes[shown]: [[edit.start, edit.text] for edit in found] for shown, found in edits.items() if found}
+
+    def start(name: str, edit: When) -> int:
+        return len(prompts[name][: edit.start].encode("utf-16-le", "surrogatepass")) // 2
+
+    return {
+        boxes[shown]: [[start(boxes[shown], edit), edit.text] for edit in found] for shown, found in edits.items() if found
+    }

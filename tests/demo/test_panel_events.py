@@ -148,6 +148,13 @@ class TestNumbersThatFollow(RefinerPanel):
         page.keyboard.press("Control+z")
         assert self.texts(page) == self.PROMPTS
 
+    def test_places_are_counted_as_the_browser_counts_them(self, panel, page):
+        page.fill(PROMPT, "\N{GRINNING FACE} [red:blue:0.8]")
+        self.line(page, "negative prompt switch at step")
+        page.wait_for_timeout(WHILE)
+        panel.set_number("txt2img_switch_at", 0.5)
+        self.wait_for(page, {**self.following("0.5"), PROMPT: "\N{GRINNING FACE} [red:blue:0.5]"})
+
     def test_what_does_not_follow_is_shown_with_its_cure(self, page):
         page.fill(NEGATIVE, "[a:b:0.5] c")
         assert "“:0.5]” in the negative prompt does not follow" in self.line(page, "does not follow")
@@ -343,6 +350,22 @@ class TestLateAnswers(RefinerPanel):
         self.line(page, "Model and prompt and negative prompt switch")
         panel.set_number("txt2img_switch_at", 0.6)
         self.wait_for(page, self.following("0.6"))
+
+    def test_the_number_follows_in_a_text_that_the_line_does_not_know_yet(self, panel, page, late):
+        answer = late()
+        page.click(PROMPT)
+        page.keyboard.press("Home")
+        page.keyboard.type("one, ")
+        answer.wait()
+        for number in ("0.5", "0.6"):
+            panel.set_number("txt2img_switch_at", float(number))
+            self.wait_for(page, {**self.following(number), PROMPT: "one, " + self.following(number)[PROMPT]})
+        page.click(PROMPT)
+        page.keyboard.press("End")
+        page.keyboard.type(", two")
+        panel.set_number("txt2img_switch_at", 0.7)
+        self.wait_for(page, {**self.following("0.7"), PROMPT: "one, " + self.following("0.7")[PROMPT] + ", two"})
+        answer.arrive()
 
     def test_a_failing_answer_does_not_end_the_line(self, panel, page):
         page.wait_for_timeout(WHILE)
