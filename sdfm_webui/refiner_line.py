@@ -113,6 +113,4 @@ def _places(edits: Mapping[str, Sequence[When]], prompts: Mapping[str, str]) -> 
     def start(name: str, edit: When) -> int:
         return len(prompts[name][: edit.start].encode("utf-16-le", "surrogatepass")) // 2
 
-    return {
-        boxes[shown]: [[start(boxes[shown], edit), edit.text] for edit in found] for shown, found in edits.items() if found
-    }
+    return {boxes[shown]: [[start(boxes[shown], edit), edit.text] for edit in found] for shown, found in edits.items() if found}

@@ -56,7 +56,8 @@ def served(python: str, data: Path, *arguments: str):
     """The demo in a process of its own; gives its address."""
     port = _free_port()
     command = [python, str(ROOT / "demo" / "launch.py"), "--port", str(port), *arguments]
-    environment = {**os.environ, "SDFM_DEMO_DATA": str(data), "OMP_NUM_THREADS": "1"}
+    own = {name: value for name, value in os.environ.items() if not name.startswith("SDFM_DEMO_")}  # of a host in this process
+    environment = {**own, "SDFM_DEMO_DATA": str(data), "OMP_NUM_THREADS": "1"}
     with open(data / "server.log", "w") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
