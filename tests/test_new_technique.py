@@ -54,10 +54,10 @@ class Lift(Technique):
     name, label, title, summary, Settings = "lift", "Lift", "Lifting", "Adds a number.", LiftSettings
     active_key, active_axis, rank, positions = "Lift Active", "[Lift] Active", 41, (17, 18, 19)
 
-    def active(self, step: ModelCall) -> bool:
+    def active(self, call: ModelCall) -> bool:
         return True
 
-    def correct(self, denoised: Tensor, prediction: Prediction, step: ModelCall) -> Tensor:
+    def correct(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
         lifted = denoised + self.settings.amount
         return lifted if self.settings.where == "all" else torch.cat([lifted[:, :1], denoised[:, 1:]], dim=1)
 '''
@@ -91,13 +91,13 @@ class Jolt(Technique):
     name, label, title, summary, Settings = "jolt", "Jolt", "Jolting", "Perturbs a layer.", JoltSettings
     active_key, rank, positions = "Jolt Active", 42, (20, 21)
 
-    def active(self, step: ModelCall) -> bool:
+    def active(self, call: ModelCall) -> bool:
         return True
 
-    def perturbation(self, step: ModelCall) -> Perturbation:
+    def perturbation(self, call: ModelCall) -> Perturbation:
         return Perturbation(parse_layers("input.1"), identity=True)
 
-    def correct(self, denoised: Tensor, prediction: Prediction, step: ModelCall) -> Tensor:
+    def correct(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
         difference = prediction.cond - prediction.perturbed[self.name]
         return denoised + prediction.sum_per_image(prediction.weighted(difference)) * self.settings.strength
 '''

@@ -10,7 +10,7 @@ from ..schema.feature import Feature
 class Technique(Feature, Stages):
     """One guidance method: its declaration (:class:`Feature`) and its part in predictions (:class:`Stages`)."""
 
-    def in_window(self, step: ModelCall) -> bool:
+    def in_window(self, call: ModelCall) -> bool:
         """Return True if a call lies between the settings ``start_step`` and ``end_step``, as counted by its recipe."""
-        window = Interval(self.value("start_step", step.hires), self.value("end_step", step.hires))
-        return window.contains_lagging(step) if self.recipe == ORIGINAL else window.contains(step)
+        window = Interval(self.value("start_step", call.hires), self.value("end_step", call.hires))
+        return window.contains_lagging(call) if self.recipe == ORIGINAL else window.contains(call)

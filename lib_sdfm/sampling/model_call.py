@@ -77,10 +77,10 @@ class Interval:
     start: int
     end: int
 
-    def contains(self, step: ModelCall) -> bool:
+    def contains(self, call: ModelCall) -> bool:
         """Return True if a step is inside, in the sampler's steps (recipe sdfm); an end of 150 or more means "to the end"."""
-        return self.start <= step.index and (self.end >= TO_THE_END or step.index <= self.end)
+        return self.start <= call.index and (self.end >= TO_THE_END or call.index <= self.end)
 
-    def contains_lagging(self, step: ModelCall) -> bool:
+    def contains_lagging(self, call: ModelCall) -> bool:
         """Return True if a step is inside, counted as in incantations (recipe original), whose first two calls are 0."""
-        return self.start <= step.host.lagging <= self.end
+        return self.start <= call.host.lagging <= self.end

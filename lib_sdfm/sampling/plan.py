@@ -48,9 +48,9 @@ class Plan:
         """Return the techniques that have an effect in a pass."""
         return tuple(t for t in self.techniques if self.why_inert(t, hires) is None)
 
-    def active(self, step: ModelCall) -> tuple[Stages, ...]:
+    def active(self, call: ModelCall) -> tuple[Stages, ...]:
         """Return the techniques that are active in this call."""
-        return tuple(t for t in self.working(step.hires) if t.active(step))
+        return tuple(t for t in self.working(call.hires) if t.active(call))
 
     @property
     def needs_level(self) -> bool:
@@ -67,9 +67,9 @@ def _combines(technique: Stages) -> bool:
     return type(technique).combine is not Stages.combine
 
 
-def main_perturbations(active: tuple[Stages, ...], step: ModelCall) -> list[Perturbation]:
+def main_perturbations(active: tuple[Stages, ...], call: ModelCall) -> list[Perturbation]:
     """Return the attention changes of the main prediction's unconditional rows."""
-    return [change for t in active if (change := t.main_perturbation(step)) is not None]
+    return [change for t in active if (change := t.main_perturbation(call)) is not None]
 
 
 def skip_editors(active: tuple[Stages, ...]) -> tuple[Stages, ...]:
@@ -77,32 +77,32 @@ def skip_editors(active: tuple[Stages, ...]) -> tuple[Stages, ...]:
     return tuple(t for t in active if type(t).skip is not Stages.skip)
 
 
-def perturbations(active: tuple[Stages, ...], step: ModelCall) -> dict[str, Perturbation]:
+def perturbations(active: tuple[Stages, ...], call: ModelCall) -> dict[str, Perturbation]:
     """Return the extra predictions that this call needs, by the technique's name."""
-    wanted = {technique.name: technique.perturbation(step) for technique in active}
+    wanted = {technique.name: technique.perturbation(call) for technique in active}
     return {name: perturbation for name, perturbation in wanted.items() if perturbation is not None}
 
 
-def guidance_scale(active: tuple[Stages, ...], scale: float, step: ModelCall) -> float:
+def guidance_scale(active: tuple[Stages, ...], scale: float, call: ModelCall) -> float:
     """Return the CFG scale of this call."""
     for technique in active:
-        scale = technique.guidance_scale(scale, step)
+        scale = technique.guidance_scale(scale, call)
         if technique.cfg_unit is not None:
-            step = replace(step, cfg_unit=technique.cfg_unit)
+            call = replace(call, cfg_unit=technique.cfg_unit)
     return scale
 
 
-def compose(active: tuple[Stages, ...], prediction: Prediction, step: ModelCall, plain_cfg: Callable[[], Tensor]) -> Tensor:
+def compose(active: tuple[Stages, ...], prediction: Prediction, call: ModelCall, plain_cfg: Callable[[], Tensor]) -> Tensor:
     """Return the guided result of one call, ``(B, C, H, W)``.
 
     :param active: result of :meth:`Plan.active` for this call
     :param plain_cfg: the host's own combination, in the space of ``prediction``
     """
-    denoised = next((d for t in active if (d := t.combine(prediction, step)) is not None), None)
+    denoised = next((d for t in active if (d := t.combine(prediction, call)) is not None), None)
     if denoised is None:
         denoised = plain_cfg()
     for technique in active:
-        denoised = technique.correct(denoised, prediction, step)
+        denoised = technique.correct(denoised, prediction, call)
     for technique in active:
-        denoised = technique.renoise(denoised, prediction, step)
+        denoised = technique.renoise(denoised, prediction, call)
     return denoised

@@ -68,7 +68,7 @@ class Stages:
     def inert(self, hires: bool) -> str | None:
         """Return why its settings have no effect in a pass, or ``None`` if they have."""
 
-    def active(self, step: ModelCall) -> bool:
+    def active(self, call: ModelCall) -> bool:
         """Return True if it is active in this call."""
         raise NotImplementedError
 
@@ -76,34 +76,34 @@ class Stages:
         """Return True if it needs the noise level or the time of a call; reading them synchronises with the GPU."""
         return False
 
-    def needs_uncond(self, step: ModelCall) -> bool:
+    def needs_uncond(self, call: ModelCall) -> bool:
         """Return True if it uses the unconditional prediction for more than CFG."""
         return False
 
-    def perturbation(self, step: ModelCall) -> Perturbation | None:
+    def perturbation(self, call: ModelCall) -> Perturbation | None:
         """Return the attention change of its extra prediction, if it needs one."""
 
-    def main_perturbation(self, step: ModelCall) -> Perturbation | None:
+    def main_perturbation(self, call: ModelCall) -> Perturbation | None:
         """Return the attention change of the unconditional rows in the main prediction itself, if any."""
 
-    def skip(self, h: Tensor, skip: Tensor, base_width: int, step: ModelCall) -> tuple[Tensor, Tensor]:
+    def skip(self, h: Tensor, skip: Tensor, base_width: int, call: ModelCall) -> tuple[Tensor, Tensor]:
         """Edit the inputs of a decoder block: backbone ``h`` and skip features, each ``(rows, C, H, W)``.
 
         :param base_width: the UNet's ``model_channels``
         """
         return h, skip
 
-    def guidance_scale(self, scale: float, step: ModelCall) -> float:
+    def guidance_scale(self, scale: float, call: ModelCall) -> float:
         """Return the CFG scale of this call, given the incoming one."""
         return scale
 
-    def combine(self, prediction: Prediction, step: ModelCall) -> Tensor | None:
+    def combine(self, prediction: Prediction, call: ModelCall) -> Tensor | None:
         """Return the guided result ``(B, C, H, W)`` in place of plain CFG, or ``None`` for plain CFG."""
 
-    def correct(self, denoised: Tensor, prediction: Prediction, step: ModelCall) -> Tensor:
+    def correct(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
         """Add to the guided result ``(B, C, H, W)``."""
         return denoised
 
-    def renoise(self, denoised: Tensor, prediction: Prediction, step: ModelCall) -> Tensor:
+    def renoise(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
         """Change the prediction used for renoising; runs last and gets the whole guided result ``(B, C, H, W)``."""
         return denoised

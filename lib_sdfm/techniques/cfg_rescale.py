@@ -62,13 +62,13 @@ class CfgRescale(Technique):
     def condition(self) -> str | None:
         return "a CFG scale other than 1, or PAG or SEG"
 
-    def active(self, step: ModelCall) -> bool:
+    def active(self, call: ModelCall) -> bool:
         return True
 
     def needs_level(self) -> bool:
         return True
 
-    def correct(self, denoised: Tensor, prediction: Prediction, step: ModelCall) -> Tensor:
+    def correct(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
         if prediction.noisy is None:
             raise UnsupportedError("CFG rescale: the latent of this model call isn't known")
-        return rescale_guided(denoised, prediction.cond_per_image(), prediction.noisy, step.sigma, self.settings.phi)
+        return rescale_guided(denoised, prediction.cond_per_image(), prediction.noisy, call.sigma, self.settings.phi)

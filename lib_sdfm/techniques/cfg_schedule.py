@@ -70,22 +70,22 @@ class CfgSchedule(Technique):
         everything = self.value("low", hires) == 0 and self.value("high", hires) == NO_UPPER_END
         return "a constant schedule without an interval is plain CFG" if everything else None
 
-    def active(self, step: ModelCall) -> bool:
+    def active(self, call: ModelCall) -> bool:
         return True
 
     def needs_level(self) -> bool:
         ends = [self._interval(self.value("schedule", hires), hires) for hires in (False, True)]
         return self.recipe != ORIGINAL and any(interval != EVERYWHERE for interval in ends)
 
-    def guidance_scale(self, scale: float, step: ModelCall) -> float:
+    def guidance_scale(self, scale: float, call: ModelCall) -> float:
         if self.recipe == ORIGINAL:
-            return self._original_scale(step)
-        schedule = self.value("schedule", step.hires)
-        low, high = self._interval(schedule, step.hires)
-        if (low, high) != EVERYWHERE and not low <= step.sigma <= high:
-            return step.cfg_unit
-        plain = scale / step.cfg_unit  # schedules clamp to CFG scales, not to what a sampler makes of them
-        return SCHEDULES[schedule](plain, min(step.index / step.steps, 1.0)) * step.cfg_unit
+            return self._original_scale(call)
+        schedule = self.value("schedule", call.hires)
+        low, high = self._interval(schedule, call.hires)
+        if (low, high) != EVERYWHERE and not low <= call.sigma <= high:
+            return call.cfg_unit
+        plain = scale / call.cfg_unit  # schedules clamp to CFG scales, not to what a sampler makes of them
+        return SCHEDULES[schedule](plain, min(call.index / call.steps, 1.0)) * call.cfg_unit
 
     def _interval(self, schedule: str, hires: bool) -> tuple[float, float]:
         low, high = sorted((self.value("low", hires), self.value("high", hires)))
@@ -94,10 +94,10 @@ class CfgSchedule(Technique):
             low, high = max(low, PAPER_INTERVAL[0]), min(high, PAPER_INTERVAL[1])
         return low, high
 
-    def _original_scale(self, step: ModelCall) -> float:
+    def _original_scale(self, call: ModelCall) -> float:
         """Return incantations' scale: by a formula's noise levels, ignoring the sampler's multiplier of CFG, and without the
         interval if the schedule is constant."""
-        place, steps, scale = step.host.lagging, step.host.job_steps, step.host.job_cfg_scale
+        place, steps, scale = call.host.lagging, call.host.job_steps, call.host.job_cfg_scale
         if self.settings.schedule == CONSTANT:
             return scale
         ends = sorted(nearest_edm_noise_level(end, steps) for end in (self.settings.low, self.settings.high))

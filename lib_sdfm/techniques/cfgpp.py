@@ -65,21 +65,21 @@ class CfgPlusPlus(Technique):
         if recipe != SDFM:
             raise SettingError("Recipe", recipe, "sdfm alone with CFG++: the old extensions had no such method")
 
-    def active(self, step: ModelCall) -> bool:
+    def active(self, call: ModelCall) -> bool:
         return True
 
     def needs_level(self) -> bool:
         return True
 
-    def needs_uncond(self, step: ModelCall) -> bool:
+    def needs_uncond(self, call: ModelCall) -> bool:
         return True
 
-    def guidance_scale(self, scale: float, step: ModelCall) -> float:
+    def guidance_scale(self, scale: float, call: ModelCall) -> float:
         return self.settings.scale
 
-    def renoise(self, denoised: Tensor, prediction: Prediction, step: ModelCall) -> Tensor:
-        if step.ratio is None:
+    def renoise(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
+        if call.ratio is None:
             raise UnsupportedError("CFG++: how far the sampler's steps go isn't known")
-        if step.ratio >= 1:  # no way down, nothing is renoised
+        if call.ratio >= 1:  # no way down, nothing is renoised
             return denoised
-        return denoised_for_uncond_renoise(denoised, prediction.uncond, step.ratio)
+        return denoised_for_uncond_renoise(denoised, prediction.uncond, call.ratio)

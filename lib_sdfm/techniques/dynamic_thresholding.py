@@ -131,35 +131,35 @@ class DynamicThresholding(Technique):
         varies = _mimic_varies(self.settings) or _cfg_varies(self.settings)
         return None if sharpens or varies else "a CFG scale other than the mimic scale"
 
-    def active(self, step: ModelCall) -> bool:
+    def active(self, call: ModelCall) -> bool:
         """Return True if active; the original left out the hires pass if a sampler was chosen for it."""
-        return not (self.recipe == ORIGINAL and step.hires and step.host.hires_sampler)
+        return not (self.recipe == ORIGINAL and call.hires and call.host.hires_sampler)
 
-    def needs_uncond(self, step: ModelCall) -> bool:
+    def needs_uncond(self, call: ModelCall) -> bool:
         return True
 
-    def combine(self, prediction: Prediction, step: ModelCall) -> Tensor:
+    def combine(self, prediction: Prediction, call: ModelCall) -> Tensor:
         chosen = self.settings
-        mimic_scale = self._scheduled("mimic", self.value("mimic_scale", step.hires), step)
-        cfg_scale = self._scheduled("cfg", prediction.cfg_scale, step)
+        mimic_scale = self._scheduled("mimic", self.value("mimic_scale", call.hires), call)
+        cfg_scale = self._scheduled("cfg", prediction.cfg_scale, call)
         relative = prediction.sum_per_image(prediction.weighted(prediction.cond - prediction.uncond[prediction.images]))
         # the mimic scale is a CFG scale: what the sampler multiplies that with counts for both
         result = mimic(
-            prediction.uncond, relative, cfg_scale, mimic_scale * step.scale_multiplier, startpoint=chosen.startpoint,
-            measure=chosen.measure, quantile=self.value("percentile", step.hires) / 100, dims=self._dims(),
+            prediction.uncond, relative, cfg_scale, mimic_scale * call.scale_multiplier, startpoint=chosen.startpoint,
+            measure=chosen.measure, quantile=self.value("percentile", call.hires) / 100, dims=self._dims(),
         )  # fmt: skip
-        return blend(prediction.uncond + relative * cfg_scale, result, self.value("phi", step.hires))
+        return blend(prediction.uncond + relative * cfg_scale, result, self.value("phi", call.hires))
 
-    def _scheduled(self, which: str, scale: float, step: ModelCall) -> float:
+    def _scheduled(self, which: str, scale: float, call: ModelCall) -> float:
         """Return the mimic or the CFG scale at a step."""
-        minimum, mode = getattr(self.settings, f"{which}_minimum"), self.value(f"{which}_mode", step.hires)
-        return scheduled_scale(scale, minimum, mode, self.settings.value, self._time(step))
+        minimum, mode = getattr(self.settings, f"{which}_minimum"), self.value(f"{which}_mode", call.hires)
+        return scheduled_scale(scale, minimum, mode, self.settings.value, self._time(call))
 
-    def _time(self, step: ModelCall) -> float:
+    def _time(self, call: ModelCall) -> float:
         """Return the time of a step; recipe original counts denoiser calls, two per step for second-order samplers."""
         if self.recipe != ORIGINAL:
-            return step.fraction
-        return step.host.call / (step.host.calls - 1) if step.host.calls > 1 else 0.0
+            return call.fraction
+        return call.host.call / (call.host.calls - 1) if call.host.calls > 1 else 0.0
 
     def _dims(self) -> tuple[int, ...]:
         if self.settings.separate_channels:

@@ -195,28 +195,28 @@ class FreeU(Technique):
     def _factors(self, stage: int, hires: bool) -> dict[str, float]:
         return {name: self.value(f"stage{stage}_{name}", hires) for name, *_ in STAGE_FIELDS}
 
-    def active(self, step: ModelCall) -> bool:
-        return self._share(step) != 0
+    def active(self, call: ModelCall) -> bool:
+        return self._share(call) != 0
 
-    def skip(self, h: Tensor, skip: Tensor, base_width: int, step: ModelCall) -> tuple[Tensor, Tensor]:
+    def skip(self, h: Tensor, skip: Tensor, base_width: int, call: ModelCall) -> tuple[Tensor, Tensor]:
         widths = ORIGINAL_CHANNELS if self.recipe == ORIGINAL else tuple(base_width * width for width in WIDTHS)
         if h.shape[1] not in widths:
             return h, skip
         stage = widths.index(h.shape[1]) + 1
-        factors = self._factors(stage, step.hires)
-        share = self._share(step)
+        factors = self._factors(stage, call.hires)
+        share = self._share(call)
         window = channel_window(factors["offset"], factors["width"], h.shape[1], self.recipe == ORIGINAL, h.device)
         h = scale_backbone(h, window, _towards(factors["backbone"], share), self.settings.version)
         return h, filter_skip(skip, factors["cutoff"], _towards(factors["skip"], share), _towards(factors["high"], share))
 
-    def _share(self, step: ModelCall) -> float:
+    def _share(self, call: ModelCall) -> float:
         """Return the share at a step; recipe original counts the batch's model calls, both passes, against one pass' steps."""
         if self.recipe == ORIGINAL:
-            place, steps = step.host.run_call, step.host.pass_steps
+            place, steps = call.host.run_call, call.host.pass_steps
         else:  # a sampler that makes more steps than were asked for (DPM adaptive) stays at the last one's share
-            place, steps = min(step.index, step.steps - 1), step.steps
-        start, stop = (self._end(name, steps, step.hires) for name in ("start", "stop"))
-        return schedule_share(place, start, stop, self.value("smoothness", step.hires))
+            place, steps = min(call.index, call.steps - 1), call.steps
+        start, stop = (self._end(name, steps, call.hires) for name in ("start", "stop"))
+        return schedule_share(place, start, stop, self.value("smoothness", call.hires))
 
     def _end(self, name: str, steps: int, hires: bool) -> int:
         value = self.value(name, hires)

@@ -85,26 +85,26 @@ class Pag(Technique):
     def inert(self, hires: bool) -> str | None:
         return "its scale is 0" if self.value("scale", hires) == 0 else None
 
-    def active(self, step: ModelCall) -> bool:
-        return self.in_window(step) and self._scale(step) > 0
+    def active(self, call: ModelCall) -> bool:
+        return self.in_window(call) and self._scale(call) > 0
 
     def needs_level(self) -> bool:
         return any(self.value("adaptive", hires) for hires in (False, True))
 
-    def needs_uncond(self, step: ModelCall) -> bool:
+    def needs_uncond(self, call: ModelCall) -> bool:
         return self.settings.sanf
 
-    def perturbation(self, step: ModelCall) -> Perturbation:
+    def perturbation(self, call: ModelCall) -> Perturbation:
         if self.recipe == ORIGINAL:
             return Perturbation(parse_layers(ORIGINAL_LAYERS), identity=True, project=False)
         return Perturbation(parse_layers(self.settings.layers), identity=True)
 
-    def correct(self, denoised: Tensor, prediction: Prediction, step: ModelCall) -> Tensor:
-        term = prediction.weighted(perturbed_term(prediction.cond, prediction.perturbed[self.name], self._scale(step)))
+    def correct(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
+        term = prediction.weighted(perturbed_term(prediction.cond, prediction.perturbed[self.name], self._scale(call)))
         if self.recipe == ORIGINAL:
             return self._correct_as_original(denoised, prediction, term)
         term = prediction.sum_per_image(term)
-        rescale = self.value("rescale", step.hires)
+        rescale = self.value("rescale", call.hires)
         if rescale:
             term = rescale_term(term, prediction.cond_per_image(), denoised, rescale)
         if self.settings.sanf:
@@ -116,9 +116,9 @@ class Pag(Technique):
             return prediction.uncond + prediction.sum_per_image(fuse_over_channels(prediction.cfg_terms(), term))
         return denoised + prediction.sum_per_image(term)
 
-    def _scale(self, step: ModelCall) -> float:
-        scale = self.value("scale", step.hires)
+    def _scale(self, call: ModelCall) -> float:
+        scale = self.value("scale", call.hires)
         if self.recipe == ORIGINAL:  # neither faded nor divided by DDIM CFG++
             return scale
-        adaptive = self.value("adaptive", step.hires)
-        return (adaptive_scale(scale, adaptive, step.timestep) if adaptive else scale) * step.scale_multiplier
+        adaptive = self.value("adaptive", call.hires)
+        return (adaptive_scale(scale, adaptive, call.timestep) if adaptive else scale) * call.scale_multiplier

@@ -84,31 +84,31 @@ class Seg(Technique):
     def condition(self) -> str | None:
         return "a CFG scale other than 1, which is its strength" if self.recipe == ORIGINAL else None
 
-    def active(self, step: ModelCall) -> bool:
-        return self.in_window(step)
+    def active(self, call: ModelCall) -> bool:
+        return self.in_window(call)
 
-    def needs_uncond(self, step: ModelCall) -> bool:
+    def needs_uncond(self, call: ModelCall) -> bool:
         return self.recipe == ORIGINAL
 
-    def perturbation(self, step: ModelCall) -> Perturbation | None:
+    def perturbation(self, call: ModelCall) -> Perturbation | None:
         if self.recipe == ORIGINAL:
             return None
-        return Perturbation(parse_layers(self.settings.layers), query=self._blur(step, square_kernel=False))
+        return Perturbation(parse_layers(self.settings.layers), query=self._blur(call, square_kernel=False))
 
-    def main_perturbation(self, step: ModelCall) -> Perturbation | None:
+    def main_perturbation(self, call: ModelCall) -> Perturbation | None:
         if self.recipe != ORIGINAL:
             return None
-        return Perturbation(parse_layers("middle"), query=self._blur(step, square_kernel=True))
+        return Perturbation(parse_layers("middle"), query=self._blur(call, square_kernel=True))
 
-    def correct(self, denoised: Tensor, prediction: Prediction, step: ModelCall) -> Tensor:
+    def correct(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
         if self.name not in prediction.perturbed:
             return denoised
-        scale = self.value("scale", step.hires) * step.scale_multiplier
+        scale = self.value("scale", call.hires) * call.scale_multiplier
         term = perturbed_term(prediction.cond, prediction.perturbed[self.name], scale)
         return denoised + prediction.sum_per_image(prediction.weighted(term))
 
-    def _blur(self, step: ModelCall, square_kernel: bool) -> Callable[[Tensor, tuple[int, int]], Tensor]:
-        exponent = self.value("blur", step.hires)
+    def _blur(self, call: ModelCall, square_kernel: bool) -> Callable[[Tensor, tuple[int, int]], Tensor]:
+        exponent = self.value("blur", call.hires)
 
         def blurred(queries: Tensor, grid: tuple[int, int]) -> Tensor:
             if exponent > INFINITE_ABOVE:

@@ -85,14 +85,14 @@ class Scales(Technique):
         super().__init__(None, "sdfm")
         self.seen: dict[int, tuple[float, float]] = {}
 
-    def active(self, step: ModelCall) -> bool:
+    def active(self, call: ModelCall) -> bool:
         return True
 
     def needs_level(self) -> bool:
         return True
 
-    def guidance_scale(self, scale: float, step: ModelCall) -> float:
-        self.seen[step.host.run_call] = step.sigma, scale  # a host may ask twice in a call
+    def guidance_scale(self, scale: float, call: ModelCall) -> float:
+        self.seen[call.host.run_call] = call.sigma, scale  # a host may ask twice in a call
         return scale
 
 

@@ -35,9 +35,9 @@ class Watcher(Technique):
     def needs_level(self) -> bool:
         return True
 
-    def active(self, step: ModelCall) -> bool:
-        if not self.steps or self.steps[-1] is not step:
-            self.steps.append(step)
+    def active(self, call: ModelCall) -> bool:
+        if not self.steps or self.steps[-1] is not call:
+            self.steps.append(call)
         return False
 
 

@@ -22,23 +22,23 @@ class Double(Technique):
     def __init__(self) -> None:
         super().__init__(None, "sdfm")
 
-    def active(self, step: ModelCall) -> bool:
+    def active(self, call: ModelCall) -> bool:
         return True
 
-    def guidance_scale(self, scale: float, step: ModelCall) -> float:
+    def guidance_scale(self, scale: float, call: ModelCall) -> float:
         return scale * 2
 
-    def correct(self, denoised: Tensor, prediction: Prediction, step: ModelCall) -> Tensor:
+    def correct(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
         return denoised * 2
 
 
 class AddOne(Double):
     name = label = "add_one"
 
-    def guidance_scale(self, scale: float, step: ModelCall) -> float:
+    def guidance_scale(self, scale: float, call: ModelCall) -> float:
         return scale + 1
 
-    def correct(self, denoised: Tensor, prediction: Prediction, step: ModelCall) -> Tensor:
+    def correct(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
         return denoised + 1
 
 
@@ -47,7 +47,7 @@ class Hundred(Double):
 
     name = label = "hundred"
 
-    def combine(self, prediction: Prediction, step: ModelCall) -> Tensor:
+    def combine(self, prediction: Prediction, call: ModelCall) -> Tensor:
         return ONE * 100
 
 

@@ -154,8 +154,8 @@ def test_the_latent_is_the_denoised_image_and_noise(
     """Also with timestep samplers, whose own latents have a variance of 1: only their scale is another."""
     seen: list[tuple[Tensor, float]] = []
 
-    def look(self: CfgRescale, denoised: Tensor, prediction: Prediction, step: ModelCall) -> Tensor:
-        seen.append((prediction.noisy, step.sigma))
+    def look(self: CfgRescale, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
+        seen.append((prediction.noisy, call.sigma))
         return denoised
 
     monkeypatch.setattr(CfgRescale, "correct", look)

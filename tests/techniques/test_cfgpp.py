@@ -64,7 +64,7 @@ def test_an_unknown_step_is_an_error():
 
 def test_it_is_the_last_and_has_all_guidance_in_it():
     class Adds(CfgSchedule):
-        def correct(self, denoised: Tensor, prediction: Prediction, step: ModelCall) -> Tensor:
+        def correct(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
             return denoised + 1
 
     after = Adds(CfgScheduleSettings(), "sdfm")

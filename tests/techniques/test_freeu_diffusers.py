@@ -21,7 +21,7 @@ def ours(backbone: float, skip: float) -> Tensor:
     unet = tiny_unet()
     stages = {f"stage{stage}_{name}": value for stage in (1, 2, 3) for name, value in (("backbone", backbone), ("skip", skip))}
     technique = FreeU(FreeuSettings(preset="Custom", version="1", **stages), "sdfm")
-    skips = EditedSkips(unet, lambda h, features, width: technique.skip(h, features, width, step=STEP))
+    skips = EditedSkips(unet, lambda h, features, width: technique.skip(h, features, width, call=STEP))
     skips.attach()
     try:
         return predict(unet, X, TIMES, TEXT)

@@ -59,8 +59,8 @@ class A1111Pass:
         """Drop a call whose predictions were never combined, which is an error."""
         if self._call is not None:
             self.problem = self.problem or UnsupportedError(
-                f"the result of a model call was combined without SDFM, at step {self._call.step.index}: another extension "
-                "replaces CFG, or the checkpoint is one for InstructPix2Pix"
+                f"the result of a model call was combined without SDFM, at step {self._call.model_call.index}: another "
+                "extension replaces CFG, or the checkpoint is one for InstructPix2Pix"
             )
         self._drop_call()
 
@@ -84,8 +84,8 @@ class A1111Pass:
         """Return True if this call's unconditional prediction is not used: CFG scale 1, one prompt of weight 1 per image."""
         if not call.active or self.denoiser.need_last_noise_uncond:
             return False
-        scale = guidance_scale(call.active, asked_scale(self._p) * call.step.scale_multiplier, call.step)
-        needed = scale != 1 or any(technique.needs_uncond(call.step) for technique in call.active)
+        scale = guidance_scale(call.active, asked_scale(self._p) * call.model_call.scale_multiplier, call.model_call)
+        needed = scale != 1 or any(technique.needs_uncond(call.model_call) for technique in call.active)
         return not needed and has_single_prompts(self.denoiser.sampler.sampler_extra_args["cond"])
 
     def _drop_call(self) -> None:
@@ -129,7 +129,7 @@ class A1111Pass:
             call.detach()
 
     def _guide(self, call: _DenoiserCall, x_out: Tensor, conds_list: list, uncond: Any, cond_scale: float) -> Tensor:
-        scale = guidance_scale(call.active, cond_scale, call.step)
+        scale = guidance_scale(call.active, cond_scale, call.model_call)
         space = Space(self.denoiser, call.params, call.images, convert=not self._plan.in_host_space(call.active))
         rows = x_out.shape[0] - call.images
         weights, images = self._rows_of(conds_list, rows, x_out.device)
@@ -146,7 +146,7 @@ class A1111Pass:
         def plain_cfg() -> Tensor:
             return space.enter(self._combine(x_out, conds_list, uncond, scale))
 
-        return space.leave(compose(call.active, prediction, call.step, plain_cfg), x_out.dtype)
+        return space.leave(compose(call.active, prediction, call.model_call, plain_cfg), x_out.dtype)
 
     def _rows_of(self, conds_list: list, rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return :func:`rows_of`, cached while the prompts are joined as in the previous call."""
@@ -173,11 +173,11 @@ class A1111Pass:
 class _DenoiserCall:
     """One call of the denoiser: its step, and what is attached to the UNet while it runs."""
 
-    def __init__(self, params: Any, step: ModelCall, active: tuple[Stages, ...]) -> None:
-        self.params, self.step, self.active = params, step, active
+    def __init__(self, params: Any, call: ModelCall, active: tuple[Stages, ...]) -> None:
+        self.params, self.model_call, self.active = params, call, active
         self.images = row_count(params.text_uncond)
         self.cond_rows = len(params.x) - self.images
-        self.changes = perturbations(active, step)
+        self.changes = perturbations(active, call)
         self.shared: A1111Tail | None = None
         self.cond_only: CondOnly | None = None
         self._attention: list[PerturbedAttention] = []
@@ -186,12 +186,12 @@ class _DenoiserCall:
     def attach(self, unet: UnetLayers, recorder: CallRecorder, tail_fits: bool) -> None:
         """Attach what changes the main prediction."""
         conds = self.cond_rows
-        for perturbation in main_perturbations(self.active, self.step):
+        for perturbation in main_perturbations(self.active, self.model_call):
             hooks = PerturbedAttention(unet, perturbation, lambda rows: slice(max(conds - recorder.rows_before(), 0), rows))
             self._attention.append(hooks)
             hooks.attach()
         for technique in skip_editors(self.active):
-            skips = EditedSkips(unet.unet, functools.partial(technique.skip, step=self.step))
+            skips = EditedSkips(unet.unet, functools.partial(technique.skip, call=self.model_call))
             self._skips.append(skips)
             skips.attach()
         if tail_fits:

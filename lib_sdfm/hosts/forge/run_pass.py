@@ -81,8 +81,8 @@ class ForgePass:
     def _require_combined(self) -> None:
         if self._call is not None and not self._call.combined:
             self.problem = self.problem or UnsupportedError(
-                f"the result of a model call was combined without SDFM, at step {self._call.step.index}: another extension "
-                "replaces Forge's sampling"
+                f"the result of a model call was combined without SDFM, at step {self._call.model_call.index}: another "
+                "extension replaces Forge's sampling"
             )
 
     def _objects(self) -> Any:
@@ -132,7 +132,7 @@ class ForgePass:
             if call is not None:
                 call.decoder_ran = True
             for technique in call.skip_editors if call else ():
-                h, skip = technique.skip(h, skip, call.base_width, step=call.step)
+                h, skip = technique.skip(h, skip, call.base_width, call=call.model_call)
             return h, skip
 
         return edit
@@ -154,10 +154,10 @@ class ForgePass:
             return scale, options
         call.skips_uncond = call.has_no_uncond or (is_one(scale) and not is_one(asked_scale(self._p)))
         if call.has_no_uncond:
-            require_no_uncond_needed(call.active, call.step)
+            require_no_uncond_needed(call.active, call.model_call)
         elif not call.skips_uncond:
-            scale = guidance_scale(call.active, scale, call.step)
-            if self.denoiser.need_last_noise_uncond or any(t.needs_uncond(call.step) for t in call.active):
+            scale = guidance_scale(call.active, scale, call.model_call)
+            if self.denoiser.need_last_noise_uncond or any(t.needs_uncond(call.model_call) for t in call.active):
                 options = {**options, "disable_cfg1_optimization": True}
         call.scale = scale
         if call.tail is not None and not is_shareable(options, cond, self._patched.functions):
@@ -187,7 +187,7 @@ class ForgePass:
         )
         if call.tail is not None:
             call.tail.detach()
-        guided = compose(call.active, prediction, call.step, lambda: space.enter(denoised))
+        guided = compose(call.active, prediction, call.model_call, lambda: space.enter(denoised))
         return space.leave(guided).to(denoised.dtype)
 
     def _in_eps(self, call: _DenoiserCall) -> bool:
@@ -222,9 +222,9 @@ class _DenoiserCall:
     :param has_no_uncond: true if the job has CFG scale 1, for which Forge makes no unconditional conditioning at all
     """
 
-    def __init__(self, step: ModelCall, active: tuple[Stages, ...], has_no_uncond: bool) -> None:
-        self.step, self.active, self.has_no_uncond = step, active, has_no_uncond
-        self.changes = perturbations(active, step)
+    def __init__(self, call: ModelCall, active: tuple[Stages, ...], has_no_uncond: bool) -> None:
+        self.model_call, self.active, self.has_no_uncond = call, active, has_no_uncond
+        self.changes = perturbations(active, call)
         self.tail: ForgeTail | None = None
         self.skip_editors = skip_editors(active)
         self.query_patches: list[AttentionPatches] = []
@@ -242,7 +242,7 @@ class _DenoiserCall:
         if self.skip_editors:
             unet.require_unet(", ".join(technique.label for technique in self.skip_editors))
             self.base_width = unet.unet.model_channels
-        changes = main_perturbations(self.active, self.step)
+        changes = main_perturbations(self.active, self.model_call)
         self.query_patches = [AttentionPatches(unet, change, uncond_rows) for change in changes]
         self.tail = forge_tail(unet, self.changes, bool(self.skip_editors)) if tail_fits else None
 
@@ -275,9 +275,9 @@ def prompts_weight(cond: list[dict[str, Any]]) -> float:
     return float(sum(part.get("strength", 1) for part in cond))
 
 
-def require_no_uncond_needed(active: tuple[Stages, ...], step: ModelCall) -> None:
+def require_no_uncond_needed(active: tuple[Stages, ...], call: ModelCall) -> None:
     """Raise :class:`UnsupportedError` if a technique needs what Forge does not compute at CFG scale 1."""
-    needy = [t.label for t in active if t.needs_uncond(step) or not is_one(t.guidance_scale(1.0, step))]
+    needy = [t.label for t in active if t.needs_uncond(call) or not is_one(t.guidance_scale(1.0, call))]
     if needy:
         raise UnsupportedError(
             f"{', '.join(needy)}: needs the prediction for the negative prompt, which Forge doesn't make at CFG scale 1. Set "
