@@ -81,6 +81,23 @@ def sample_dpmpp_sde_cfgpp(descent: Descent, eta: float = 1.0) -> None:
 
 
 @sampler
+def sample_dpmpp_2m_sde_cfgpp(descent: Descent, eta: float = 1.0) -> None:
+    """Sample with DPM-Solver++(2M) as an SDE (k-diffusion's, midpoint); its difference is that of the guided predictions."""
+    before: Level | None = None
+    for at in descent:
+        if at.sigma_next == 0:
+            descent.x = at.denoised
+            continue
+        ratio = math.exp(-at.length * (1 + eta))
+        descent.x = cfgpp_step(descent.x, at.denoised, at.uncond, ratio)
+        if before is not None and before.length > 0:
+            extrapolated = at.length / (2 * before.length)
+            descent.x = descent.x + (at.denoised - before.denoised) * ((1 - ratio) * extrapolated)
+        descent.x = descent.x + descent.noise(at.sigma, at.sigma_next, _sde_noise(at, eta))
+        before = at
+
+
+@sampler
 def sample_dpmpp_3m_sde_cfgpp(descent: Descent, eta: float = 1.0) -> None:
     """Sample with DPM-Solver++(3M) as an SDE (k-diffusion's); its differences are those of the guided predictions."""
     before: list[Level] = []  # latest first
@@ -90,9 +107,13 @@ def sample_dpmpp_3m_sde_cfgpp(descent: Descent, eta: float = 1.0) -> None:
             continue
         length = at.length * (1 + eta)
         descent.x = cfgpp_step(descent.x, at.denoised, at.uncond, math.exp(-length)) + _differences(at, before, length)
-        added = at.sigma_next * math.sqrt(-math.expm1(-2 * eta * at.length))
-        descent.x = descent.x + descent.noise(at.sigma, at.sigma_next, added)
+        descent.x = descent.x + descent.noise(at.sigma, at.sigma_next, _sde_noise(at, eta))
         before = [at, *before[:1]]
+
+
+def _sde_noise(at: Level, eta: float) -> float:
+    """Return the level of the noise that an SDE solver adds at the end of a step."""
+    return at.sigma_next * math.sqrt(-math.expm1(-2 * eta * at.length))
 
 
 def _differences(at: Level, before: list[Level], length: float) -> Tensor | float:

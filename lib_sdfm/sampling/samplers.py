@@ -150,8 +150,13 @@ SAMPLERS: tuple[SamplerRecord, ...] = (
         cfg_unit=LAMBDA, options={**BROWNIAN, **SECOND_ORDER},
     ),
     SamplerRecord(
-        "DPM++ 3M SDE CFG++", ("sample_dpmpp_3m_sde_cfgpp", "sample_dpmpp_3m_sde_cfg_pp"), ("dpmpp_3m_sde_cfg_pp",),
-        ONE_CALL, cfg_unit=LAMBDA, options=BROWNIAN,
+        "DPM++ 2M SDE CFG++", ("sample_dpmpp_2m_sde_cfgpp", "sample_dpmpp_2m_sde_cfg_pp", "sample_dpmpp_2m_sde_gpu_cfg_pp"),
+        ("k_dpmpp_2m_sde_cfgpp", "dpmpp_2m_sde_cfg_pp", "dpmpp_2m_sde_gpu_cfg_pp"), ONE_CALL,
+        cfg_unit=LAMBDA, flow=EXPONENTIAL, options=BROWNIAN,
+    ),
+    SamplerRecord(
+        "DPM++ 3M SDE CFG++", ("sample_dpmpp_3m_sde_cfgpp", "sample_dpmpp_3m_sde_cfg_pp"),
+        ("dpmpp_3m_sde_cfg_pp", "dpmpp_3m_sde_gpu_cfg_pp"), ONE_CALL, cfg_unit=LAMBDA, options=BROWNIAN,
     ),
     SamplerRecord(
         "RES Multistep CFG++", ("sample_res_multistep_cfgpp", "sample_res_multistep_cfg_pp"),

@@ -122,7 +122,7 @@ def scales_of(host: Host, sampler: str, settings: dict, technique: bool) -> list
 
 COUNTERPARTS = {
     **PLAIN, "DPM++ 2M CFG++": "DPM++ 2M", "DPM++ 2S Ancestral CFG++": "DPM++ 2S a", "DPM++ SDE CFG++": "DPM++ SDE",
-    "DPM++ 3M SDE CFG++": "DPM++ 3M SDE",
+    "DPM++ 2M SDE CFG++": "DPM++ 2M SDE", "DPM++ 3M SDE CFG++": "DPM++ 3M SDE",
 }  # fmt: skip
 """The plain samplers; the others step as Euler does."""
 
@@ -130,7 +130,8 @@ COUNTERPARTS = {
 @pytest.mark.parametrize("settings", [{"schedule": "Interval"}, {"schedule": "Clamp-Cosine (c=2.0)"}], ids=str)
 @pytest.mark.parametrize("name", NAMES)
 def test_lambda_of_every_model_call_is_the_technique_s(host: Host, name: str, settings: dict):
-    host.sampler_functions = {**host.sampler_functions, "DPM++ 3M SDE": (k.sample_dpmpp_3m_sde, {})}
+    plain = {"DPM++ 2M SDE": (k.sample_dpmpp_2m_sde, {}), "DPM++ 3M SDE": (k.sample_dpmpp_3m_sde, {})}
+    host.sampler_functions = {**host.sampler_functions, **plain}
     named = scales_of(host, name, settings, technique=False)
     wanted = scales_of(host, COUNTERPARTS.get(name, "Euler"), settings, technique=True)
     assert len(named) == len(wanted) >= 6

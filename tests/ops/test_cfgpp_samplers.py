@@ -21,6 +21,7 @@ PLAIN = {
     "sample_dpmpp_2m_cfgpp": k.sample_dpmpp_2m,
     "sample_dpmpp_2s_ancestral_cfgpp": k.sample_dpmpp_2s_ancestral,
     "sample_dpmpp_sde_cfgpp": k.sample_dpmpp_sde,
+    "sample_dpmpp_2m_sde_cfgpp": k.sample_dpmpp_2m_sde,
     "sample_dpmpp_3m_sde_cfgpp": k.sample_dpmpp_3m_sde,
 }
 
@@ -42,7 +43,7 @@ def test_another_implementation_gives_the_same(case: str):
 
 def test_all_recorded_samplers_are_there():
     assert {f"sample_{case.split()[0].replace('_cfg_pp', '_cfgpp')}" for case in RECORDED["final"]} <= set(SAMPLERS)
-    assert len(SAMPLERS) == 9
+    assert len(SAMPLERS) == 10
 
 
 @pytest.mark.parametrize("name", [name for name in PLAIN if "2s" not in name])
@@ -137,7 +138,7 @@ def test_the_signature_is_k_diffusions(name: str):
     parameters = inspect.signature(SAMPLERS[name]).parameters
     plain = inspect.signature(PLAIN[name]).parameters if name in PLAIN else {}
     assert list(parameters)[:6] == ["model", "x", "sigmas", "extra_args", "callback", "disable"]
-    kept = [key for key in plain if key not in ("r", "s_churn", "s_tmin", "s_tmax")]
+    kept = [key for key in plain if key not in ("r", "s_churn", "s_tmin", "s_tmax", "solver_type")]
     assert {key: parameters[key].default for key in kept if key in parameters} == {
         key: plain[key].default for key in kept if key in parameters
     }

@@ -54,7 +54,9 @@ OF_COMFYUI = {
     "dpmpp_2m_sde_gpu": "DPM++ 2M SDE", "dpmpp_3m_sde": "DPM++ 3M SDE", "dpmpp_3m_sde_gpu": "DPM++ 3M SDE", "ddpm": "DDPM",
     "lcm": "LCM", "ipndm": "IPNDM", "ipndm_v": "IPNDM_V", "deis": "DEIS", "res_multistep_cfg_pp": "RES Multistep CFG++",
     "res_multistep_ancestral_cfg_pp": "RES Multistep Ancestral CFG++",
-    "gradient_estimation_cfg_pp": "Gradient Estimation CFG++", "ddim": "DDIM", "uni_pc": "UniPC", "uni_pc_bh2": "UniPC",
+    "gradient_estimation_cfg_pp": "Gradient Estimation CFG++", "dpmpp_2m_sde_cfg_pp": "DPM++ 2M SDE CFG++",
+    "dpmpp_2m_sde_gpu_cfg_pp": "DPM++ 2M SDE CFG++", "dpmpp_3m_sde_gpu_cfg_pp": "DPM++ 3M SDE CFG++", "ddim": "DDIM",
+    "uni_pc": "UniPC", "uni_pc_bh2": "UniPC",
 }  # fmt: skip
 OTHERS = {
     "Euler A CFG++": "Euler Ancestral CFG++", "euler a cfg++": "Euler Ancestral CFG++", "EULER": "Euler", "Euler A": "Euler a",
@@ -154,7 +156,7 @@ def test_a_schedule_behind_the_name(name: str, meant: tuple[str, str]):
 @pytest.mark.parametrize(
     ("name", "nearest"),
     [
-        ("Euler Dy CFG++", "Euler CFG++"), ("DPM++ 2M SDE CFG++ x", "DPM++ 3M SDE CFG++"), ("Heunn", "Heun"),
+        ("Euler Dy CFG++", "Euler CFG++"), ("DPM++ 2M SDE CFG++ x", "DPM++ 2M SDE CFG++"), ("Heunn", "Heun"),
         ("euler_linear_quadratic", "Euler"), ("karras", None), ("", None), ("_", None), ("quantum", None), ("None", None),
     ],
 )  # fmt: skip

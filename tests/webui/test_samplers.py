@@ -13,7 +13,8 @@ from tests.webui.host import FakeSampler, FakeSamplers, SamplerData
 
 NAMES = [
     "Euler CFG++", "Euler Ancestral CFG++", "DPM++ 2M CFG++", "DPM++ 2S Ancestral CFG++", "DPM++ SDE CFG++",
-    "DPM++ 3M SDE CFG++", "RES Multistep CFG++", "RES Multistep Ancestral CFG++", "Gradient Estimation CFG++",
+    "DPM++ 2M SDE CFG++", "DPM++ 3M SDE CFG++", "RES Multistep CFG++", "RES Multistep Ancestral CFG++",
+    "Gradient Estimation CFG++",
 ]  # fmt: skip
 SPELLINGS = {
     "Euler a CFG++": "Euler Ancestral CFG++", "DPM++ 2S a CFG++": "DPM++ 2S Ancestral CFG++",
