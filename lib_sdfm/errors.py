@@ -29,5 +29,17 @@ class SettingError(UserError):
         self.setting, self.value, self.allowed = setting, value, allowed
 
 
+class ConflictError(UserError):
+    """Two features that exclude each other.
+
+    :param one: the name of one as the user knows it
+    :param other: the name of the other
+    :param why: the reason, in words
+    """
+
+    def __init__(self, one: str, other: str, why: str) -> None:
+        super().__init__(f"{one} and {other} can't be on together: {why}. Switch one of them off")
+
+
 class UnsupportedError(UserError):
     """Valid settings that this model, sampler or host doesn't support."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..sampling.call_levels import at_the_end, ddim_calls, one_step_each
 from ..sampling.clock import CallClock, StepClock, single_calls
+from ..sampling.memory import PassMemory
 from ..sampling.model_call import HostCounters, ModelCall
 from ..sampling.sampler_names import require_spans, sampler_of
 from ..sampling.sampler_record import AFTER_FIRST_CALL, ONE_CALL_AHEAD, SamplerRecord
@@ -34,10 +35,12 @@ class SamplerSteps:
         self._on_break, self._needs_ratio = on_break, needs_ratio
         self._spans: StepSpans | None = None
         self._clock, self._total = StepClock(single_calls), None
+        self._memory: tuple[PassMemory, Any, Any] = (PassMemory(), None, None)
         self._attribute = InstanceAttribute(sampler, "func", self._wrap(sampler.func))
 
     def detach(self) -> None:
         """Restore the sampler's function; may be called again."""
+        self._forget()
         self._attribute.restore()
 
     def call(self) -> int:
@@ -62,6 +65,7 @@ class SamplerSteps:
             ratio=None if self._spans is None else self._spans.ratio(index, sigma),
             hires=hires,
             cfg_unit=self._cfg_unit(level.get("scale_multiplier", 1.0)),
+            memory=self._memory_of(params),
             host=HostCounters(
                 lagging=params.sampling_step,
                 call=params.denoiser.step,
@@ -74,6 +78,17 @@ class SamplerSteps:
             ),
             **level,
         )
+
+    def _memory_of(self, params: Any) -> PassMemory:
+        """Return what techniques keep, emptied if the model (after a refiner switch) or the latent's size has changed."""
+        memory, model, size = self._memory
+        if model is not params.denoiser.inner_model or size != params.x.shape[1:]:
+            memory = PassMemory()
+        self._memory = (memory, params.denoiser.inner_model, params.x.shape[1:])
+        return memory
+
+    def _forget(self) -> None:
+        self._memory = (PassMemory(), None, None)
 
     def _cfg_unit(self, scale_multiplier: float) -> float:
         """Return what CFG 1 is in the scale of a call: a sampler's lambda, or the sampler's multiplier of the scale."""
@@ -104,7 +119,8 @@ class SamplerSteps:
         return sample
 
     def _start(self, func: Callable[..., Any], arguments: dict[str, Any]) -> None:
-        """Read from the sampler's arguments how its steps are made."""
+        """Read from the sampler's arguments how its steps are made, and begin with an empty memory."""
+        self._forget()
         calls = planned_calls(self._record, func, arguments, self._options)
         own_steps = self._record is not None and self._record.own_steps
         self._clock = _clock_of(self._record, calls)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
+
+from .memory import PassMemory
 
 TO_THE_END = 150
 """Slider maximum; an interval's end at or beyond it means "to the end" in recipe sdfm."""
@@ -47,6 +50,7 @@ class ModelCall:
     :param ratio: noise level at the end of this step over the one at its start, before the sampler adds noise; the same for
         all calls of a step, 1 or more where the level rises, ``None`` if only the sampler knows
     :param cfg_unit: what CFG 1 is in this call's CFG scale: ``scale_multiplier``, or 1/12.5 if the scale is CFG++'s lambda
+    :param memory: what techniques keep over the steps of this pass
     """
 
     index: int
@@ -58,6 +62,7 @@ class ModelCall:
     host: HostCounters = field(default_factory=HostCounters)
     ratio: float | None = None
     cfg_unit: float = 1.0
+    memory: PassMemory = field(default_factory=PassMemory, compare=False, repr=False)
 
     @property
     def steps(self) -> int:
@@ -68,6 +73,14 @@ class ModelCall:
     def fraction(self) -> float:
         """Progress of the pass: 0 at its first step, 1 at its last; 0 if there is only one."""
         return min(self.index / (self.steps - 1), 1.0) if self.steps > 1 else 0.0
+
+    def previous(self, name: str) -> Any:
+        """Return the value that a technique last kept in an earlier step of this pass, ``None`` if there is none."""
+        return self.memory.before(name, self.index)
+
+    def keep(self, name: str, value: Any) -> None:
+        """Keep a technique's value, per image, for later steps of this pass; the last call of a step counts."""
+        self.memory.keep(name, self.index, value)
 
 
 @dataclass(frozen=True)

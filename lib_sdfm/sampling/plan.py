@@ -3,9 +3,11 @@
 1. ``main_perturbation`` and ``skip`` change the model's own predictions.
 2. ``perturbation``: the conditional rows are predicted once more for each technique that needs it.
 3. ``guidance_scale``: each technique may change the CFG scale of the call.
-4. ``combine``: the first technique that has one replaces plain CFG.
+4. ``combine``: one technique may replace plain CFG; two of them exclude each other (:meth:`Stages.combines`).
 5. ``correct``: each technique adds to the result, in the order of registration.
-6. ``renoise``: the whole result is changed for the sampler's renoising.
+6. ``finish``: the whole result is changed (CFG rescale).
+7. ``scale_noise``: the noise that it leaves in the latent is scaled.
+8. ``renoise``: the whole result is changed for the sampler's renoising (CFG++).
 
 In recipe original a technique that computes CFG itself (PAG, the CFG schedule) replaces step 4.
 """
@@ -35,12 +37,12 @@ class Plan:
 
     def in_host_space(self, active: tuple[Stages, ...]) -> bool:
         """Return True if predictions stay in the sampler's own space (else they are x0 in float32)."""
-        return self.recipe == ORIGINAL and not any(_combines(technique) for technique in active)
+        return self.recipe == ORIGINAL and not any(technique.combines() for technique in active)
 
     def why_inert(self, technique: Stages, hires: bool) -> str | None:
         """Return why a technique has no effect in a pass, or ``None``."""
         rival = next((t for t in self.techniques if t.replaces_cfg), None)
-        if self.recipe == ORIGINAL and rival is not None and _combines(technique):
+        if self.recipe == ORIGINAL and rival is not None and technique.combines():
             return f"in recipe original {rival.label} computes CFG itself, as the old extension did"
         return technique.inert(hires)
 
@@ -61,10 +63,6 @@ class Plan:
     def needs_ratio(self) -> bool:
         """True if any technique needs the step ratio."""
         return any(technique.needs_ratio for technique in self.techniques)
-
-
-def _combines(technique: Stages) -> bool:
-    return type(technique).combine is not Stages.combine
 
 
 def main_perturbations(active: tuple[Stages, ...], call: ModelCall) -> list[Perturbation]:
@@ -103,6 +101,10 @@ def compose(active: tuple[Stages, ...], prediction: Prediction, call: ModelCall,
         denoised = plain_cfg()
     for technique in active:
         denoised = technique.correct(denoised, prediction, call)
+    for technique in active:
+        denoised = technique.finish(denoised, prediction, call)
+    for technique in active:
+        denoised = technique.scale_noise(denoised, prediction, call)
     for technique in active:
         denoised = technique.renoise(denoised, prediction, call)
     return denoised

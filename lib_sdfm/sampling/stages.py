@@ -51,6 +51,8 @@ class ModelFacts:
 class Stages:
     """A technique's stages of a prediction; subclasses override those that they use.
 
+    What has to last from one step to the next is kept with :meth:`ModelCall.keep`, never on the instance or class.
+
     :param name: name in the API and in code
     :param label: short name for messages
     :param replaces_cfg: true if in recipe original it computes CFG itself, instead of any other technique
@@ -64,6 +66,11 @@ class Stages:
     replaces_cfg: ClassVar[bool] = False
     needs_ratio: ClassVar[bool] = False
     cfg_unit: ClassVar[float | None] = None
+
+    @classmethod
+    def combines(cls) -> bool:
+        """Return True if it takes CFG's place, which only one technique of a run can."""
+        return cls.combine is not Stages.combine
 
     def inert(self, hires: bool) -> str | None:
         """Return why its settings have no effect in a pass, or ``None`` if they have."""
@@ -102,6 +109,14 @@ class Stages:
 
     def correct(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
         """Add to the guided result ``(B, C, H, W)``."""
+        return denoised
+
+    def finish(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
+        """Change the guided result ``(B, C, H, W)`` once everything has been added to it."""
+        return denoised
+
+    def scale_noise(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
+        """Change the noise that the finished result ``(B, C, H, W)`` leaves in the latent."""
         return denoised
 
     def renoise(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:

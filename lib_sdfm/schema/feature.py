@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ..sampling.stages import ModelFacts
+from ..sampling.stages import RECIPES, ModelFacts
 from .params import Composite
 
 
@@ -25,6 +25,7 @@ class Feature:
     :param positions: positions in the API's positional list: of the switch, of each setting in the order of declaration,
         and, if a setting follows another, of the switch that enables those
     :param composites: keys that hold several settings; one of them may be ``active_key``
+    :param recipes: the recipes in which it may be on
     :param on_by_default: true if it is on unless switched off; it then affects only jobs that use it
     """
 
@@ -38,6 +39,7 @@ class Feature:
     rank: ClassVar[int]
     positions: ClassVar[tuple[int, ...]]
     composites: ClassVar[tuple[Composite, ...]] = ()
+    recipes: ClassVar[tuple[str, ...]] = RECIPES
     on_by_default: ClassVar[bool] = False
 
     def __init__(self, settings: Any, recipe: str) -> None:
@@ -46,6 +48,9 @@ class Feature:
     @classmethod
     def check(cls, settings: Any, recipe: str) -> None:
         """Raise :class:`SettingError` for values that are allowed individually but not together."""
+
+    def conflict(self, other: Feature) -> str | None:
+        """Return why it can't be on together with another feature that is, or ``None`` if it can."""
 
     @classmethod
     def unmentioned(cls, pairs: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import SettingError
+from ..errors import SettingError, UserError
 from ..sampling.stages import ORIGINAL, SDFM
 from .feature import Feature
 from .fields import RECIPE
@@ -234,5 +234,5 @@ def _check_together(schema: Schema, reading: Reading) -> None:
         return
     try:
         schema.settings(reading.values)
-    except SettingError as error:
+    except UserError as error:
         reading.errors.append(str(error))

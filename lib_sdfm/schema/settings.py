@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import permutations
 from typing import Any
 
-from ..errors import SettingError
+from ..errors import ConflictError, SettingError
 from ..sampling.stages import ModelFacts
 from .feature import Feature
-from .fields import RESERVED, Field, fields_of, next_free_position
+from .fields import RECIPE, RESERVED, Field, fields_of, next_free_position
 from .params import Param, params_of
 
 Values = dict[str, Any]
@@ -116,6 +117,7 @@ class Schema:
         """Return validated settings.
 
         :raises SettingError: naming the setting, the value and what is allowed
+        :raises ConflictError: naming two techniques that exclude each other
         """
         recipe = self.by_id["recipe"].param.check(values["recipe"])
         chosen: dict[str, object] = {}
@@ -127,7 +129,9 @@ class Schema:
                 by_default[technique.name] = own
             elif not technique.on_by_default and is_on:
                 chosen[technique.name] = own
-        return Settings(recipe, chosen, by_default)
+        settings = Settings(recipe, chosen, by_default)
+        self._check_together(settings)
+        return settings
 
     def resolved(self, settings: Settings, model: ModelFacts) -> Settings:
         """Return settings with model-dependent values filled in, and with the features that the model requires."""
@@ -152,8 +156,18 @@ class Schema:
                 checked[param.name] = param.default
             _check_recipe(param, checked, recipe)
         settings = technique.Settings(**checked)
+        if recipe not in technique.recipes:
+            allowed = f"{' or '.join(technique.recipes)} alone with {technique.label}: the old extensions had no such method"
+            raise SettingError(RECIPE.key, recipe, allowed)
         technique.check(settings, recipe)
         return settings
+
+    def _check_together(self, settings: Settings) -> None:
+        """Raise :class:`ConflictError` for two features that exclude each other."""
+        for one, other in permutations(self.chosen(settings), 2):
+            why = one.conflict(other)
+            if why is not None:
+                raise ConflictError(one.label, other.label, why)
 
     def _drop_unused_hires(self, values: Values, technique: type[Feature]) -> None:
         """Set the values of the hires pass to ``None`` if their switch is off."""

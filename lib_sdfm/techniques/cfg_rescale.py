@@ -49,12 +49,8 @@ class CfgRescale(Technique):
     active_key = KEY
     rank = 55
     positions = (72, 73)
+    recipes = (SDFM,)
     composites = (Composite(KEY, _encode, _decode),)
-
-    @classmethod
-    def check(cls, settings: Any, recipe: str) -> None:
-        if recipe != SDFM:
-            raise SettingError("Recipe", recipe, "sdfm alone with CFG rescale: the old extensions had no such method")
 
     def inert(self, hires: bool) -> str | None:
         return "with phi 0 nothing is rescaled" if self.settings.phi == 0 else None
@@ -68,7 +64,7 @@ class CfgRescale(Technique):
     def needs_level(self) -> bool:
         return True
 
-    def correct(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
+    def finish(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
         if prediction.noisy is None:
             raise UnsupportedError("CFG rescale: the latent of this model call isn't known")
         return rescale_guided(denoised, prediction.cond_per_image(), prediction.noisy, call.sigma, self.settings.phi)

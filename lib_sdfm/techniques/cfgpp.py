@@ -56,14 +56,10 @@ class CfgPlusPlus(Technique):
     active_key = KEY
     rank = 60
     positions = (70, 71)
+    recipes = (SDFM,)
     composites = (Composite(KEY, _encode, _decode),)
     needs_ratio = True
     cfg_unit = 1 / CFG_OF_LAMBDA_1
-
-    @classmethod
-    def check(cls, settings: Any, recipe: str) -> None:
-        if recipe != SDFM:
-            raise SettingError("Recipe", recipe, "sdfm alone with CFG++: the old extensions had no such method")
 
     def active(self, call: ModelCall) -> bool:
         return True

@@ -15,10 +15,11 @@ from sdfm_webui.errors import SdfmError
 from tests.hosts.fake_a1111 import Interrupted, Processing
 from tests.hosts.fake_forge import ForgeHost, UnetPatcher
 from tests.hosts.jobs import another_checkpoint, attached, job, new_forge, samples
-from tests.hosts.test_nothing_left_behind import EVERYTHING, SDFM_ONLY
+from tests.hosts.test_nothing_left_behind import EVERYTHING
+from tests.together import together
 
 PAG = {"pag": {"scale": 2}}
-ORIGINAL = {"recipe": "original", **EVERYTHING, **SDFM_ONLY}
+ORIGINAL = together(recipe="original")
 Patch = Callable[[UnetPatcher], None]
 
 

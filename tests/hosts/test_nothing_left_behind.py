@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.hosts.run import RUN
 from lib_sdfm.hosts.steps import SamplerSteps
 from sdfm_webui.errors import SdfmError
@@ -21,14 +20,14 @@ from tests.hosts.fake_forge import ForgeHost
 from tests.hosts.jobs import another_checkpoint, attached, job, samples
 from tests.hosts.reference import Reference
 from tests.support import fingerprint
+from tests.together import together
 
-EVERYTHING = {technique.name: True for technique in SCHEMA.techniques}
-SDFM_ONLY = {"cfgpp": False, "cfg_rescale": False}
+EVERYTHING, EVERYTHING_ORIGINAL = together(), together(recipe="original")
 REQUESTS = [
     pytest.param({"pag": {}}, id="PAG"),
     pytest.param({"recipe": "original", "pag": {"scale": 1, "sanf": True}}, id="PAG of recipe original"),
     pytest.param(EVERYTHING, id="everything"),
-    pytest.param({"recipe": "original", **EVERYTHING, **SDFM_ONLY}, id="everything of recipe original"),
+    pytest.param(EVERYTHING_ORIGINAL, id="everything of recipe original"),
 ]
 MODEL_CALLS = 6
 """Of a picture with PAG, Euler and three steps: main and extra prediction in turn."""

@@ -20,17 +20,18 @@ from tests.hosts.fake_a1111 import Host
 from tests.hosts.jobs import new_forge, new_host, samples
 from tests.hosts.test_named_samplers import made, with_named_samplers
 from tests.hosts.variety import VARIETIES, Variety
+from tests.together import in_original, together
 
-SDFM_ONLY = ("cfgpp", "cfg_rescale")
 GUIDING = [t.name for t in SCHEMA.techniques if not t.on_by_default and t.name != "flow"]
+OLD = [name for name in GUIDING if name in in_original()]
 SCHEDULED = {"cfg_schedule": {"schedule": "Interval", "low": 0.5}}
 REQUESTS = {
     **{name: {name: True} for name in GUIDING},
-    **{f"{name} original": {"recipe": "original", name: True} for name in GUIDING if name not in SDFM_ONLY},
+    **{f"{name} original": {"recipe": "original", name: True} for name in OLD},
     "interval": SCHEDULED,
     "clamp": {"cfg_schedule": {"schedule": "Clamp-Cosine (c=4.0)"}},
-    "all": {**dict.fromkeys(GUIDING, True), **SCHEDULED},
-    "all original": {"recipe": "original", **{name: True for name in GUIDING if name not in SDFM_ONLY}},
+    "all": {**together(*GUIDING), **SCHEDULED},
+    "all original": together(*OLD, recipe="original"),
 }
 ALTOGETHER = ("all", "all original", "pag")
 HOSTS = {"A1111": new_host, "Forge": new_forge}

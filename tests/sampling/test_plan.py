@@ -75,6 +75,38 @@ def test_the_first_that_combines_replaces_plain_cfg():
     assert torch.equal(compose((AddOne(), Hundred()), PREDICTION, STEP, plain_cfg), ONE * 202)
 
 
+class Last(Double):
+    """Each stage that ends a prediction writes down that it was there."""
+
+    name = label = "last"
+
+    def __init__(self, seen: list[str]) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def correct(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
+        return self._was_here("correct", denoised)
+
+    def finish(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
+        return self._was_here("finish", denoised)
+
+    def scale_noise(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
+        return self._was_here("scale_noise", denoised)
+
+    def renoise(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
+        return self._was_here("renoise", denoised)
+
+    def _was_here(self, stage: str, denoised: Tensor) -> Tensor:
+        self.seen.append(stage)
+        return denoised
+
+
+def test_each_stage_comes_after_the_one_before_of_all_techniques():
+    seen: list[str] = []
+    compose((Last(seen), Last(seen)), PREDICTION, STEP, lambda: ONE)
+    assert seen == ["correct"] * 2 + ["finish"] * 2 + ["scale_noise"] * 2 + ["renoise"] * 2
+
+
 def test_who_does_nothing_takes_no_part_and_is_named():
     plan = Plan("sdfm", (Idle(), Double()))
     assert [technique.name for technique in plan.active(STEP)] == ["double"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import reject
 from hypothesis import strategies as st
 
-from lib_sdfm.errors import SettingError
+from lib_sdfm.errors import UserError
 from lib_sdfm.sampling.stages import ModelFacts
 from lib_sdfm.schema.params import Param, params_of
 from lib_sdfm.schema.settings import Schema, Settings, Values
@@ -60,7 +60,7 @@ def values_of(draw: st.DrawFn, schema: Schema) -> Values:
                 values[f"{technique.name}.{param.name}"] = draw(allowed_values(param))
     try:
         schema.settings(values)
-    except SettingError:  # allowed alone and not together
+    except UserError:  # allowed alone and not together
         reject()
     return values
 

@@ -55,7 +55,8 @@ def same(text: str, value: Any) -> bool:
 def test_a_text_is_taken_as_it_is_written_or_refused_by_name(pairs: dict[str, str]):
     reading = read_infotext(SCHEMA, pairs)
     if reading.errors:
-        assert all(any(key in error for key in pairs) for error in reading.errors)
+        labels = [t.label for t in GUIDING if t.active_key in pairs]  # of two that exclude each other
+        assert all(any(name in error for name in (*pairs, *labels)) for error in reading.errors)
         return
     chosen = SCHEMA.settings(reading.values).techniques
     for key, (technique, param) in BY_KEY.items():
@@ -118,6 +119,7 @@ def _names_something_of(request: dict[str, Any], error: str) -> bool:
             params = {p.name: p for t, p in PARAMS if t.name == name}
             names |= {f"{name}.{setting}" for setting in said} | {params[setting].key for setting in said}
             names |= {params[setting].label for setting in said}
+            names |= {t.label for t in GUIDING if t.name == name}
     return any(part in error for part in names)
 
 

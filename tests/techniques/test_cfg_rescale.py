@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.errors import SettingError, UnsupportedError
 from lib_sdfm.ops.guidance import rescale_guided
 from lib_sdfm.sampling.model_call import ModelCall
@@ -80,7 +81,7 @@ def prediction(rows: slice = slice(None), image: slice = slice(None)) -> Predict
 
 
 def corrected(told: Prediction, guided: Tensor, phi: float = 0.7) -> Tensor:
-    return CfgRescale(CfgRescaleSettings(phi), "sdfm").correct(guided, told, STEP)
+    return CfgRescale(CfgRescaleSettings(phi), "sdfm").finish(guided, told, STEP)
 
 
 def test_a_batch_of_two_equals_two_of_one():
@@ -102,7 +103,7 @@ def test_without_the_latent_it_refuses():
 
 def test_recipe_original_has_none():
     with pytest.raises(SettingError, match="CFG rescale"):
-        CfgRescale.check(CfgRescaleSettings(), "original")
+        SCHEMA.settings({**SCHEMA.defaults(), "recipe": "original", "cfg_rescale.enabled": True})
     assert CfgRescale(CfgRescaleSettings(0.0), "sdfm").inert(False)
 
 
@@ -158,7 +159,7 @@ def test_the_latent_is_the_denoised_image_and_noise(
         seen.append((prediction.noisy, call.sigma))
         return denoised
 
-    monkeypatch.setattr(CfgRescale, "correct", look)
+    monkeypatch.setattr(CfgRescale, "finish", look)
     samples(host, {"cfg_rescale": {}}, steps=4, sampler_name=sampler_name)
     noisy, sigma = seen[0]
     assert sigma > first
