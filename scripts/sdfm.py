@@ -16,6 +16,7 @@ else:
     from k_diffusion import sampling as k_sampling
     from modules import (
         infotext_utils,
+        processing,
         sd_models,
         sd_samplers,
         sd_samplers_common,
@@ -24,7 +25,7 @@ else:
     )
     from modules.ui_components import InputAccordion
 
-    from lib_sdfm.catalog import SCHEMA, SHIPPED_PRESETS
+    from lib_sdfm.catalog import SHIPPED_PRESETS, schema_for
     from lib_sdfm.hosts.a1111.model_kind import A1111FlowModel, ask_a1111
     from lib_sdfm.hosts.a1111.run_pass import A1111Pass
     from lib_sdfm.hosts.forge.model_kind import ForgeFlowModel, ask_forge
@@ -122,6 +123,7 @@ else:
         )
     )
 
+    SCHEMA = schema_for(lambda field: hasattr(processing.StableDiffusionProcessingTxt2Img, field))
     TARGETS = PasteTargets(SCHEMA, claimed, samplers=lambda: sd_samplers.all_samplers_map)
     PRESETS = PresetStore(SCHEMA, SHIPPED_PRESETS, Path(scripts.basedir()) / "user_presets.json")
 

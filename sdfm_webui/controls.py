@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from lib_sdfm.schema.feature import Feature
-from lib_sdfm.schema.fields import RESERVED, Field
+from lib_sdfm.schema.fields import Field
 from lib_sdfm.schema.params import Param
 from lib_sdfm.schema.presets import PresetStore
 from lib_sdfm.schema.settings import Schema
@@ -71,11 +71,11 @@ def build_panel(
             extra = extras.get(technique.name, lambda built: None)
             controls.update(_build_technique(schema, technique, input_accordion, elem_id, extra))
         api_fields = (*targets.by_api_field, *targets.by_hires_api_field)
-        names = (*RESERVED.values(), *api_fields)
+        names = (*schema.reserved.values(), *api_fields)
         hidden = {name: gr.Textbox("", visible=False, elem_id=elem_id(name), label=name) for name in names}
     for control in (*hidden.values(), preset_row.name):
         control.do_not_save_to_config = True
-    inputs = [controls[f.id] if f else hidden[RESERVED[place]] for place, f in enumerate(schema.positional)]
+    inputs = [controls[f.id] if f else hidden[schema.reserved[place]] for place, f in enumerate(schema.positional)]
     with accordion:
         connect_header(schema, accordion, inputs, elem_id)
     connect_preset_row(schema, presets, preset_row, inputs, [controls[f.id] for f in schema.fields])

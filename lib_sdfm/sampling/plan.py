@@ -15,7 +15,7 @@ In recipe original a technique that computes CFG itself (PAG, the CFG schedule) 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -85,8 +85,7 @@ def guidance_scale(active: tuple[Stages, ...], scale: float, call: ModelCall) ->
     """Return the CFG scale of this call."""
     for technique in active:
         scale = technique.guidance_scale(scale, call)
-        if technique.cfg_unit is not None:
-            call = replace(call, cfg_unit=technique.cfg_unit)
+        call = technique.after_scale(call)
     return scale
 
 

@@ -57,15 +57,12 @@ class Stages:
     :param label: short name for messages
     :param replaces_cfg: true if in recipe original it computes CFG itself, instead of any other technique
     :param needs_ratio: true if it needs the step ratio (``ModelCall.ratio``)
-    :param cfg_unit: what CFG 1 is in the scale that it replaces the CFG scale with, for techniques that change that scale
-        afterwards
     """
 
     name: ClassVar[str]
     label: ClassVar[str]
     replaces_cfg: ClassVar[bool] = False
     needs_ratio: ClassVar[bool] = False
-    cfg_unit: ClassVar[float | None] = None
 
     @classmethod
     def combines(cls) -> bool:
@@ -103,6 +100,10 @@ class Stages:
     def guidance_scale(self, scale: float, call: ModelCall) -> float:
         """Return the CFG scale of this call, given the incoming one."""
         return scale
+
+    def after_scale(self, call: ModelCall) -> ModelCall:
+        """Return the call as it is for techniques that change the CFG scale after this one."""
+        return call
 
     def combine(self, prediction: Prediction, call: ModelCall) -> Tensor | None:
         """Return the guided result ``(B, C, H, W)`` in place of plain CFG, or ``None`` for plain CFG."""

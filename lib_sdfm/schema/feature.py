@@ -26,6 +26,7 @@ class Feature:
         and, if a setting follows another, of the switch that enables those
     :param composites: keys that hold several settings; one of them may be ``active_key``
     :param recipes: the recipes in which it may be on
+    :param host_field: name of the field of the host's txt2img jobs that does the same; a host that has it is left to do it
     :param on_by_default: true if it is on unless switched off; it then affects only jobs that use it
     """
 
@@ -40,6 +41,7 @@ class Feature:
     positions: ClassVar[tuple[int, ...]]
     composites: ClassVar[tuple[Composite, ...]] = ()
     recipes: ClassVar[tuple[str, ...]] = RECIPES
+    host_field: ClassVar[str | None] = None
     on_by_default: ClassVar[bool] = False
 
     def __init__(self, settings: Any, recipe: str) -> None:

@@ -123,7 +123,7 @@ def read_infotext(schema: Schema, pairs: Mapping[str, Any], claimed: Collection[
     reading = Reading(schema.defaults())
     ours = _read_format(pairs, reading)
     unbuilt = unbuilt_features(pairs, our_keys(schema))
-    old = bool(unbuilt) or any(t.active_key in pairs for t in schema.techniques if not t.on_by_default)
+    old = bool(unbuilt) or any(t.active_key in pairs for t in schema.techniques if not t.on_by_default and t.host_field is None)
     reading.values["recipe"] = _read_recipe(pairs, reading, default=ORIGINAL if old and not ours else SDFM)
     reading.warnings.extend(f"{key}: {what} is not part of SDFM and was left out" for key, what in unbuilt)
     for technique in schema.techniques:

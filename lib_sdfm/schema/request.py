@@ -19,11 +19,14 @@ def apply_request(schema: Schema, values: Mapping[str, Any], request: Mapping[st
     """
     merged = dict(values)
     techniques = {technique.name: technique for technique in schema.techniques}
+    left = {technique.name: technique for technique in schema.left_to_host}
     for name, said in request.items():
         if name == "recipe":
             merged["recipe"] = said
         elif name in techniques:
             _apply_technique(schema, techniques[name], said, merged)
+        elif name in left:
+            schema.require_off(left[name], said)
         else:
             raise SettingError(name, said, "one of recipe, " + ", ".join(techniques))
     return merged

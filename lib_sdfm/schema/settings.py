@@ -34,16 +34,28 @@ class Settings:
 
 
 class Schema:
-    """The settings schema of a tuple of techniques; stateless."""
+    """The settings schema of a tuple of techniques; stateless.
 
-    def __init__(self, techniques: tuple[type[Feature], ...]) -> None:
-        self.techniques = techniques
-        self.fields = fields_of(techniques)
+    :param left_to_host: the techniques among them that the host has itself: their positions stay reserved, otherwise they
+        don't exist
+    """
+
+    def __init__(self, techniques: tuple[type[Feature], ...], left_to_host: tuple[type[Feature], ...] = ()) -> None:
+        self.techniques = tuple(technique for technique in techniques if technique not in left_to_host)
+        self.left_to_host = left_to_host
+        self._every_field = fields_of(techniques)
+        self.fields = tuple(field for field in self._every_field if field.technique not in left_to_host)
 
     @cached_property
     def by_id(self) -> Mapping[str, Field]:
         """Fields by id."""
         return {field.id: field for field in self.fields}
+
+    @cached_property
+    def reserved(self) -> Mapping[int, str]:
+        """Names of the API's positions that hold no setting here, by position."""
+        left = {field.position: field.id for field in self._every_field if field.technique in self.left_to_host}
+        return {**RESERVED, **left}
 
     @cached_property
     def positional(self) -> tuple[Field | None, ...]:
@@ -52,8 +64,8 @@ class Schema:
         :raises TypeError: if the techniques' positions overlap or leave gaps; it names the next free one
         """
         places: dict[int, Field | None] = dict.fromkeys(RESERVED)
-        free = next_free_position(field.position for field in self.fields)
-        for field in self.fields:
+        free = next_free_position(field.position for field in self._every_field)
+        for field in self._every_field:
             if field.position in places:
                 first = places[field.position].id if places[field.position] else RESERVED[field.position]
                 raise TypeError(
@@ -62,14 +74,14 @@ class Schema:
             places[field.position] = field
         gap = next((place for place in range(len(places)) if place not in places), None)
         if gap is not None:  # then some field lies beyond the end
-            stray = next(field for field in self.fields if not 0 <= field.position < len(places))
+            stray = next(field for field in self._every_field if not 0 <= field.position < len(places))
             raise TypeError(f"API positions have gaps: {stray.id} has {stray.position}; the next free one is {gap}")
-        return tuple(places[i] for i in range(len(places)))
+        return tuple(None if i in self.reserved else places[i] for i in range(len(places)))
 
     @property
     def position_names(self) -> list[str]:
         """Names of the positions of the API's positional list."""
-        return [field.id if field else RESERVED[place] for place, field in enumerate(self.positional)]
+        return [field.id if field else self.reserved[place] for place, field in enumerate(self.positional)]
 
     def name_value(self, values: Values, id: str, value: Any) -> None:
         """Set a value that was named in a dictionary or by an axis, with the values that it implies for others."""
@@ -90,7 +102,7 @@ class Schema:
         """Return values from a positional list, which may be shorter than the list of fields.
 
         :param base: values after the end of the list, by default the defaults
-        :raises SettingError: if the list is too long
+        :raises SettingError: if the list is too long, or switches on what the host has itself
         """
         if len(args) > len(self.positional):
             raise SettingError("args", len(args), f"a list of at most {len(self.positional)} values, or one dictionary")
@@ -98,6 +110,7 @@ class Schema:
         for field, value in zip(self.positional, args):
             if field is not None:
                 values[field.id] = value
+        self._require_left_to_host(args)
         for technique in self.techniques:
             self._drop_unused_hires(values, technique)
         return values
@@ -148,6 +161,16 @@ class Schema:
         """Return the features that are on by default and not switched off."""
         found = [(f, settings.by_default.get(f.name, f.Settings())) for f in self.techniques if f.on_by_default]
         return tuple(f(own, settings.recipe) for f, own in found if own is not None)
+
+    def _require_left_to_host(self, args: Sequence[Any]) -> None:
+        for field in self._every_field:
+            if field.technique in self.left_to_host and field.role == "switch" and field.position < len(args):
+                self.require_off(field.technique, args[field.position])
+
+    def require_off(self, technique: type[Feature], asked: Any) -> None:
+        """Raise :class:`SettingError` if a request uses a technique that the host has itself."""
+        if asked not in ("", None, False):
+            raise SettingError(technique.name, asked, f"the field {technique.host_field} of this WebUI instead")
 
     def _technique_settings(self, technique: type[Feature], recipe: str, values: Mapping[str, Any]) -> object:
         checked = {p.name: p.check(values[f"{technique.name}.{p.name}"]) for p in params_of(technique.Settings)}

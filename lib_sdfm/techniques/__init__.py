@@ -7,6 +7,7 @@ from .cfgpp import CfgPlusPlus
 from .dynamic_thresholding import DynamicThresholding
 from .flow import Flow
 from .freeu import FreeU
+from .hires_cfg import HiresCfg
 from .pag import Pag
 from .refiner_sync import RefinerSync
 from .seg import Seg
@@ -14,6 +15,7 @@ from .seg import Seg
 TECHNIQUES: tuple[type[Feature], ...] = (
     Pag,
     Seg,
+    HiresCfg,
     CfgPlusPlus,
     CfgSchedule,
     DynamicThresholding,

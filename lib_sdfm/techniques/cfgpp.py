@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -59,7 +59,6 @@ class CfgPlusPlus(Technique):
     recipes = (SDFM,)
     composites = (Composite(KEY, _encode, _decode),)
     needs_ratio = True
-    cfg_unit = 1 / CFG_OF_LAMBDA_1
 
     def active(self, call: ModelCall) -> bool:
         return True
@@ -72,6 +71,9 @@ class CfgPlusPlus(Technique):
 
     def guidance_scale(self, scale: float, call: ModelCall) -> float:
         return self.settings.scale
+
+    def after_scale(self, call: ModelCall) -> ModelCall:
+        return replace(call, cfg_unit=1 / CFG_OF_LAMBDA_1)
 
     def renoise(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
         if call.ratio is None:

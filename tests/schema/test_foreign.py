@@ -328,12 +328,6 @@ class TestTogether:
         assert not reading.values["freeu.enabled"] and reading.values["dynamic_thresholding.enabled"]
         assert reading.warnings == []
 
-    def test_forges_cfg_scale_of_the_hires_pass_is_named_where_the_host_has_none(self):
-        keys = "Hires upscale: 2, Hires CFG Scale: 5"
-        assert "Hires CFG Scale: 5" in read(keys).warnings[0]
-        assert read(keys, cfg=5).warnings == [] and read("Hires CFG Scale: 5").warnings == []
-        assert read_infotext(SCHEMA, parse_infotext(text(keys)), claimed={"Hires CFG Scale"}).warnings == []
-
     def test_explain_leaves_to_the_host_what_the_host_pastes(self):
         report = explain_infotext(SCHEMA, text(f"{texts.FORGE_FREEU}, {texts.FORGE_PAG}"), {"freeu_b1"})
         assert list(report["techniques"]) == ["pag"] and "pagi_scale" in report["understood"]

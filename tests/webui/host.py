@@ -105,6 +105,7 @@ class FakeModules:
         opts = types.SimpleNamespace(use_old_scheduling=False, rho=0, beta_dist_alpha=0.6, beta_dist_beta=0.6)
         self.shared = types.SimpleNamespace(cmd_opts=types.SimpleNamespace(api_auth=None), sd_model=None, opts=opts)
         self.ui_components = types.SimpleNamespace(InputAccordion=input_accordion)
+        self.processing = types.SimpleNamespace(StableDiffusionProcessingTxt2Img=type("Txt2Img", (), {}))
         self.sd_models = types.SimpleNamespace()
         self.sd_samplers = FakeSamplers()
         self.sd_samplers_common = types.SimpleNamespace(SamplerData=SamplerData)

@@ -46,7 +46,7 @@ def _name_common(text: ForeignText, name: str) -> None:
     if not text.is_on(f"{name}_hr_override") or "Hires CFG Scale" in text.pairs:  # then the host's own counts
         return
     if text.value(cfg_key, 7.0) != number_of(text.pairs.get("CFG scale")):
-        text.name([cfg_key], "a CFG scale of the hires pass is not part of SDFM and was left out")
+        text.name([cfg_key], "was left out: set the CFG scale of the hires pass itself")
 
 
 def _pag(text: ForeignText) -> Said | None:

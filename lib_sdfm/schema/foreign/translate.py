@@ -12,11 +12,9 @@ from .forge import FORGE
 from .others import OTHERS
 from .pamparamm import PAMPARAMM
 from .source import Said, Source
-from .text import ForeignText, number_of
-from .windows import has_hires_pass
+from .text import ForeignText
 
 SOURCES = (*PAMPARAMM, *FORGE, *OTHERS)
-HIRES_CFG = "Hires CFG Scale"
 
 
 @dataclass(frozen=True)
@@ -61,8 +59,6 @@ def translate(
         elif (said := source.read(text)) is not None:
             sources[str(source.technique)] = source
             values.update(_checked(schema, source, said, text))
-    if HIRES_CFG not in claimed:
-        _name_hires_cfg(text)
     return Translation(values, text.errors, text.warnings, text.used)
 
 
@@ -73,14 +69,6 @@ def _note_keys(present: list[Source], text: ForeignText) -> None:
         text.used.update(keys)
         if not any(switch in keys for switch in source.switches):
             text.name(keys[:1], f"stands without {source.switch} and was left out")
-
-
-def _name_hires_cfg(text: ForeignText) -> None:
-    """Name Forge's separate CFG scale of the hires pass, which A1111 lacks."""
-    if has_hires_pass(text.pairs) and HIRES_CFG in text.pairs:
-        scales = [number_of(text.pairs.get(key)) for key in (HIRES_CFG, "CFG scale")]
-        if None not in scales and scales[0] != scales[1]:
-            text.name([HIRES_CFG], "this WebUI has no CFG scale of its own for the hires pass")
 
 
 def _why_left_out(
