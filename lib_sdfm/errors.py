@@ -1,5 +1,7 @@
 """Errors shown to the user: each says what is wrong and what is allowed."""
 
+from __future__ import annotations
+
 LONGEST_VALUE = 200
 
 
@@ -15,6 +17,10 @@ def shown(value: object) -> str:
 class UserError(Exception):
     """Base class of errors caused by a user or an API client: invalid input, or an unsupported request."""
 
+    def for_api(self) -> str:
+        """Return the message for an API client, who knows settings by their names in the API."""
+        return str(self)
+
 
 class SettingError(UserError):
     """Invalid value of a setting.
@@ -22,11 +28,24 @@ class SettingError(UserError):
     :param setting: the setting's name as the user knows it
     :param value: the given value
     :param allowed: what is allowed, in words
+    :param id: its name in the API, ``pag.scale``; empty if it has none
     """
 
-    def __init__(self, setting: str, value: object, allowed: str) -> None:
-        super().__init__(f"{setting}: {shown(value)} is not possible, allowed is {allowed}")
-        self.setting, self.value, self.allowed = setting, value, allowed
+    def __init__(self, setting: str, value: object, allowed: str, id: str = "") -> None:
+        super().__init__(self._message(setting, value, allowed))
+        self.setting, self.value, self.allowed, self.id = setting, value, allowed, id
+
+    def for_api(self) -> str:
+        return self._message(self.id or self.setting, self.value, self.allowed)
+
+    def at(self, id: str) -> SettingError:
+        """Return this error with the setting's name in the API, unless it has one."""
+        self.id = self.id or id
+        return self
+
+    @staticmethod
+    def _message(setting: str, value: object, allowed: str) -> str:
+        return f"{setting}: {shown(value)} is not possible, allowed is {allowed}"
 
 
 class ConflictError(UserError):

@@ -32,9 +32,9 @@ else:
     from lib_sdfm.hosts.forge.run_pass import ForgePass
     from lib_sdfm.hosts.run import run_of
     from lib_sdfm.ops.flow_schedules import Shape
-    from lib_sdfm.planning.explain import TITLE
     from lib_sdfm.sampling.stages import ModelFacts
     from lib_sdfm.schema.presets import PresetStore
+    from lib_sdfm.schema.shapes import TITLE
     from sdfm_webui.axes import register_axes
     from sdfm_webui.built_ins import built_ins_on
     from sdfm_webui.controls import build_panel
@@ -47,7 +47,7 @@ else:
     from sdfm_webui.paste import PasteTargets, labels_of
     from sdfm_webui.refiner_line import RefinerLine
     from sdfm_webui.routes import add_routes, authentication
-    from sdfm_webui.samplers import SamplerModules, register_samplers
+    from sdfm_webui.samplers import SamplerModules, mend_samplers, register_samplers
 
     if is_forge():
         from backend.sampling.sampling_function import calc_cond_uncond_batch, sampling_cleanup, sampling_prepare
@@ -123,8 +123,11 @@ else:
         )
     )
 
+    def known_samplers():
+        return sd_samplers.all_samplers_map
+
     SCHEMA = schema_for(lambda field: hasattr(processing.StableDiffusionProcessingTxt2Img, field))
-    TARGETS = PasteTargets(SCHEMA, claimed, samplers=lambda: sd_samplers.all_samplers_map)
+    TARGETS = PasteTargets(SCHEMA, claimed, known_samplers)
     PRESETS = PresetStore(SCHEMA, SHIPPED_PRESETS, Path(scripts.basedir()) / "user_presets.json")
 
     class SdfmScript(scripts.Script):
@@ -147,6 +150,7 @@ else:
 
         def before_process(self, p, *args):
             forget_earlier(SCHEMA, p)
+            mend_samplers(p, sd_samplers.all_samplers_map)
 
         def process(self, p, *args):
             begin_job(SCHEMA, p, args, HOST)
@@ -169,7 +173,7 @@ else:
     def on_app_started(demo, app):
         register_axes(SCHEMA, scripts)
         register_samplers(SAMPLERS, is_forge())
-        add_routes(SCHEMA, app, claimed, **authentication(shared.cmd_opts))
+        add_routes(SCHEMA, app, claimed, known_samplers, **authentication(shared.cmd_opts))
         add_flow_routes(FLOW, app, **authentication(shared.cmd_opts))
 
     script_callbacks.on_cfg_denoiser(on_cfg_denoiser)

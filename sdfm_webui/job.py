@@ -20,6 +20,7 @@ from .errors import shown_to_user
 from .flow import FlowHost
 from .idle import asks_for_nothing, missing_in_host, stand_aside
 from .refiner import RefinerJob, forget_keys
+from .warnings import prompt_warnings, scale_warnings, tell
 
 __all__ = ["HostObjects", "begin_batch", "begin_job", "forget_earlier"]
 
@@ -59,7 +60,7 @@ def begin_batch(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) 
         _prepare(schema, p, args, host)
     except UserError as problem:
         _unwrap_sample(p)
-        _wrap_sample(p, _raising(problem))
+        _wrap_sample(p, _raising(_named_for(p, problem)))
     except Exception as problem:
         _unwrap_sample(p)
         if asks_for_nothing(schema, p, args):
@@ -72,8 +73,8 @@ def _prepare(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> 
     is_api = bool(getattr(p, "is_api", False))
     job = resolve_job(schema, args, host.old_payloads(p), axes_of_job(p), is_api)
     require_no_rival(schema, job.settings, host.rivals(p))
-    for warning in (*job.warnings, *_doubled(job.settings, host.built_ins(p))):
-        p.comment(f"SDFM: {warning}")
+    doubled = _doubled(job.settings, host.built_ins(p))
+    tell(p, [*job.warnings, *doubled, *prompt_warnings(p, job.settings), *scale_warnings(p)])
     sync = RefinerJob(schema, job.settings, p, host.old_timelines())
     settings = schema.resolved(sync.settings, _facts(p, host))
     sync.write(settings)
@@ -83,6 +84,15 @@ def _prepare(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> 
         sync.prompts.attach()
     elif sampling is not None:
         _wrap_sample(p, sampling)
+
+
+def _named_for(p: Any, problem: UserError) -> UserError:
+    """Return an error with settings named as its reader knows them: as in the API for jobs of the API."""
+    if not getattr(p, "is_api", False) or problem.for_api() == str(problem):
+        return problem
+    named = UserError(problem.for_api())
+    named.__cause__ = problem
+    return named
 
 
 def _facts(p: Any, host: HostObjects) -> ModelFacts:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from typing import Any
 
-from lib_sdfm.sampling.samplers import SAMPLERS
 from lib_sdfm.schema.fields import Field
-from lib_sdfm.schema.foreign.sampler import SAMPLER, SCHEDULE, hires_sampler, mended_samplers, unknown_samplers
-from lib_sdfm.schema.infotext import Reading, read_infotext
+from lib_sdfm.schema.foreign.sampler import SAMPLER, SCHEDULE, hires_sampler, mended_samplers
+from lib_sdfm.schema.infotext import Reading
 from lib_sdfm.schema.payload import notes_of
+from lib_sdfm.schema.reading import NAMES, read_parameters
 from lib_sdfm.schema.settings import Schema, Values
 
 Target = Callable[[Mapping[str, Any]], Any]
-NAMES = frozenset(record.name for record in SAMPLERS)
 
 
 def labels_of(paste_fields: Mapping[str, Mapping[str, Any]]) -> set[str]:
@@ -56,11 +54,11 @@ class PasteTargets:
 
     def notes(self, params: Mapping[str, Any]) -> str:
         """Return errors and warnings of the parameters, for the run that the API starts with them."""
-        return notes_of(self._read_all(params))
+        return notes_of(self._read(params)[0])
 
     def notice(self, params: Mapping[str, Any]) -> str:
         """Return the same for the panel, as HTML."""
-        reading = self._read_all(params)
+        reading = self._read(params)[0]
         lines = [f"<li>{html.escape(line)}</li>" for line in reading.errors + reading.warnings]
         return f"<p>From the pasted text:</p><ul>{''.join(lines)}</ul>" if lines else ""
 
@@ -84,22 +82,17 @@ class PasteTargets:
         """Return the schedule of the hires pass, likewise."""
         return hires_sampler(params, self._samplers())[1]
 
-    def _read_all(self, params: Mapping[str, Any]) -> Reading:
-        """Return the reading with warnings about the host's own controls."""
-        reading, _ = self._read(params)
-        return replace(reading, warnings=[*reading.warnings, *unknown_samplers(params, self._samplers())])
-
     def _read(self, params: Mapping[str, Any]) -> tuple[Reading, Values]:
         """Return what the parameters say, and what the controls show for it.
 
         The host asks once per control with the same parameters, so the last answer is kept. It counts only for parameters
         that look the same: the host may change its dictionary in place.
         """
-        claimed = self._claimed()
-        said = repr((list(params.items()), sorted(claimed)))  # unlike equality it tells True from 1
+        claimed, samplers = self._claimed(), self._samplers()
+        said = repr((list(params.items()), sorted(claimed), len(samplers)))  # unlike equality it tells True from 1
         last = self._last  # another request may replace it meanwhile
         if last is None or last[0] != said:
-            reading = read_infotext(self._schema, params, claimed)
+            reading = read_parameters(self._schema, params, claimed, samplers)
             last = self._last = said, reading, self._schema.shown(reading.values)
         return last[1:]
 

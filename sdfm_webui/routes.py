@@ -13,17 +13,28 @@ from lib_sdfm import __version__
 from lib_sdfm.planning.explain import explain_infotext, explain_payload
 from lib_sdfm.schema.infotext import FORMAT
 from lib_sdfm.schema.jsonschema import json_schema
+from lib_sdfm.schema.reading import NAMES
 from lib_sdfm.schema.settings import Schema
+from lib_sdfm.schema.shapes import TITLE
 
 from .errors import SdfmError
 
 PREFIX = "/sdfm/v1"
+REQUEST_FIELDS = {"alwayson_scripts", "prompt", "negative_prompt", "sampler_name", "steps", "cfg_scale", TITLE, TITLE.lower()}
+"""Fields by which a request of the host's API is known."""
 
 
-def add_routes(schema: Schema, app: FastAPI, claimed: Callable[[], Collection[str]] = frozenset, **options: Any) -> None:
+def add_routes(
+    schema: Schema,
+    app: FastAPI,
+    claimed: Callable[[], Collection[str]] = frozenset,
+    samplers: Callable[[], Collection[str]] = lambda: NAMES,
+    **options: Any,
+) -> None:
     """Add our routes to the host's server.
 
     :param claimed: returns the keys that the host pastes itself
+    :param samplers: returns the sampler names that the host looks up
     :param options: passed on to each route (``dependencies`` for the host's authentication)
     """
 
@@ -31,11 +42,11 @@ def add_routes(schema: Schema, app: FastAPI, claimed: Callable[[], Collection[st
         return {"version": __version__, "format": FORMAT, **json_schema(schema)}
 
     def explain(body: dict[str, Any] = Body(...)) -> dict[str, Any]:
-        if isinstance(body.get("infotext"), str) and "alwayson_scripts" not in body:
-            return explain_infotext(schema, body["infotext"], claimed())
-        if isinstance(body.get("alwayson_scripts"), dict):
-            return explain_payload(schema, body, claimed())
-        raise SdfmError("explain: the body needs `infotext`, a text, or `alwayson_scripts` as in /sdapi/v1/txt2img")
+        if set(body) == {"infotext"} and isinstance(body["infotext"], str):
+            return explain_infotext(schema, body["infotext"], claimed(), samplers())
+        if isinstance(body.get("infotext"), str) or REQUEST_FIELDS & set(body):
+            return explain_payload(schema, body, claimed(), samplers())
+        raise SdfmError("explain: the body needs `infotext`, a text, or what /sdapi/v1/txt2img takes (`alwayson_scripts`)")
 
     app.add_api_route(f"{PREFIX}/schema", describe, methods=["GET"], **options)
     app.add_api_route(f"{PREFIX}/explain", explain, methods=["POST"], **options)

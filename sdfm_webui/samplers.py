@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any
@@ -12,8 +12,13 @@ from torch import Tensor
 from lib_sdfm.hosts.named_samplers import DDIM_CFGPP, NAMED_SAMPLERS, NamedSampler, hosted, hosted_ddim
 from lib_sdfm.ops.descent import Sampler
 from lib_sdfm.sampling.samplers import SAMPLERS
+from lib_sdfm.schema.foreign.sampler import host_sampler, unknown_sampler
 
 from .errors import shown_to_user
+
+FIRST = "sampler_name"
+JOB_SAMPLERS = {FIRST: "scheduler", "hr_sampler_name": "hr_scheduler"}
+"""Attributes of a job for a pass' sampler, with those for its schedule."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,30 @@ def register_samplers(host: SamplerModules, forge: bool) -> None:
         for alias in record.aliases if record.name in table else ():
             table.setdefault(alias, table[record.name])
             host.samplers.samplers_map.setdefault(alias.lower(), record.name)
+    for lower, name in host.samplers.samplers_map.items():  # the X/Y/Z plot accepts these, and looks them up there
+        if name in table:
+            table.setdefault(lower, table[name])
     host.samplers.get_sampler_and_scheduler.cache_clear()
+
+
+def mend_samplers(p: Any, known: Collection[str]) -> None:
+    """Replace names of samplers in a job by the host's, with the schedules behind them; name what stays unknown.
+
+    The host replaces an unknown name of the first pass by its default; that of the hires pass it refuses.
+
+    :param known: the names that the host looks up
+    """
+    for attribute, schedule_attribute in JOB_SAMPLERS.items():
+        said = getattr(p, attribute, None)
+        if not isinstance(said, str) or not said or said in known:
+            continue
+        found = host_sampler(said, known)
+        if found is not None:
+            setattr(p, attribute, found[0])
+            if found[1] is not None:
+                setattr(p, schedule_attribute, found[1])
+        elif attribute == FIRST:
+            p.comment(f"SDFM: {unknown_sampler(attribute, said, known)}")
 
 
 def _entry(host: SamplerModules, named: NamedSampler) -> Any:

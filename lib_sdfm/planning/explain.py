@@ -7,52 +7,110 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..errors import UserError
+from ..prompts.marks import mark_notes
+from ..schema.foreign.sampler import HIRES_SAMPLER, SAMPLER, hires_sampler, pass_sampler, shown_name, unknown_sampler
+from ..schema.foreign.writer import writer_of
+from ..schema.grammar import NEGATIVE_PROMPT, PROMPT, parse_text, why_unread
 from ..schema.hostkeys import is_host_key
-from ..schema.infotext import Reading, parse_infotext, read_infotext
+from ..schema.infotext import Reading
 from ..schema.originals import OLD_ENTRIES
-from ..schema.payload import resolve_values
+from ..schema.payload import old_notes, resolve_values
+from ..schema.reading import NAMES, read_parameters
 from ..schema.settings import Schema, Settings, Values
+from ..schema.shapes import TITLE, args_of, shape_notes
 from .plan import inert_features, plan_of
 
-TITLE = "SDFM"
-"""Our title in ``alwayson_scripts``."""
 BASE_PASSES = 2
 """UNet passes per image and step without SDFM: conditional and unconditional."""
+REFINER = "Refiner"
+PROMPTS = {
+    PROMPT: ("prompt", False), NEGATIVE_PROMPT: ("negative prompt", True), "Hires prompt": ("hires prompt", False),
+    "Hires negative prompt": ("hires negative prompt", True),
+}  # fmt: skip
+"""Keys of the prompts, with their names in messages, and true for negative prompts."""
+PROMPT_FIELDS = {
+    "prompt": PROMPT, "negative_prompt": NEGATIVE_PROMPT, "hr_prompt": "Hires prompt",
+    "hr_negative_prompt": "Hires negative prompt", "refiner_checkpoint": REFINER, "refiner_switch_at": "Refiner switch at",
+    "sampler_name": SAMPLER, "hr_sampler_name": HIRES_SAMPLER,
+}  # fmt: skip
+"""Fields of a request, with the keys that they have priority over."""
 
 
-def explain_infotext(schema: Schema, text: str, claimed: Collection[str] = ()) -> dict[str, Any]:
+def explain_infotext(
+    schema: Schema, text: str, claimed: Collection[str] = (), samplers: Collection[str] = NAMES
+) -> dict[str, Any]:
     """Return what pasting generation parameters would run, the keys that were understood, and every unknown key.
 
     :param claimed: keys that the host pastes itself
+    :param samplers: the sampler names that the host looks up
     """
-    pairs = parse_infotext(text)
-    reading = read_infotext(schema, pairs, claimed)
+    pairs = parse_text(text)
+    reading = read_parameters(schema, pairs, claimed, samplers)
     report = explain_values(schema, reading.values) if not reading.errors else {"recipe": reading.values["recipe"]}
-    return {**report, "errors": reading.errors, "warnings": reading.warnings, **_keys(pairs, reading, claimed)}
+    notes = _text_notes(text) + reading.warnings + _mark_notes(schema, pairs, reading.values)
+    return {
+        **_written_by(pairs), **report, "sampler": _samplers(pairs, samplers), "errors": reading.errors, "warnings": notes,
+        **_keys(pairs, reading, claimed),
+    }  # fmt: skip
 
 
-def explain_payload(schema: Schema, body: Mapping[str, Any], claimed: Collection[str] = ()) -> dict[str, Any]:
+def explain_payload(
+    schema: Schema, body: Mapping[str, Any], claimed: Collection[str] = (), samplers: Collection[str] = NAMES
+) -> dict[str, Any]:
     """Return what the body of a txt2img or img2img request would run: its ``alwayson_scripts``, and its ``infotext`` if any."""
-    scripts = {title.lower(): _args_of(said) for title, said in body["alwayson_scripts"].items()}
+    said = body.get("alwayson_scripts")
+    scripts = {str(title).lower(): args_of(own) for title, own in said.items()} if isinstance(said, Mapping) else {}
     old = [(entry, scripts.pop(entry.title.lower())) for entry in OLD_ENTRIES if entry.title.lower() in scripts]
     text = body.get("infotext")
-    pairs = parse_infotext(text) if isinstance(text, str) else {}
-    reading = read_infotext(schema, pairs, claimed)
+    pairs = parse_text(text) if isinstance(text, str) else {}
+    reading = read_parameters(schema, pairs, claimed, samplers)
     args = scripts.pop(TITLE.lower(), [])
     keys = _keys(pairs, reading, claimed)
-    said = {"warnings": reading.warnings, **keys, "unknown": [*keys["unknown"], *scripts]}
+    asked = {**pairs, **{key: body[name] for name, key in PROMPT_FIELDS.items() if isinstance(body.get(name), str | float)}}
+    warnings = [*shape_notes(schema, body), *(_text_notes(text) if isinstance(text, str) else []), *reading.warnings]
+    warnings += _unknown_fields(body, samplers)
+    known = {"sampler": _samplers(asked, samplers), **keys, "unknown": [*keys["unknown"], *scripts]}
     try:
         if reading.errors:
             raise UserError("; ".join(reading.errors))
-        return {**explain_values(schema, resolve_values(schema, args, old, reading.values)), "errors": [], **said}
+        values = resolve_values(schema, args, old, reading.values)
+        warnings += old_notes(old) + _mark_notes(schema, asked, values)
+        report = explain_values(schema, values)
+        return {**_written_by(pairs), **report, "errors": [], "warnings": warnings, **known}
     except UserError as error:
-        return {"errors": [str(error)], **said}
+        return {"errors": [error.for_api()], "warnings": warnings, **known}
 
 
-def _args_of(said: Any) -> list[Any]:
-    """Return a script's arguments; empty if the host would not accept them as a list."""
-    args = said.get("args", []) if isinstance(said, Mapping) else []
-    return args if isinstance(args, list) else []
+def _written_by(pairs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return who wrote a text."""
+    writer = writer_of(pairs)
+    return {"written_by": str(writer) or None, "extensions": list(writer.extensions)}
+
+
+def _text_notes(text: str) -> list[str]:
+    why = why_unread(text)
+    return [] if why is None else [why]
+
+
+def _unknown_fields(body: Mapping[str, Any], samplers: Collection[str]) -> list[str]:
+    """Return a line for each sampler that a request names itself and the host lacks."""
+    fields = {name: body[name] for name in ("sampler_name", "hr_sampler_name") if isinstance(body.get(name), str)}
+    missing = {name: said for name, said in fields.items() if said and pass_sampler({SAMPLER: said}, samplers) is None}
+    return [unknown_sampler(name, said, samplers) for name, said in missing.items()]
+
+
+def _mark_notes(schema: Schema, pairs: Mapping[str, Any], values: Values) -> list[str]:
+    """Return the notes on marks in the prompts of a text or request."""
+    prompts = [(name, str(pairs.get(key) or ""), negative) for key, (name, negative) in PROMPTS.items()]
+    return mark_notes(prompts, bool(pairs.get(REFINER)), values.get("refiner_sync.enabled") is not False)
+
+
+def _samplers(pairs: Mapping[str, Any], samplers: Collection[str]) -> dict[str, Any] | None:
+    """Return the host's names of sampler and schedule, and of those of the hires pass if there is one; ``None`` if unknown."""
+    found = pass_sampler(pairs, samplers)
+    name, schedule = hires_sampler(pairs, samplers)
+    hires = {} if name is None else {"hires": {"name": shown_name(name, samplers), "schedule": schedule}}
+    return None if found is None else {"name": found[0], "schedule": found[1], **hires}
 
 
 def _keys(pairs: Mapping[str, Any], reading: Reading, claimed: Collection[str]) -> dict[str, list[str]]:

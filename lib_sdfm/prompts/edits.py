@@ -3,11 +3,13 @@
 In that grammar ``[from:to:number]`` and ``[to:number]`` are edits, ``[a|b]`` alternates, ``(a)``, ``(a:b)`` and ``[a]`` are
 emphasis, and a backslash escapes the next character. Brackets and colons that belong to none of these are text, and so is
 everything that encloses them. A ``|`` outside an alternation, or a backslash at the end, makes the whole prompt plain text.
-A mark in place of the number, ``[from:to:refiner]``, is an edit known only to SDFM.
+A mark in place of the number, ``[from:to:refiner]``, is an edit known only to SDFM; it may be in capitals, and have full-width
+colons.
 """
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,10 +17,17 @@ from dataclasses import dataclass, field
 MARK = "refiner"
 """Mark in place of ``when`` of an edit that follows the refiner."""
 
-TOKENS = re.compile(r"\\.|[\[\]()|:]|[^\\\[\]()|:]+|\\")
+WIDE = "："
+"""The full-width colon, which input methods of Chinese and Japanese give."""
+
+TOKENS = re.compile(rf"\\.|[\[\]()|:{WIDE}]|[^\\\[\]()|:{WIDE}]+|\\")
 AND = re.compile(r"\bAND\b")
 NETWORK = re.compile(r"<\w+:[^>]+>")
-WHEN = re.compile(rf"\s*([+-]?(?:\d+\.\d*|\.?\d+)(?:[eE][+-]?\d+)?|{MARK})\s*")
+WHEN = re.compile(rf"\s*([+-]?(?:\d+\.\d*|\.?\d+)(?:[eE][+-]?\d+)?|(?ai:{MARK}))\s*")
+MARKED = re.compile(rf"\s*(?ai:{MARK})\s*")
+NEAR = re.compile(rf"(?<!\\)[:{WIDE}]\s*([^\s\\\[\]()|:{WIDE}]+)\s*\]")
+"""The end of a bracket, with a word where the number or mark stands."""
+LIKENESS = 0.82
 CLOSES = {"]": "[", ")": "("}
 EDIT_COLONS = (1, 2)
 
@@ -28,23 +37,30 @@ class When:
     """The number or mark of one edit.
 
     :param start: its position in the prompt
-    :param text: its text, without surrounding spaces
+    :param text: its text, without surrounding spaces; a mark in small letters
+    :param wide: positions of the full-width colons that stand for the edit's colons
     """
 
     start: int
     text: str
+    wide: tuple[int, ...] = ()
 
     @property
     def end(self) -> int:
         return self.start + len(self.text)
 
+    def moved(self, place: Callable[[int], int]) -> When:
+        """Return it at other positions, given by the present ones."""
+        return When(place(self.start), self.text, tuple(map(place, self.wide)))
+
 
 @dataclass
 class _Open:
-    """An open bracket: its kind, the positions of the colons at its level, and the number of bars."""
+    """An open bracket: its kind, the positions of the colons at its level (and of full-width ones), and the number of bars."""
 
     kind: str
     colons: list[int] = field(default_factory=list)
+    wide: list[int] = field(default_factory=list)
     bars: int = 0
 
 
@@ -66,13 +82,27 @@ def find_edits(prompt: str, negative: bool = False) -> list[When]:
 
 def replaced(prompt: str, edits: list[When], new_text: Callable[[When], str | None]) -> str:
     """Return the prompt with the ``when`` of its edits replaced; ``None`` leaves one unchanged."""
-    pieces, done = [], 0
+    places: list[tuple[int, int, str]] = []
     for edit in edits:
         text = new_text(edit)
         if text is not None:
-            pieces += [prompt[done : edit.start], text]
-            done = edit.end
+            places += [(place, place + 1, ":") for place in edit.wide] + [(edit.start, edit.end, text)]
+    pieces, done = [], 0
+    for start, end, text in sorted(places):
+        pieces += [prompt[done:start], text]
+        done = end
     return "".join([*pieces, prompt[done:]])
+
+
+def near_marks(prompt: str, negative: bool = False) -> list[str]:
+    """Return the ends of brackets whose last word is the mark or resembles it, and that are no edits: ``:refinner]``."""
+    edits = {edit.start for edit in find_edits(prompt, negative)}
+    ends = [match for match in NEAR.finditer(prompt) if match.start(1) not in edits]
+    return [match.group() for match in ends if _resembles_mark(match.group(1))]
+
+
+def _resembles_mark(word: str) -> bool:
+    return difflib.SequenceMatcher(None, word.lower(), MARK).ratio() > LIKENESS
 
 
 def _parts(prompt: str) -> Iterator[tuple[int, str]]:
@@ -87,8 +117,9 @@ def _edits_around_networks(part: str, start: int) -> list[When]:
     """Return the edits of a part with its networks removed, at their positions in the whole prompt."""
     places = [place for begin, end in _kept(part) for place in range(begin, end)]
     edits = _edits_of_part("".join(part[place] for place in places), 0)
-    found = [When(places[edit.start], edit.text) for edit in edits]
-    return [When(edit.start + start, edit.text) for edit in found if part.startswith(edit.text, edit.start)]
+    found = [edit.moved(places.__getitem__) for edit in edits]
+    whole = [edit for edit in found if part[edit.start : edit.end].lower() == edit.text.lower()]
+    return [edit.moved(lambda place: place + start) for edit in whole]
 
 
 def _kept(part: str) -> Iterator[tuple[int, int]]:
@@ -108,7 +139,7 @@ def _edits_of_part(text: str, start: int) -> list[When]:
         _leave(stack)
     except _PlainText:
         return []
-    return sorted((When(edit.start + start, edit.text) for edit in found), key=lambda edit: edit.start)
+    return sorted((edit.moved(lambda place: place + start) for edit in found), key=lambda edit: edit.start)
 
 
 def _read(token: str, place: int, text: str, stack: list[_Open], found: list[When]) -> None:
@@ -122,6 +153,8 @@ def _read(token: str, place: int, text: str, stack: list[_Open], found: list[Whe
             stack.pop()
     elif token == ":" and stack:
         stack[-1].colons.append(place)
+    elif token == WIDE and stack:
+        stack[-1].wide.append(place)
     elif token == "|":
         if not stack:
             raise _PlainText
@@ -132,14 +165,24 @@ def _read(token: str, place: int, text: str, stack: list[_Open], found: list[Whe
 
 def _close(group: _Open, end: int, text: str, found: list[When]) -> bool:
     """Return True if a pair of brackets has a meaning in the grammar; if it is an edit, append it to ``found``."""
-    if group.bars or group.kind == "(" or not group.colons:
+    colons = _colons_of_edit(group, end, text)
+    if group.bars or group.kind == "(" or not colons:
         most = 0 if group.bars or group.kind == "[" else 1
         return len(group.colons) <= most and not (group.bars and group.kind == "(")
-    when = WHEN.fullmatch(text, group.colons[-1] + 1, end)
-    if when is None or len(group.colons) not in EDIT_COLONS:
+    when = WHEN.fullmatch(text, colons[-1] + 1, end)
+    if when is None or len(colons) not in EDIT_COLONS:
         return False
-    found.append(When(when.start(1), when.group(1)))
+    said = when.group(1)
+    wide = tuple(place for place in colons if text[place] == WIDE)
+    found.append(When(when.start(1), MARK if MARKED.fullmatch(said) else said, wide))
     return True
+
+
+def _colons_of_edit(group: _Open, end: int, text: str) -> list[int]:
+    """Return the colons of a pair of brackets; full-width ones count if the last of them stands before the mark."""
+    if group.wide and group.wide[-1] > max(group.colons, default=-1) and MARKED.fullmatch(text, group.wide[-1] + 1, end):
+        return sorted(group.colons + group.wide)
+    return group.colons
 
 
 def _leave(stack: list[_Open]) -> None:

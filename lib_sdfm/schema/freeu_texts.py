@@ -111,6 +111,18 @@ def decode_schedule(text: str) -> dict[str, Any]:
     return _decode_schedule("FreeU Schedule", text)
 
 
+def schedule_note(text: str) -> str | None:
+    """Return a note on a schedule that ends before its second step, as it seems to mean the end; ``None`` for others."""
+    try:
+        values = decode_schedule(text)
+    except SettingError:
+        return None
+    if not values["stop_in_steps"] or values["stop"] > 1:
+        return None
+    stop = plain(values["stop"])
+    return f"FreeU Schedule: {text}: the stop {stop} is a whole number and so means step {stop}; 1.0 would be the end"
+
+
 def decode_hires_schedule(text: str) -> dict[str, Any]:
     """Return the same for the hires pass."""
     return {f"hires_{name}": value for name, value in _decode_schedule(HIRES_SCHEDULE, text).items()}

@@ -1,13 +1,10 @@
-"""Generation parameters ("infotext"): the grammar, what we write, and what we read.
+"""Generation parameters ("infotext"): what we write, and what we read.
 
-The grammar is that of A1111 1.10: the last line holds ``Key: value`` pairs; values with a comma, colon or line break are
-JSON strings. Our keys and their order: FreeU, dynamic thresholding, SEG, PAG, CFG schedule, our own keys, ``SDFM`` last.
+Our keys and their order: FreeU, dynamic thresholding, SEG, PAG, CFG schedule, our own keys, ``SDFM`` last.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +14,8 @@ from ..sampling.stages import ORIGINAL, SDFM
 from .feature import Feature
 from .fields import RECIPE
 from .foreign import translate
-from .originals import unbuilt_features
+from .grammar import parse_infotext as parse_infotext
+from .originals import unbuilt_features, unbuilt_keys
 from .params import Composite, Param, params_of
 from .settings import Schema, Settings, Values
 
@@ -25,9 +23,6 @@ FORMAT = 1
 """Version of our format; increased when the default of an omitted key changes."""
 FORMAT_KEY = "SDFM"
 LONGEST_FORMAT = 9  # digits
-
-PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
-MINIMUM_PAIRS = 3
 
 
 @dataclass(frozen=True)
@@ -44,24 +39,6 @@ class Reading:
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
-
-
-def parse_infotext(text: str) -> dict[str, str]:
-    """Return the pairs of the last line; empty if it is not a parameter line (fewer than 3 pairs)."""
-    lines = text.strip().split("\n")
-    pairs = PAIR.findall(lines[-1])
-    if len(pairs) < MINIMUM_PAIRS:
-        return {}
-    return {key: _unquote(value.strip()) for key, value in pairs if value}
-
-
-def _unquote(value: str) -> str:
-    if value[:1] != '"' or value[-1:] != '"':
-        return value
-    try:
-        return str(json.loads(value))
-    except json.JSONDecodeError:
-        return value
 
 
 def write_infotext(schema: Schema, settings: Settings, acting: Collection[str] = ()) -> dict[str, Any]:
@@ -126,6 +103,7 @@ def read_infotext(schema: Schema, pairs: Mapping[str, Any], claimed: Collection[
     old = bool(unbuilt) or any(t.active_key in pairs for t in schema.techniques if not t.on_by_default and t.host_field is None)
     reading.values["recipe"] = _read_recipe(pairs, reading, default=ORIGINAL if old and not ours else SDFM)
     reading.warnings.extend(f"{key}: {what} is not part of SDFM and was left out" for key, what in unbuilt)
+    reading.used.update(unbuilt_keys(pairs, our_keys(schema)))
     for technique in schema.techniques:
         _read_technique(technique, pairs, ours, reading)
     _read_foreign(schema, pairs, claimed, reading)

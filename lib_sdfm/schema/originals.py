@@ -6,6 +6,7 @@ old generation parameters are read in one place.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,11 +76,28 @@ def incantations_layout(args: Sequence[Any]) -> str:
 
 
 def incantations_pairs(args: Sequence[Any]) -> dict[str, Any]:
-    """Return the generation parameters of the features that a payload of incantations switches on."""
+    """Return the generation parameters of the features that a payload of incantations switches on.
+
+    :raises SettingError: if the first argument is a dictionary
+    """
+    _require_list("Incantations", args, INCANTATIONS["V5"])
     pairs = _zip_layout(INCANTATIONS[incantations_layout(args)], args)
     switches = [key for key in pairs if key.endswith((" Active", " Enable")) and pairs[key] not in (False, None)]
     families = tuple(switch.rpartition(" ")[0] + " " for switch in switches)
     return {key: value for key, value in pairs.items() if key.startswith(families)}
+
+
+def _require_list(title: str, args: Sequence[Any], layout: Sequence[Pair]) -> None:
+    """Raise :class:`SettingError`, with the order of the arguments, if they are a dictionary instead of a list."""
+    if args and isinstance(args[0], Mapping):
+        order = f"a list of values in this order: {_order(layout)}"
+        raise SettingError(f"{title}: args[0]", args[0], f"true or false, as the arguments are {order}")
+
+
+def _order(layout: Sequence[Pair]) -> str:
+    """Return the names of a layout's arguments; those of a feature without its switch are counted."""
+    names = [(key or "", len(list(same))) for key, same in itertools.groupby(key for key, _ in layout)]
+    return ", ".join(key or f"{count} more of it" for key, count in names)
 
 
 def _zip_layout(layout: Sequence[Pair], args: Sequence[Any]) -> dict[str, Any]:
@@ -112,7 +130,11 @@ THRESHOLDING: tuple[Pair, ...] = (
 
 
 def thresholding_pairs(args: Sequence[Any]) -> dict[str, Any]:
-    """Return the generation parameters of a payload of dynamic thresholding."""
+    """Return the generation parameters of a payload of dynamic thresholding.
+
+    :raises SettingError: if the first argument is a dictionary
+    """
+    _require_list("Dynamic Thresholding (CFG Scale Fix)", args, THRESHOLDING)
     pairs = _zip_layout(THRESHOLDING, args)
     return pairs if pairs["Dynamic thresholding enabled"] is not False else {}
 
@@ -152,6 +174,21 @@ def freeu_pairs(args: Sequence[Any]) -> dict[str, Any]:
     values = [stages[i] if not _missing(stages, i) else FREEU_PANEL[i // size][i % size] for i in range(3 * size)]
     infos = [dict(zip(FREEU_STAGE, values[i : i + size])) for i in range(0, 3 * size, size)]
     return _freeu_written(infos, schedule, version)
+
+
+def freeu_notes(args: Sequence[Any]) -> list[str]:
+    """Return what in a payload of FreeU means something else than it seems, as in the original."""
+    said = args[0] if args and isinstance(args[0], Mapping) else {}
+    ends = {name: said.get(name) for name in ("start_ratio", "stop_ratio")}
+    notes = [
+        f"{name} {value} is a whole number and so means step {value}, as in the old extension; write {value}.0 for a share"
+        for name, value in ends.items()
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0
+    ]
+    version = said.get("version")
+    if isinstance(version, int) and not isinstance(version, bool) and version != 1:
+        notes.append(f'version {version} as a number means version 1, as in the old extension; write "{version}"')
+    return notes if said.get("enable", True) else []
 
 
 def _freeu_dictionary_pairs(said: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,16 +245,18 @@ class OldEntry:
     :param title: the original's title
     :param size: length of its longest argument list
     :param pairs: converts arguments to the generation parameters that the original would have written
+    :param notes: returns what in arguments means something else than it seems
     """
 
     title: str
     size: int
     pairs: Callable[[Sequence[Any]], dict[str, Any]]
+    notes: Callable[[Sequence[Any]], list[str]] = lambda args: []
 
 
 OLD_ENTRIES = (
     OldEntry("Incantations", len(INCANTATIONS["V5"]), incantations_pairs),
-    OldEntry("FreeU", 5 + 3 * len(FREEU_STAGE), freeu_pairs),
+    OldEntry("FreeU", 5 + 3 * len(FREEU_STAGE), freeu_pairs, freeu_notes),
     OldEntry("Dynamic Thresholding (CFG Scale Fix)", len(THRESHOLDING), thresholding_pairs),
 )
 
@@ -226,3 +265,9 @@ def unbuilt_features(pairs: Mapping[str, Any], known: set[str]) -> list[tuple[st
     """Return key and name of the originals' features that are switched on and supported by no technique."""
     found = [(key, name) for key, name in FEATURES if key in pairs and key not in known]
     return [(key, name) for key, name in found if str(pairs[key]) not in ("False", "false")]
+
+
+def unbuilt_keys(pairs: Mapping[str, Any], known: set[str]) -> set[str]:
+    """Return the keys of the originals' features that no technique supports, switched on or off, with their settings."""
+    families = tuple(key.rpartition(" ")[0] + " " for key, _ in FEATURES if key in pairs and key not in known)
+    return {key for key in pairs if key.startswith(families) and key not in known} if families else set()

@@ -101,6 +101,7 @@ class Param:
         if self.kind == "boolean":
             good = isinstance(value, bool)
         elif self.kind == "choice":
+            value = _as_text(value)
             good = isinstance(value, str) and value in self.choices
         elif self.kind == "text":
             return self._check_text(value)
@@ -168,6 +169,12 @@ class Composite:
     encode: Callable[[Any], str | None]
     decode: Callable[[str], dict[str, Any]]
     own: bool = False
+
+
+def _as_text(value: Any) -> Any:
+    """Return a number as its text: 2 means the choice "2"; anything else as it is."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(plain(value)) if is_number and abs(value) <= LARGEST_NUMBER else value
 
 
 def plain(value: float | None) -> float | int | None:

@@ -23,7 +23,8 @@ class Job:
     """Settings of a job.
 
     :param settings: validated settings
-    :param warnings: unsupported features of pasted generation parameters, in words
+    :param warnings: unsupported features of pasted generation parameters, and what in old payloads means something else
+        than it seems, in words
     """
 
     settings: Settings
@@ -56,7 +57,13 @@ def resolve_job(
     if errors:
         raise UserError("; ".join(errors))
     values = resolve_values(schema, args, old_payloads)
-    return Job(schema.settings(apply_axes(schema, values, axes or {})), warnings)
+    settings = schema.settings(apply_axes(schema, values, axes or {}))
+    return Job(settings, warnings + old_notes(old_payloads))
+
+
+def old_notes(old_payloads: Sequence[tuple[OldEntry, Sequence[Any]]]) -> list[str]:
+    """Return what in old payloads means something else than it seems, in words."""
+    return [f"{entry.title}: {note}" for entry, args in old_payloads for note in entry.notes(args)]
 
 
 def _read_notes(args: Sequence[Any]) -> tuple[list[str], list[str]]:

@@ -132,11 +132,11 @@ class Schema:
         :raises SettingError: naming the setting, the value and what is allowed
         :raises ConflictError: naming two techniques that exclude each other
         """
-        recipe = self.by_id["recipe"].param.check(values["recipe"])
+        recipe = self._checked("recipe", values)
         chosen: dict[str, object] = {}
         by_default: dict[str, object | None] = {}
         for technique in self.techniques:
-            is_on = self.by_id[f"{technique.name}.enabled"].param.check(values[f"{technique.name}.enabled"])
+            is_on = self._checked(f"{technique.name}.enabled", values)
             own = self._technique_settings(technique, recipe, values) if is_on else None
             if technique.on_by_default and own != technique.Settings():
                 by_default[technique.name] = own
@@ -173,16 +173,19 @@ class Schema:
             raise SettingError(technique.name, asked, f"the field {technique.host_field} of this WebUI instead")
 
     def _technique_settings(self, technique: type[Feature], recipe: str, values: Mapping[str, Any]) -> object:
-        checked = {p.name: p.check(values[f"{technique.name}.{p.name}"]) for p in params_of(technique.Settings)}
+        checked = {p.name: self._checked(f"{technique.name}.{p.name}", values) for p in params_of(technique.Settings)}
         for param in params_of(technique.Settings):
             if not _counts(param, checked):
                 checked[param.name] = param.default
-            _check_recipe(param, checked, recipe)
+            _check_recipe(param, checked, recipe, f"{technique.name}.{param.name}")
         settings = technique.Settings(**checked)
         if recipe not in technique.recipes:
             allowed = f"{' or '.join(technique.recipes)} alone with {technique.label}: the old extensions had no such method"
-            raise SettingError(RECIPE.key, recipe, allowed)
-        technique.check(settings, recipe)
+            raise SettingError(RECIPE.key, recipe, allowed, "recipe")
+        try:
+            technique.check(settings, recipe)
+        except SettingError as error:
+            raise error.at(self._id_named(technique, error.setting)) from None
         return settings
 
     def _check_together(self, settings: Settings) -> None:
@@ -191,6 +194,23 @@ class Schema:
             why = one.conflict(other)
             if why is not None:
                 raise ConflictError(one.label, other.label, why)
+
+    def _id_named(self, technique: type[Feature], name: str) -> str:
+        """Return the id of one of a technique's fields, or of the recipe, by its key or label; empty if there is none."""
+        if name in (RECIPE.label, RECIPE.key):
+            return "recipe"
+        named = (field.id for field in self.in_panel_order(technique) if name in (field.param.key, field.param.label))
+        return next(named, "")
+
+    def _checked(self, id: str, values: Mapping[str, Any]) -> Any:
+        """Return a field's value in its type.
+
+        :raises SettingError: if it isn't one of the allowed values
+        """
+        try:
+            return self.by_id[id].param.check(values[id])
+        except SettingError as error:
+            raise error.at(id) from None
 
     def _drop_unused_hires(self, values: Values, technique: type[Feature]) -> None:
         """Set the values of the hires pass to ``None`` if their switch is off."""
@@ -205,8 +225,8 @@ def _counts(param: Param, values: Mapping[str, Any]) -> bool:
     return all(values[other] == implied for other, implied in param.implies)
 
 
-def _check_recipe(param: Param, values: Mapping[str, Any], recipe: str) -> None:
+def _check_recipe(param: Param, values: Mapping[str, Any], recipe: str, id: str) -> None:
     value, neutral = values[param.name], (param.default, values.get(param.follows, param.default))
     if recipe not in param.recipes and value not in neutral:
         default = "the value of the first pass" if param.optional else param.default
-        raise SettingError(param.key, value, f"only {default} in recipe {recipe}: the old extensions had no such setting")
+        raise SettingError(param.key, value, f"only {default} in recipe {recipe}: the old extensions had no such setting", id)

@@ -39,7 +39,7 @@ def test_edits_are_found_from_left_to_right(prompt: str, found: list[str]):
 @pytest.mark.parametrize(
     "prompt",
     [
-        "", "plain", "refiner", ":refiner]", "[refiner]", "[a:b:refiner", "a:b:refiner]", "[a:b:refine]", "[a:b:Refiner]",
+        "", "plain", "refiner", ":refiner]", "[refiner]", "[a:b:refiner", "a:b:refiner]", "[a:b:refine]", "[a:b：0.5]",
         "[a:b:refiner x]", "[a:b:c:refiner]", "(a:b:refiner)", r"\[a:b:refiner]", r"[a:b\:refiner]", "[a:b:refiner\\]",
         "[a ) b:c:refiner]", "[a ( b:c:refiner]", "[a:b|c:refiner]", "a|b [c:d:refiner]", "(a|b) [c:d:refiner]",
         "[c:d:refiner] \\", "[c:d:refiner] [a|b", "[a:b:0,5]", "[a:b:]", "[a:b:5 5]",

@@ -92,7 +92,7 @@ def test_the_text_field_of_a_payload_counts_below_its_arguments():
 
 def test_a_bad_payload_is_an_error_in_the_report():
     body: dict[str, Any] = {"alwayson_scripts": {"SDFM": {"args": [{"pag": {"scale": -5}}]}}}
-    assert "PAG Scale: -5" in explain_payload(SCHEMA, body)["errors"][0]
+    assert "pag.scale: -5" in explain_payload(SCHEMA, body)["errors"][0]
     body["infotext"] = HOST + "PAG Active: True, PAG Scale: x"
     assert "PAG Scale: 'x'" in explain_payload(SCHEMA, body)["errors"][0]
 

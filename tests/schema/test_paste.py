@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib_sdfm.catalog import SCHEMA
-from lib_sdfm.schema import infotext
+from lib_sdfm.schema import reading
 from lib_sdfm.schema.fields import Field
 from lib_sdfm.schema.infotext import our_keys, parse_infotext, write_infotext
 from lib_sdfm.schema.payload import resolve_job
@@ -84,11 +84,11 @@ class TestReadings:
         """Collects the parameters of each reading."""
         read: list[dict[str, Any]] = []
 
-        def read_infotext(schema: Any, params: dict[str, Any], claimed: Any) -> Any:
+        def read_parameters(schema: Any, params: dict[str, Any], *more: Any) -> Any:
             read.append(dict(params))
-            return infotext.read_infotext(schema, params, claimed)
+            return reading.read_parameters(schema, params, *more)
 
-        monkeypatch.setattr(paste, "read_infotext", read_infotext)
+        monkeypatch.setattr(paste, "read_parameters", read_parameters)
         return read
 
     def paste_all(self, targets: PasteTargets, params: dict[str, Any]) -> dict[str, Any]:

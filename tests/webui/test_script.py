@@ -178,7 +178,7 @@ def test_bad_settings_are_raised_by_sample_and_not_before(modules: FakeModules):
     own = p.sample
     process_batch(modules, script, p, [{"pag": {"scale": -2}}])
     assert p.extra_generation_params == {}
-    with pytest.raises(SdfmError, match="PAG Scale: -2"):
+    with pytest.raises(SdfmError, match="pag.scale: -2"):
         p.sample()
     assert p.sample is own
 

@@ -75,11 +75,6 @@ OTHERS = (
         "swg_enabled", "sliding window guidance", None,
         _keys("swg_", "scale tile_width tile_height tile_overlap hr_override hr_cfg hr_scale sigma_start sigma_end"),
     ),
-    Source("mahiro_cfg_enabled", "Mahiro CFG"),
-    Source(
-        "apgisyourcfg_enabled", "adaptive projected guidance (APG)", None,
-        _keys("apgisyourcfg_", "momentum adaptive_momentum norm_thr eta"), replaces_cfg=1,
-    ),
     Source(
         "advanced_sampling_enabled", "reForge's model sampling", "flow",
         (

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ...sampling.sampler_names import nearest_name, normalised, resolve_sampler, schedule_named
+from ...sampling.sampler_names import AUTOMATIC, SCHEDULES, nearest_name, normalised, resolve_sampler, schedule_named
 from .windows import has_hires_pass
 
 ALTERED = re.compile(r"(_dynthres\d+)+$")
@@ -15,6 +15,9 @@ HIRES_SAMPLER, HIRES_SCHEDULE = "Hires sampler", "Hires schedule type"
 SAME_SAMPLER, SAME_SCHEDULE = "Use same sampler", "Use same scheduler"
 KEYS = {SAMPLER: SCHEDULE, HIRES_SAMPLER: HIRES_SCHEDULE}
 """The hosts' keys for a pass' sampler and its schedule."""
+COMFY_SCHEDULE = "Scheduler"
+"""Key under which image savers of ComfyUI write the schedule."""
+LABELS = frozenset(SCHEDULES)
 
 
 def true_sampler(name: str) -> str:
@@ -22,36 +25,68 @@ def true_sampler(name: str) -> str:
     return ALTERED.sub("", name)
 
 
-def mended_samplers(pairs: Mapping[str, Any], known: Collection[str]) -> dict[str, str]:
-    """Return the WebUI's names for sampler names that it doesn't know, by key of the generation parameters.
+def mended_samplers(pairs: Mapping[str, Any], known: Collection[str], schedules: Collection[str] = LABELS) -> dict[str, str]:
+    """Return the WebUI's names for names of samplers and schedules that it doesn't know, by key of the parameters.
 
     A schedule that is part of a sampler's name is returned under the schedule's key.
 
     :param pairs: the parsed generation parameters
-    :param known: the names that the WebUI looks up
+    :param known: the sampler names that the WebUI looks up
+    :param schedules: the names of schedules that it looks up
     """
     mended: dict[str, str] = {}
     for key, schedule_key in KEYS.items():
         said = _said(pairs, key)
-        name, schedule = host_sampler(said, known) or (true_sampler(said), None)
-        if said in (name, f"{name} {schedule}"):  # the host reads these itself
-            continue
-        mended[key] = name
-        if schedule is not None:
+        name, glued = host_sampler(said, known) or (true_sampler(said), None)
+        if said not in (name, f"{name} {glued}"):  # those the host reads itself
+            mended[key] = name
+        own = _said_schedule(pairs, schedule_key)
+        schedule = glued if key in mended and glued is not None else schedule_named(own)
+        if schedule is not None and schedule not in (own, pairs.get(schedule_key)) and (glued or own not in schedules):
             mended[schedule_key] = schedule
+        elif schedule_key == SCHEDULE and own != str(pairs.get(SCHEDULE, "")) and own in schedules:
+            mended[schedule_key] = own
     return mended
 
 
-def unknown_samplers(pairs: Mapping[str, Any], known: Collection[str]) -> list[str]:
-    """Return a line for each sampler of generation parameters that the WebUI lacks, with the nearest that it has."""
+def unknown_samplers(pairs: Mapping[str, Any], known: Collection[str], schedules: Collection[str] = LABELS) -> list[str]:
+    """Return a line for each sampler and schedule of generation parameters that the WebUI lacks, with the nearest it has."""
     lines = []
-    for key in KEYS:
+    for key, schedule_key in KEYS.items():
         said = _said(pairs, key)
         if said and host_sampler(said, known) is None:
-            nearest = nearest_name(true_sampler(said), {_shown(name, known) for name in known})
-            instead = f"; the nearest is {nearest}" if nearest else ""
-            lines.append(f"{key}: {said}: this WebUI has no such sampler and takes another one{instead}")
+            lines.append(unknown_sampler(key, said, known))
+        schedule = _said_schedule(pairs, schedule_key)
+        if schedule and schedule not in schedules and schedule_named(schedule) is None:
+            lines.append(f"{schedule_key}: {schedule}: this WebUI has no such schedule and takes another one")
     return lines
+
+
+def unknown_sampler(key: str, said: str, known: Collection[str]) -> str:
+    """Return the line for a sampler that the WebUI lacks.
+
+    :param key: the key or field that names it
+    """
+    nearest = nearest_name(true_sampler(said), {shown_name(name, known) for name in known})
+    instead = f"; the nearest is {nearest}" if nearest else ""
+    return f"{key}: {said}: this WebUI has no such sampler and takes another one{instead}"
+
+
+def _said_schedule(pairs: Mapping[str, Any], key: str) -> str:
+    """Return the schedule under a key; image savers of ComfyUI have another key for it."""
+    said = str(pairs.get(key, "")).strip()
+    if key == SCHEDULE and said in ("", AUTOMATIC):
+        said = str(pairs.get(COMFY_SCHEDULE, "")).strip() or said
+    return "" if said == SAME_SCHEDULE else said
+
+
+def pass_sampler(pairs: Mapping[str, Any], known: Collection[str]) -> tuple[str, str] | None:
+    """Return sampler and schedule of the first pass by the WebUI's names; ``None`` if it has no such sampler."""
+    found = host_sampler(_said(pairs, SAMPLER), known)
+    if found is None:
+        return None
+    own = _said_schedule(pairs, SCHEDULE)
+    return shown_name(found[0], known), found[1] or schedule_named(own) or own or AUTOMATIC
 
 
 def hires_sampler(pairs: Mapping[str, Any], known: Collection[str]) -> tuple[str | None, str | None]:
@@ -64,8 +99,8 @@ def hires_sampler(pairs: Mapping[str, Any], known: Collection[str]) -> tuple[str
         return None, None
     said = _said(pairs, HIRES_SAMPLER) or _said(pairs, SAMPLER)
     name, schedule = host_sampler(said, known) or (None, None)
-    own = pairs.get(HIRES_SCHEDULE, SAME_SCHEDULE)
-    return name, schedule or (pairs.get(SCHEDULE) if own == SAME_SCHEDULE else own)
+    own = _said_schedule(pairs, HIRES_SCHEDULE) or _said_schedule(pairs, SCHEDULE)
+    return name, schedule or schedule_named(own) or own or None
 
 
 def _said(pairs: Mapping[str, Any], key: str) -> str:
@@ -74,7 +109,7 @@ def _said(pairs: Mapping[str, Any], key: str) -> str:
     return "" if said == SAME_SAMPLER else said
 
 
-def _shown(name: str, known: Collection[str]) -> str:
+def shown_name(name: str, known: Collection[str]) -> str:
     """Return the name in the WebUI's list of a sampler that it also knows by other names."""
     record = resolve_sampler(name).sampler
     return record.name if record is not None and record.name in known else name
@@ -89,6 +124,8 @@ def host_sampler(said: str, known: Collection[str]) -> tuple[str, str | None] | 
     name = true_sampler(said)
     if name in known:
         return name, None
+    if not name:
+        return None
     resolved = resolve_sampler(name)
     if resolved.sampler is None:
         return _of_an_extension(normalised(name), known)

@@ -34,6 +34,9 @@ class Source:
 
     :param switch: the key that is written if it is on
     :param parts: keys that switch on parts of it, if there is no other switch
+    :param by_presence: true if its switch is a value, which is on where the key is present
+    :param unless: a key beside which the same keys are another feature's
+    :param why_not: why it is none of our techniques, if that isn't because we have none
     :param what: its name in messages
     :param technique: our technique that it becomes, ``None`` if there is none
     :param keys: its other keys; the first is shown in messages
@@ -49,6 +52,19 @@ class Source:
     more: Callable[[ForeignText], Said | None] | None = None
     replaces_cfg: int = 0
     parts: tuple[str, ...] = ()
+    by_presence: bool = False
+    unless: str = ""
+    why_not: str = "is not part of SDFM and was left out"
+
+    def is_present(self, text: ForeignText) -> bool:
+        """Return True if any of its keys is present, and they are its own."""
+        return any(key in text.pairs for key in self.all_keys) and self.unless not in text.pairs
+
+    def is_on(self, text: ForeignText) -> bool:
+        """Return True if it is switched on, or any of its parts."""
+        if self.by_presence:
+            return any(text.is_set(switch) for switch in self.switches)
+        return any(text.is_on(switch) for switch in self.switches)
 
     @property
     def all_keys(self) -> tuple[str, ...]:

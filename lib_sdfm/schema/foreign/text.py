@@ -9,6 +9,8 @@ from typing import Any
 from ...errors import SettingError
 from ..params import LARGEST_NUMBER
 
+UNSET = ("", "0", "False", "false", "None", "N/A (Disabled)")
+"""Values with which a feature that is switched on by a value is off."""
 SWITCHES = {"True": True, "true": True, "False": False, "false": False}
 
 
@@ -35,6 +37,10 @@ class ForeignText:
     def is_on(self, key: str) -> bool:
         """Return True if a switch is present and on."""
         return bool(self.value(key, False))
+
+    def is_set(self, key: str) -> bool:
+        """Return True if a key is present whose value switches something on."""
+        return key in self.pairs and str(self.pairs[key]).strip() not in UNSET
 
     def refuse(self, key: str, allowed: str) -> None:
         """Record an error: the value of a key is invalid."""

@@ -9,12 +9,13 @@ from typing import Any
 from ...errors import SettingError
 from ..settings import Schema, Values
 from .forge import FORGE
+from .guidance import GUIDANCE
 from .others import OTHERS
 from .pamparamm import PAMPARAMM
 from .source import Said, Source
 from .text import ForeignText
 
-SOURCES = (*PAMPARAMM, *FORGE, *OTHERS)
+SOURCES = (*PAMPARAMM, *FORGE, *OTHERS, *GUIDANCE)
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ def translate(
     :param claimed: keys that the host itself pastes: their features are left to it
     """
     text = ForeignText(pairs)
-    present = [s for s in SOURCES if any(k in pairs for k in s.all_keys) and not any(k in claimed for k in s.all_keys)]
-    active = [source for source in present if any(text.is_on(switch) for switch in source.switches)]
+    present = [s for s in SOURCES if s.is_present(text) and not any(key in claimed for key in s.all_keys)]
+    active = [source for source in present if source.is_on(text)]
     _note_keys(present, text)
     values: Values = {}
     sources: dict[str, Source] = {}
@@ -64,10 +65,12 @@ def translate(
 
 def _note_keys(present: list[Source], text: ForeignText) -> None:
     """Mark the keys of the present features as understood, and name features without their switch."""
+    switched = [source for source in present if any(switch in text.pairs for switch in source.switches)]
+    of_those = {key for source in switched for key in source.all_keys}
     for source in present:
         keys = [key for key in source.all_keys if key in text.pairs]
         text.used.update(keys)
-        if not any(switch in keys for switch in source.switches):
+        if not of_those.issuperset(keys):  # several programs' features share some keys
             text.name(keys[:1], f"stands without {source.switch} and was left out")
 
 
@@ -85,7 +88,7 @@ def _why_left_out(
     if 0 < source.replaces_cfg < last.replaces_cfg:
         return f"had no effect there beside {last.what} and was left out"
     if technique is None:
-        return "is not part of SDFM and was left out"
+        return source.why_not
     if technique.name in taken:
         return f"was left out: the text also has {technique.active_key}, which counts"
     if is_original:

@@ -1,0 +1,128 @@
+"""Guidance methods of other programs, and keys of SD.Next and Forge Neo, with the meaning of whoever wrote them."""
+
+from __future__ import annotations
+
+import re
+
+from .source import Key, Said, Source
+from .text import ForeignText, number_of
+from .windows import has_hires_pass
+from .writer import NEO, writer_of
+
+SMALLEST_RESCALE = 0.05
+"""Below it Forge Neo and Classic leave CFG rescale off."""
+FLOW_NAMES = ("rectified",)
+"""Parts of checkpoint names with which Forge Neo takes an SDXL checkpoint for a flow model."""
+FREEU_VALUE = re.compile(r"\b(b1|b2|s1|s2)=([^\s,]+)")
+FREEU_STAGES = {"b1": "stage1_backbone", "b2": "stage2_backbone", "s1": "stage1_skip", "s2": "stage2_skip"}
+
+
+def _keys(prefix: str, names: str) -> tuple[Key, ...]:
+    return tuple(Key(prefix + name) for name in names.split(","))
+
+
+def _neo_rescale(text: ForeignText) -> Said | None:
+    phi = text.value("Rescale CFG", 0.0)
+    if 0 < phi < SMALLEST_RESCALE:
+        text.name(["Rescale CFG"], f"below {SMALLEST_RESCALE:g} it had no effect there and was left out")
+    if phi < SMALLEST_RESCALE:
+        return None
+    if has_hires_pass(text.pairs) and writer_of(text.pairs).name == NEO:
+        text.name(["Rescale CFG"], "Forge Neo left the hires pass without it; here it acts in both")
+    return {"phi": (phi, "Rescale CFG")}
+
+
+def _sdnext_rescale(text: ForeignText) -> Said:
+    text.name(["CFG rescale"], "SD.Next rescales the model's raw output, SDFM velocities: close, but not the same")
+    return {"phi": (text.value("CFG rescale", 0.0), "CFG rescale")}
+
+
+def _sdnext_freeu(text: ForeignText) -> Said | None:
+    """Convert SD.Next's text of four factors: version 1 on the first half of the channels, as in diffusers."""
+    said: Said = {"preset": ("Custom", "FreeU"), "version": ("1", "FreeU")}
+    values = FREEU_VALUE.findall(str(text.pairs["FreeU"]))
+    if not values:
+        text.name(["FreeU"], "is in no form that is known and was left out")
+        return None
+    for name, value in values:
+        number = number_of(value)
+        if number is None:
+            text.refuse("FreeU", "numbers, as in b1=1.2 b2=1.4 s1=0.9 s2=0.2")
+        else:
+            said[FREEU_STAGES[name]] = (number, "FreeU")
+    return said
+
+
+def _shift(text: ForeignText) -> Said | None:
+    """Read Forge Neo's shift: of a flow model if the checkpoint's name says so, else it is only named."""
+    if any(word in str(text.pairs.get("Model", "")).lower() for word in FLOW_NAMES):
+        return {"shift": (text.value("Shift", 3.0), "Shift")}
+    text.name(
+        ["Shift"],
+        "the picture may have been made with a flow model, which the text doesn't tell for sure: if this checkpoint is one, "
+        "switch flow matching on with this shift",
+    )
+    return None
+
+
+ANOTHER_APG = "projects in another space than the paper's APG, so that its values mean nothing here, and was left out"
+ANOTHER_CFG_ZERO = "applies the paper's factor to another quantity than the paper and was left out"
+GUIDANCE = (
+    Source("MaHiRo", "MaHiRo", "mahiro"),
+    Source("mahiro_cfg_enabled", "MaHiRo", "mahiro"),
+    Source(
+        "apgisyourcfg_enabled", "reForge's adaptive projected guidance (APG)", None,
+        _keys("apgisyourcfg_", "momentum,adaptive_momentum,norm_thr,eta,scale"), replaces_cfg=1, why_not=ANOTHER_APG,
+    ),
+    Source(
+        "APG Active", "incantations' adaptive projected guidance (APG)", None,
+        _keys("APG ", "Momentum,Norm Threshold,Start Step,End Step"),
+        why_not="projects onto the unconditional prediction, and its text leaves out one of its values: it was left out",
+    ),
+    Source(
+        "Integrated Guidance Enabled", "integrated guidance of an extension for Forge Classic", None,
+        _keys("APG ", "Eta,Norm Threshold,Beta"),
+    ),
+    Source(
+        "APG Eta", "adaptive projected guidance (APG)", "apg",
+        (
+            Key("APG Eta", 0.0, "eta"), Key("APG Norm Threshold", 15.0, "norm_threshold"),
+            Key("APG Momentum", 0.0, "momentum"), Key("APG Adaptive Momentum"),
+        ), by_presence=True, unless="Integrated Guidance Enabled",
+    ),
+    Source("APG", "SD.Next's adaptive projected guidance (APG)", None, by_presence=True, why_not=ANOTHER_APG),
+    Source("CFGZero", "SD.Next's CFG-Zero* (the text leaves its values out)", None, by_presence=True),
+    Source(
+        "cfgzero", "CFG-Zero* of an extension for Forge", None, (Key("cfgzero_zero_init_steps"),), by_presence=True,
+        why_not=ANOTHER_CFG_ZERO,
+    ),
+    Source("tcfg", "tangential damping CFG (TCFG)", None, by_presence=True),
+    Source("eps_scaling_factor", "epsilon scaling", "epsilon_scaling", by_presence=True),
+    Source(
+        "nag_enabled", "pamparamm's normalized attention guidance (NAG)", "nag",
+        _keys(
+            "nag_", "scale,negative,tau,alpha,hr_mode,hr_override,hr_scale,hr_tau,hr_alpha,sigma_start,sigma_end,block_list"
+        ),
+    ),
+    Source(
+        "NAG Scale", "guidance on self-attention that is also called NAG", None, (Key("NAG Alpha"), Key("NAG Tau")),
+        by_presence=True, why_not="is another method than NAG and not part of SDFM; it was left out",
+    ),
+    Source(
+        "tpg_enabled", "pamparamm's token perturbation guidance (TPG)", "tpg",
+        _keys("tpg_", "scale,rescale,rescale_mode,sigma_start,sigma_end,hr_override,hr_scale"),
+    ),
+    Source("ICG Active", "ICG of a branch of incantations"),
+    Source("TCG Active", "TCG of a branch of incantations", None, _keys("TCG ", "Scale,Alpha,Std Scale,Max Layer Index")),
+    Source("PAG Autoguidance", "autoguidance of a branch of incantations", None, (Key("PAG Lerp Factor"),)),
+    Source(
+        "Rescale CFG", "CFG rescale of Forge Neo and Classic", "cfg_rescale", (), _neo_rescale, by_presence=True,
+        replaces_cfg=2,
+    ),
+    Source("CFG rescale", "SD.Next's CFG rescale", "cfg_rescale", (), _sdnext_rescale, by_presence=True),
+    Source("FreeU", "SD.Next's FreeU", "freeu", (), _sdnext_freeu, by_presence=True),
+    Source("CFG true", "SD.Next's PAG or true CFG (not told apart)", None, (Key("CFG adaptive"),), by_presence=True),
+    Source("CFG end", "SD.Next's end of CFG", None, by_presence=True),
+    Source("Shift", "Forge Neo's shift", "flow", (Key("Hires Shift"),), _shift, by_presence=True),
+)  # fmt: skip
+"""Sources, by priority if two of them become the same technique."""
