@@ -17,6 +17,7 @@ from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
+from k_diffusion.external import CompVisVDenoiser
 from ldm.modules import attention
 from ldm.modules.diffusionmodules import openaimodel
 from torch import Tensor, nn
@@ -25,9 +26,9 @@ import bench.gpu_libraries  # noqa: F401: makes importable what follows
 from bench.gpu_timing import Call
 from bench.unets import Shape, make_unet
 from lib_sdfm.catalog import SCHEMA
-from lib_sdfm.hosts.a1111.model_kind import A1111FlowModel
-from sdfm_webui.flow import FlowHost
-from sdfm_webui.flow_memory import FlowMemory
+from lib_sdfm.hosts.a1111.model_kind import A1111Adapters
+from sdfm_webui.kind_memory import KindMemory
+from sdfm_webui.model_kinds import KindHost
 from tests.hosts.fake_a1111 import CFGDenoiser, Host, Processing, Prompts, Sampler
 from tests.hosts.jobs import SdfmScript
 from tests.hosts.variety import ConditionDict, Variety
@@ -97,8 +98,8 @@ class BenchHost(Host):
         self.watch: Watch = lambda step, call: call()
         self.running_on: Any = None
         self.sdfm = SdfmScript(self, SCHEMA)
-        memory = FlowMemory(folder / "flow_models.json")
-        self.sdfm.flow = FlowHost(A1111FlowModel, lambda: self.sd_model, lambda model: model, memory)
+        memory = KindMemory(folder / "flow_models.json")
+        self.sdfm.kinds = KindHost(A1111Adapters(CompVisVDenoiser), lambda: self.sd_model, lambda model: model, memory)
 
     def new_denoiser(self, sampler: Sampler) -> nn.Module:
         return WatchedDenoiser(sampler)

@@ -26,28 +26,33 @@ else:
     from modules.ui_components import InputAccordion
 
     from lib_sdfm.catalog import SHIPPED_PRESETS, schema_for
-    from lib_sdfm.hosts.a1111.model_kind import A1111FlowModel, ask_a1111
+    from lib_sdfm.hosts.a1111 import model_kind as a1111_kinds
     from lib_sdfm.hosts.a1111.run_pass import A1111Pass
-    from lib_sdfm.hosts.forge.model_kind import ForgeFlowModel, ask_forge
+    from lib_sdfm.hosts.forge import model_kind as forge_kinds
     from lib_sdfm.hosts.forge.run_pass import ForgePass
     from lib_sdfm.hosts.run import run_of
     from lib_sdfm.ops.flow_schedules import Shape
     from lib_sdfm.sampling.stages import ModelFacts
     from lib_sdfm.schema.presets import PresetStore
     from lib_sdfm.schema.shapes import TITLE
+    from lib_sdfm.techniques.flow import PART
     from sdfm_webui.axes import register_axes
     from sdfm_webui.built_ins import built_ins_on
     from sdfm_webui.controls import build_panel
     from sdfm_webui.expectation import HostSchedule, NoiseTables
-    from sdfm_webui.flow import FlowHost
-    from sdfm_webui.flow_memory import FlowMemory
-    from sdfm_webui.flow_row import add_flow_routes, build_flow_row
     from sdfm_webui.job import HostObjects, begin_batch, begin_job, forget_earlier
+    from sdfm_webui.kind_memory import KindMemory
+    from sdfm_webui.kind_row import add_kind_routes, build_kind_row
+    from sdfm_webui.model_kinds import KindHost
     from sdfm_webui.old_entries import entry_classes, installed_originals, old_payloads, originals_notice, rivals
     from sdfm_webui.paste import PasteTargets, labels_of
     from sdfm_webui.refiner_line import RefinerLine
     from sdfm_webui.routes import add_routes, authentication
     from sdfm_webui.samplers import SamplerModules, mend_samplers, register_samplers
+
+    def option_rescales():
+        """Return True if the option for zero terminal SNR is on."""
+        return getattr(shared.opts, "sd_noise_schedule", "") == "Zero Terminal SNR"
 
     if is_forge():
         from backend.sampling.sampling_function import calc_cond_uncond_batch, sampling_cleanup, sampling_prepare
@@ -55,39 +60,52 @@ else:
         def new_pass(plan, p):
             return ForgePass(plan, p, calc_cond_uncond_batch)
 
-        def flow_target(model):
+        def kind_target(model):
             return model.forge_objects.unet.model
 
-        def flow_probe(model):
+        def rescales(model):
+            marked = getattr(getattr(model, "model_config", None), "ztsnr", False)
+            return bool(marked) or option_rescales()
+
+        def kind_probe(model):
             from modules.call_queue import queue_lock
             from modules_forge import main_thread
 
             with queue_lock:  # no picture meanwhile; Forge's models belong to one thread
-                return main_thread.run_and_wait_result(ask_forge, model, sampling_prepare, sampling_cleanup)
+                return main_thread.run_and_wait_result(forge_kinds.ask_forge, model, sampling_prepare, sampling_cleanup)
     else:
         new_pass = A1111Pass
 
-        def flow_target(model):
+        def kind_target(model):
             return model
 
-        def flow_probe(model):
+        def rescales(model):
+            return option_rescales()
+
+        def v_denoiser(model):
+            return k_external.CompVisVDenoiser(model, quantize=shared.opts.enable_quantization)
+
+        def kind_probe(model):
             from modules import devices
             from modules.call_queue import queue_lock
 
             with queue_lock:  # no picture meanwhile
-                return ask_a1111(model, devices.device, devices.autocast())
+                return a1111_kinds.ask_a1111(model, devices.device, devices.autocast())
 
     def flow_shape():
         opts = shared.opts
         return Shape(rho=float(opts.rho) or None, alpha=float(opts.beta_dist_alpha), beta=float(opts.beta_dist_beta))
 
-    FLOW = FlowHost(
-        new_flow_model=ForgeFlowModel if is_forge() else A1111FlowModel,
+    KINDS = KindHost(
+        new_adapter=forge_kinds.forge_adapter if is_forge() else a1111_kinds.A1111Adapters(v_denoiser),
         loaded=lambda: shared.sd_model,
-        target=flow_target,
-        memory=FlowMemory(Path(scripts.basedir()) / "flow_models.json"),
+        target=kind_target,
+        memory=KindMemory(Path(scripts.basedir()) / "flow_models.json"),
         shape=flow_shape,
-        probe=flow_probe,
+        probe=kind_probe,
+        host_kind=(forge_kinds if is_forge() else a1111_kinds).host_kind,
+        host_rescales=rescales,
+        **({"keep_table": forge_kinds.kept_table} if is_forge() else {}),
     )
 
     def loaded_model():
@@ -102,7 +120,7 @@ else:
         rivals=rivals,
         built_ins=built_ins_on,
         old_timelines=lambda: bool(getattr(shared.opts, "use_old_scheduling", False)),
-        flow=FLOW,
+        kinds=KINDS,
     )
 
     def claimed():
@@ -119,7 +137,7 @@ else:
             model=loaded_model,
             denoiser=NOISE_TABLES,
             goes_by_calls=is_forge(),
-            is_flow=lambda: FLOW.remembered_shift() is not None,
+            is_flow=lambda: KINDS.is_remembered_as_flow(),
         )
     )
 
@@ -141,7 +159,7 @@ else:
 
         def ui(self, is_img2img):
             notice = originals_notice(installed_originals(scripts))
-            extras = {"flow": lambda controls: build_flow_row(FLOW, controls, self.elem_id)}
+            extras = {PART: lambda part, built: build_kind_row(KINDS, loaded_model, part, built, self.elem_id)}
             panel = build_panel(SCHEMA, TARGETS, PRESETS, InputAccordion, self.elem_id, notice, extras)
             named = {**TARGETS.by_api_field, **({} if is_img2img else TARGETS.by_hires_api_field)}
             fields = [infotext_utils.PasteField(panel.host_fields[api], target, api=api) for api, target in named.items()]
@@ -174,11 +192,11 @@ else:
         register_axes(SCHEMA, scripts)
         register_samplers(SAMPLERS, is_forge())
         add_routes(SCHEMA, app, claimed, known_samplers, **authentication(shared.cmd_opts))
-        add_flow_routes(FLOW, app, **authentication(shared.cmd_opts))
+        add_kind_routes(KINDS, app, **authentication(shared.cmd_opts))
 
     script_callbacks.on_cfg_denoiser(on_cfg_denoiser)
     script_callbacks.on_after_component(LINE.after_component)
-    script_callbacks.on_model_loaded(FLOW.model_loaded)
+    script_callbacks.on_model_loaded(KINDS.model_loaded)
     script_callbacks.on_infotext_pasted(TARGETS.mend_samplers)
     script_callbacks.on_before_ui(lambda: register_axes(SCHEMA, scripts))
     script_callbacks.on_app_started(on_app_started)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import groupby
 from types import MappingProxyType
 from typing import Any
 
@@ -51,7 +53,7 @@ def build_panel(
     input_accordion: InputAccordion,
     elem_id: ElemId,
     notice: str = "",
-    extras: Mapping[str, Callable[[dict[str, Any]], None]] = MappingProxyType({}),
+    extras: Mapping[str, Callable[[Any, dict[str, Any]], None]] = MappingProxyType({}),
 ) -> Panel:
     """Build the controls; called several times per start by the hosts, and keeps no state.
 
@@ -59,7 +61,7 @@ def build_panel(
     :param input_accordion: the host's accordion with a switch
     :param elem_id: the host's function that makes a control's id unique
     :param notice: HTML shown at the top (about installed originals, for example)
-    :param extras: functions by the technique's name that build more in its accordion, given its controls
+    :param extras: functions by the title of a part that build more in it, given its accordion and its controls
     """
     controls: dict[str, Any] = {}
     with gr.Accordion(PANEL_TITLE, open=False, elem_id=elem_id("panel"), elem_classes=["sdfm-panel"]) as accordion:
@@ -67,9 +69,12 @@ def build_panel(
         pasted = gr.HTML("", elem_id=elem_id("pasted"), elem_classes=["sdfm-notice"])
         preset_row = build_preset_row(presets, elem_id)
         controls["recipe"] = _control(schema.by_id["recipe"], elem_id)
-        for technique in schema.techniques:
-            extra = extras.get(technique.name, lambda built: None)
-            controls.update(_build_technique(schema, technique, input_accordion, elem_id, extra))
+        for part, techniques in groupby(schema.techniques, key=lambda technique: technique.part):
+            with _part_fold(part, elem_id) as fold:
+                built = [_build_technique(schema, technique, input_accordion, elem_id) for technique in techniques]
+                controls.update(ChainMap(*built))
+                if part in extras:
+                    extras[part](fold, dict(ChainMap(*built)))
         api_fields = (*targets.by_api_field, *targets.by_hires_api_field)
         names = (*schema.reserved.values(), *api_fields)
         hidden = {name: gr.Textbox("", visible=False, elem_id=elem_id(name), label=name) for name in names}
@@ -90,7 +95,6 @@ def _build_technique(
     technique: type[Feature],
     input_accordion: InputAccordion,
     elem_id: ElemId,
-    extra: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
     fields = [f for f in schema.in_panel_order(technique) if f.role != "switch"]
     groups: dict[str | None, list[Field]] = {None: []}
@@ -103,8 +107,12 @@ def _build_technique(
             fold_id = elem_id(f"{technique.name}_{str(group).lower().replace(' ', '_')}")
             with gr.Accordion(group, open=False, elem_id=fold_id) if group else nullcontext():
                 controls.update(_build_rows(members, elem_id))
-        extra(controls)
     return {f"{technique.name}.enabled": switch, **controls}
+
+
+def _part_fold(part: str | None, elem_id: ElemId) -> AbstractContextManager:
+    """Return the accordion of a part that several techniques share; nothing for ``None``."""
+    return gr.Accordion(part, open=False, elem_id=elem_id(f"part_{part.lower().replace(' ', '_')}")) if part else nullcontext()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
+from lib_sdfm.hosts.model_kind import kind_of
 from lib_sdfm.prompts.expected import expected_calls
 from lib_sdfm.prompts.report import Expected
 from lib_sdfm.sampling.sampler_names import resolve_sampler
@@ -52,13 +53,18 @@ class NoiseTables:
         :raises UnknownSchedule: if the model has no such table
         """
         predictor, alphas = _predictor_of(model), getattr(model, "alphas_cumprod", None)
-        if hasattr(model, "create_denoiser") or (predictor is None and alphas is None):
+        if _makes_its_own_denoiser(model) or (predictor is None and alphas is None):
             raise UnknownSchedule("the checkpoint has a schedule of its own")
         if record.own_grid and not record.in_timesteps:
             return self.lcm.LCMCompVisDenoiser(_table_of(model))
         if predictor is not None:
             return self.external.ForgeScheduleLinker(predictor)
         return self.external.CompVisDenoiser(_table_of(model), quantize=self.opts.enable_quantization)
+
+
+def _makes_its_own_denoiser(model: Any) -> bool:
+    """Return True for a model with its own noise schedule (SD3); the denoiser of our adapter of v models has the table's."""
+    return hasattr(type(model), "create_denoiser") or ("create_denoiser" in vars(model) and kind_of(model) is None)
 
 
 def _table_of(model: Any) -> Any:

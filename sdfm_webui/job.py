@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lib_sdfm.errors import UserError
-from lib_sdfm.hosts.attributes import InstanceAttribute, undo_all
+from lib_sdfm.hosts.attributes import InstanceAttribute, undo_all, undone_on_failure
 from lib_sdfm.hosts.run import NewPass, Run
 from lib_sdfm.planning.plan import plan_of
 from lib_sdfm.sampling.stages import ModelFacts
@@ -17,8 +18,8 @@ from lib_sdfm.schema.settings import Schema, Settings
 
 from .axes import axes_of_job
 from .errors import shown_to_user
-from .flow import FlowHost
 from .idle import asks_for_nothing, missing_in_host, stand_aside
+from .model_kinds import KindHost
 from .refiner import RefinerJob, forget_keys
 from .warnings import prompt_warnings, scale_warnings, tell
 
@@ -37,7 +38,7 @@ class HostObjects:
     :param rivals: returns the arguments of originals that are installed themselves
     :param built_ins: returns titles of other scripts that are on in a processing object, and the technique that does the same
     :param old_timelines: returns True if the option for old prompt editing timelines is on
-    :param flow: flow matching
+    :param kinds: model kinds
     """
 
     new_pass: NewPass
@@ -46,7 +47,7 @@ class HostObjects:
     rivals: Callable[[Any], Payloads]
     built_ins: Callable[[Any], Sequence[tuple[str, str]]] = lambda p: ()
     old_timelines: Callable[[], bool] = lambda: False
-    flow: FlowHost | None = None
+    kinds: KindHost | None = None
 
 
 def begin_batch(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> None:
@@ -56,6 +57,14 @@ def begin_batch(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) 
     that doesn't use SDFM never fails: problems with the host are logged.
     """
     _unwrap_sample(p)
+    _wrap_what_is_asked(schema, p, args, host)
+    one_call = vars(p).get(LAST_CALL)
+    if one_call is not None and host.kinds is not None:
+        with suppress(Exception):  # a host that is not as expected: the call itself says so
+            one_call.on_failure = host.kinds.table_keeper()
+
+
+def _wrap_what_is_asked(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> None:
     try:
         _prepare(schema, p, args, host)
     except UserError as problem:
@@ -74,9 +83,10 @@ def _prepare(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> 
     job = resolve_job(schema, args, host.old_payloads(p), axes_of_job(p), is_api)
     require_no_rival(schema, job.settings, host.rivals(p))
     doubled = _doubled(job.settings, host.built_ins(p))
-    tell(p, [*job.warnings, *doubled, *prompt_warnings(p, job.settings), *scale_warnings(p)])
+    kinds = _contradictions(host, job.settings)
+    tell(p, [*job.warnings, *doubled, *kinds, *prompt_warnings(p, job.settings), *scale_warnings(p)])
     sync = RefinerJob(schema, job.settings, p, host.old_timelines())
-    settings = schema.resolved(sync.settings, _facts(p, host))
+    settings = schema.resolved(sync.settings, _facts(p, host, sync.settings))
     sync.write(settings)
     sampling = _sampling(schema, settings, p, host)
     if sync.acts:
@@ -95,23 +105,29 @@ def _named_for(p: Any, problem: UserError) -> UserError:
     return named
 
 
-def _facts(p: Any, host: HostObjects) -> ModelFacts:
+def _contradictions(host: HostObjects, settings: Settings) -> list[str]:
+    """Return a warning if a job asks for another model kind than the checkpoint is known for."""
+    warning = None if host.kinds is None else host.kinds.contradiction(settings)
+    return [] if warning is None else [warning]
+
+
+def _facts(p: Any, host: HostObjects, settings: Settings) -> ModelFacts:
     """Return the facts of a job that defaults may depend on."""
     sampler = str(getattr(p, "sampler_name", ""))
     hires_sampler = (getattr(p, "hr_sampler_name", None) or sampler) if getattr(p, "enable_hr", False) else None
-    shift = None if host.flow is None else host.flow.remembered_shift()
-    return replace(host.model(), flow_shift=shift, sampler=sampler, hires_sampler=hires_sampler)
+    facts = replace(host.model(), sampler=sampler, hires_sampler=hires_sampler)
+    return facts if host.kinds is None else host.kinds.facts(facts, settings)
 
 
 def _sampling(schema: Schema, settings: Settings, p: Any, host: HostObjects) -> Sampling | None:
     """Return the function that samples a batch in place of the host, ``None`` if none is needed."""
     plan = plan_of(schema, settings)
-    use = None if host.flow is None else host.flow.use_of(settings)
+    use = None if host.kinds is None else host.kinds.use_of(settings)
     if use is None and not plan.techniques:
-        return None if host.flow is None else host.flow.plain_sampling(p)
-    if host.flow is None:
+        return None if host.kinds is None else host.kinds.plain_sampling(p)
+    if host.kinds is None:
         return Run(plan, p, host.new_pass).sample
-    return host.flow.sampling(lambda new_pass: Run(plan, p, new_pass), p, host.new_pass, use)
+    return host.kinds.sampling(lambda new_pass: Run(plan, p, new_pass), p, host.new_pass, use)
 
 
 def forget_earlier(schema: Schema, p: Any) -> None:
@@ -125,14 +141,14 @@ def forget_earlier(schema: Schema, p: Any) -> None:
 
 
 def begin_job(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> None:
-    """Attach or remove the loaded model's flow adapter for a job, before the host makes samplers. Its batches report errors."""
-    if host.flow is None:
+    """Attach or remove the loaded model's adapter for a job, before the host makes samplers. Its batches report errors."""
+    if host.kinds is None:
         return
     try:
-        if host.flow.has_refiner_loaded(p):
+        if host.kinds.has_refiner_loaded(p):
             return
         job = resolve_job(schema, args, host.old_payloads(p), axes_of_job(p), bool(getattr(p, "is_api", False)))
-        host.flow.apply(host.flow.use_of(schema.resolved(job.settings, _facts(p, host))))
+        host.kinds.apply(host.kinds.use_of(schema.resolved(job.settings, _facts(p, host, job.settings))))
     except UserError:
         return
     except Exception as problem:
@@ -192,6 +208,7 @@ class _OneCall:
 
     def __init__(self, run: Sampling, sample: Callable[..., Any], take_back: Callable[[], None]) -> None:
         self._run, self._sample, self.take_back = run, sample, take_back
+        self.on_failure: Callable[[], None] = lambda: None
         self._spent = False
 
     def end(self) -> None:
@@ -203,5 +220,5 @@ class _OneCall:
         if self._spent:
             return self._sample(*args, **kwargs)
         self.end()
-        with shown_to_user():
+        with shown_to_user(), undone_on_failure(self.on_failure):
             return self._run(self._sample, *args, **kwargs)

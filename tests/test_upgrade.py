@@ -16,7 +16,7 @@ from lib_sdfm.errors import UserError
 from lib_sdfm.schema.infotext import parse_infotext, read_infotext
 from lib_sdfm.schema.payload import resolve_job
 from lib_sdfm.schema.presets import PresetStore
-from sdfm_webui.flow_memory import FlowMemory
+from sdfm_webui.kind_memory import KindMemory
 
 RECORDED = Path(__file__).parent / "recorded" / "0.1"
 
@@ -97,7 +97,7 @@ def test_a_preset_can_be_saved_beside_those_of_0_1(tmp_path: Path):
 def test_flow_models_are_remembered_with_their_shift(tmp_path: Path):
     path = tmp_path / "flow_models.json"
     shutil.copy(RECORDED / path.name, path)
-    memory = FlowMemory(path)
+    memory = KindMemory(path)
     was = recorded("settings.json")["flow_shifts"]
     lost = [f"{key}: its shift was {shift}, is {memory.shift(key)}" for key, shift in was.items() if memory.shift(key) != shift]
     for key, entry in recorded(path.name).items():

@@ -1,6 +1,6 @@
-"""Flow models, presented to a WebUI as noise-predicting ones with their own noise table.
+"""Checkpoints of another kind than the WebUI takes them for: v and flow models, presented to it as noise-predicting ones.
 
-The adapter outlives a run, as other extensions' generations need it too, and belongs to a checkpoint and a shift. It is
+The adapter outlives a run, as other extensions' generations need it too, and belongs to a checkpoint and a kind. It is
 stored on the host's model. The host's samplers always see k-diffusion's or DDPM's latent.
 """
 
@@ -10,24 +10,27 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..ops.flow import sigma_to_time
+from ..sampling.model_kind import ModelKind
 
-FLOW_MODEL = "sdfm_flow_edge"
-"""Attribute of the host's model that holds its flow adapter."""
+ADAPTER = "sdfm_model_kind"
+"""Attribute of the host's model that holds its adapter."""
 LATENT = (4, 64, 64)
 """Channels, height and width of the latents with which a model's kind is detected."""
 UNET_TIMES = 1000
 """Factor from t to the time input of a flow UNet, 1000 t."""
 
 
-class FlowModel(Protocol):
-    """Flow adapter of a host's model, attached from construction until :meth:`detach`.
+class KindAdapter(Protocol):
+    """Adapter of a host's model, attached from construction until :meth:`detach`.
 
     :param checkpoint: name of the checkpoint to whose weights it belongs
-    :param shift: its shift
+    :param kind: the kind that they are sampled as
+    :param host_kind: name of the kind that the host takes them for, ``None`` for an ordinary one
     """
 
     checkpoint: str
-    shift: float
+    kind: ModelKind
+    host_kind: str | None
 
     def assert_in_place(self) -> None:
         """Set again what the host has overwritten since."""
@@ -36,12 +39,28 @@ class FlowModel(Protocol):
         """Restore everything; may be called again."""
 
 
-NewFlowModel = Callable[[Any, str, float], FlowModel]
+NewAdapter = Callable[[Any, str, ModelKind], KindAdapter]
+"""Factory of adapters on a host, from its model, the checkpoint and the kind.
+
+:raises UnsupportedError: if the model can't be sampled as one of this kind
+"""
 
 
-def flow_model_of(model: Any) -> FlowModel | None:
-    """Return the flow adapter of a model, ``None`` if it has none."""
-    return getattr(model, FLOW_MODEL, None)
+def adapter_of(model: Any) -> KindAdapter | None:
+    """Return the adapter of a model, ``None`` if it has none."""
+    return getattr(model, ADAPTER, None)
+
+
+def kind_of(model: Any) -> ModelKind | None:
+    """Return the kind that a model's adapter makes of it, ``None`` if it has none."""
+    adapter = adapter_of(model)
+    return None if adapter is None else adapter.kind
+
+
+def is_flow_model(model: Any) -> bool:
+    """Return True if a model is sampled as a flow model by our adapter."""
+    kind = kind_of(model)
+    return kind is not None and kind.is_flow
 
 
 def unet_time(sigma: float) -> float:
@@ -49,24 +68,24 @@ def unet_time(sigma: float) -> float:
     return UNET_TIMES * sigma_to_time(sigma)
 
 
-def set_flow_model(model: Any, checkpoint: str, shift: float | None, new_flow_model: NewFlowModel) -> None:
-    """Attach a flow adapter with this shift to a model, or with ``None`` remove it.
+def set_kind(model: Any, checkpoint: str, kind: ModelKind | None, new_adapter: NewAdapter) -> None:
+    """Attach an adapter of this kind to a model, or with ``None`` remove it.
 
     :param checkpoint: the checkpoint whose weights the model has
-    :raises UnsupportedError: if the model can't be used as a flow model; then it has no adapter
+    :raises UnsupportedError: if the model can't be sampled as one of this kind; then it has no adapter
     """
-    flow_model = flow_model_of(model)
-    if flow_model is not None and (flow_model.checkpoint, flow_model.shift) == (checkpoint, shift):
-        flow_model.assert_in_place()
+    adapter = adapter_of(model)
+    if adapter is not None and (adapter.checkpoint, adapter.kind) == (checkpoint, kind):
+        adapter.assert_in_place()
         return
-    drop_flow_model(model)
-    if shift is not None:
-        vars(model)[FLOW_MODEL] = new_flow_model(model, checkpoint, shift)
+    drop_adapter(model)
+    if kind is not None:
+        vars(model)[ADAPTER] = new_adapter(model, checkpoint, kind)
 
 
-def drop_flow_model(model: Any) -> None:
-    """Remove the flow adapter from a model."""
-    flow_model = flow_model_of(model)
-    if flow_model is not None:
-        del vars(model)[FLOW_MODEL]
-        flow_model.detach()
+def drop_adapter(model: Any) -> None:
+    """Remove the adapter from a model."""
+    adapter = adapter_of(model)
+    if adapter is not None:
+        del vars(model)[ADAPTER]
+        adapter.detach()

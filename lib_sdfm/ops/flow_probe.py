@@ -42,6 +42,12 @@ class Recognition:
         return min(self.errors, key=self.errors.__getitem__)
 
     @property
+    def sure(self) -> bool:
+        """True if the kind is certain: its error is clearly smaller than any other's."""
+        least, second = sorted(self.errors.values())[:2]
+        return second > CERTAIN * least and least < 1
+
+    @property
     def certain(self) -> bool:
         """True if flow or not flow is certain: the error of flow differs clearly from the others' smallest."""
         flow, others = self.errors[FLOW], min(error for kind, error in self.errors.items() if kind != FLOW)

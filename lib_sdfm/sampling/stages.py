@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .layers import LayerRange
 from .model_call import ModelCall
+from .model_kind import ModelKind
 from .prediction import Prediction
 
 SDFM, ORIGINAL = "sdfm", "original"
@@ -37,15 +38,26 @@ class ModelFacts:
     """Facts that defaults may depend on.
 
     :param sdxl: true if the checkpoint is SDXL
-    :param flow_shift: shift with which the checkpoint is remembered as a flow model, ``None`` if it isn't
+    :param remembered: kind that the checkpoint is remembered as, ``None`` if it is an ordinary one
+    :param asked_kind: name of the kind that the job asks for, ``None`` if what is remembered counts
+    :param host_kind: name of the kind that the WebUI itself takes the checkpoint for, ``None`` for an ordinary one
+    :param host_rescales: true if the WebUI itself rescales the noise table to zero terminal SNR
     :param sampler: name of the job's sampler
     :param hires_sampler: name of the hires pass' sampler, ``None`` without such a pass
     """
 
     sdxl: bool = False
-    flow_shift: float | None = None
+    remembered: ModelKind | None = None
+    asked_kind: str | None = None
+    host_kind: str | None = None
+    host_rescales: bool = False
     sampler: str = ""
     hires_sampler: str | None = None
+
+    @property
+    def flow_shift(self) -> float | None:
+        """The shift with which the checkpoint is remembered as a flow model, ``None`` if it isn't."""
+        return self.remembered.shift if self.remembered is not None and self.remembered.is_flow else None
 
 
 class Stages:

@@ -27,6 +27,7 @@ class Feature:
     :param composites: keys that hold several settings; one of them may be ``active_key``
     :param recipes: the recipes in which it may be on
     :param host_field: name of the field of the host's txt2img jobs that does the same; a host that has it is left to do it
+    :param part: title of the part of the panel that it shares with other features, ``None`` for a part of its own
     :param on_by_default: true if it is on unless switched off; it then affects only jobs that use it
     """
 
@@ -42,6 +43,7 @@ class Feature:
     composites: ClassVar[tuple[Composite, ...]] = ()
     recipes: ClassVar[tuple[str, ...]] = RECIPES
     host_field: ClassVar[str | None] = None
+    part: ClassVar[str | None] = None
     on_by_default: ClassVar[bool] = False
 
     def __init__(self, settings: Any, recipe: str) -> None:

@@ -8,6 +8,7 @@ from .dynamic_thresholding import DynamicThresholding
 from .flow import Flow
 from .freeu import FreeU
 from .hires_cfg import HiresCfg
+from .model_kind import ModelKinds
 from .pag import Pag
 from .refiner_sync import RefinerSync
 from .seg import Seg
@@ -21,6 +22,7 @@ TECHNIQUES: tuple[type[Feature], ...] = (
     DynamicThresholding,
     CfgRescale,
     FreeU,
+    ModelKinds,
     Flow,
     RefinerSync,
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..errors import SettingError
 from ..sampling.flow import default_end
+from ..sampling.model_kind import FLOW
 from ..sampling.stages import ModelFacts
 from ..schema.feature import Feature
 from ..schema.params import Composite, choice, number
@@ -14,6 +15,8 @@ from ..schema.params import Composite, choice, number
 ON, OFF, AUTO = MODES = ("On", "Off", "Auto")
 KEY = "Flow Matching"
 ANY_END = 0.0
+PART = "Model kind"
+"""The part of the panel that holds it and :mod:`model_kind`."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def _decode(text: str) -> dict[str, str]:
 
 
 class Flow(Feature):
-    """Declaration of the model as a flow model. The hosts' ``model_kind.py`` and ``flow_pass.py`` sample it as one."""
+    """Declaration of the model as a flow model. The hosts' ``model_kind.py`` and ``kind_pass.py`` sample it as one."""
 
     name, label = "flow", "Flow matching"
     title = "Flow matching (rectified-flow checkpoints)"
@@ -57,6 +60,7 @@ class Flow(Feature):
         "For SDXL checkpoints that were trained with flow matching (bigASP v2.5 and its kind): without it their pictures are "
         "spoiled. Works with every sampler. Closed: as remembered for the checkpoint."
     )
+    part = PART
     Settings = FlowSettings
     active_key = KEY
     rank = 80
@@ -70,10 +74,13 @@ class Flow(Feature):
     @classmethod
     def resolved(cls, settings: FlowSettings, model: ModelFacts) -> FlowSettings | None:
         """Resolve Auto and the ends of the schedules; they are written, so that the picture can be reproduced anywhere."""
-        is_on = settings.mode == ON or (settings.mode == AUTO and model.flow_shift is not None)
+        if model.asked_kind not in (None, FLOW):
+            return None
+        is_flow = model.flow_shift is not None or model.asked_kind == FLOW
+        is_on = settings.mode == ON or (settings.mode == AUTO and is_flow)
         if not is_on:  # worth a word only where it would be on by itself
             return None if model.flow_shift is None else dataclasses.replace(settings, mode=OFF)
-        shift = settings.shift if settings.mode == ON else model.flow_shift
+        shift = settings.shift if settings.mode == ON else model.flow_shift or settings.shift
         end = settings.end or default_end(model.sampler, shift)
         hires_end = settings.hires_end
         if hires_end is None and not settings.end and model.hires_sampler is not None:  # what suits that one may differ

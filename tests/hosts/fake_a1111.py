@@ -78,6 +78,27 @@ class TimestepDenoiser(nn.Module):
         return self.inner_model.apply_model(x, timesteps, **kwargs)
 
 
+class TimestepVDenoiser(TimestepDenoiser):
+    """The same for a model that the host takes for a v model."""
+
+    def forward(self, x: Tensor, timesteps: Tensor, **kwargs: Any) -> Tensor:
+        alpha_bar = self.inner_model.alphas_cumprod[timesteps.int()][:, None, None, None]
+        return alpha_bar**0.5 * super().forward(x, timesteps, **kwargs) + (1 - alpha_bar) ** 0.5 * x
+
+
+class LcmDenoiser(k_diffusion.external.DiscreteEpsDDPMDenoiser):
+    """The host's denoiser of LCM, for noise-predicting models: every twentieth entry of the table."""
+
+    def __init__(self, model: SdModel) -> None:
+        super().__init__(model, model.alphas_cumprod[19::20].float(), quantize=None)
+
+    def sigma_to_t(self, sigma: Tensor, quantize: bool | None = None) -> Tensor:
+        return (sigma.log() - self.log_sigmas[:, None]).abs().argmin(0).view(sigma.shape) * 20 + 19
+
+    def get_eps(self, *args: Any, **kwargs: Any) -> Tensor:
+        return self.inner_model.apply_model(*args, **kwargs)
+
+
 class CFGDenoiser(nn.Module):
     """Classifier-free guidance around the model, for one sampler."""
 
@@ -96,9 +117,20 @@ class CFGDenoiser(nn.Module):
     @property
     def inner_model(self) -> nn.Module:
         if self.model_wrap is None:
-            make = TimestepDenoiser if self.sampler.in_timesteps else k_diffusion.external.CompVisDenoiser
-            self.model_wrap = make(self.host.sd_model)
+            self.model_wrap = self._new_model_wrap(self.host.sd_model)
         return self.model_wrap
+
+    def _new_model_wrap(self, model: SdModel) -> nn.Module:
+        """The denoiser of the sampler's kind, for what the host takes the model for."""
+        external, is_v = k_diffusion.external, model.parameterization == "v"
+        if self.sampler.in_timesteps:
+            return (TimestepVDenoiser if is_v else TimestepDenoiser)(model)
+        if self.sampler.config.name == "LCM":
+            return LcmDenoiser(model)
+        own = getattr(model, "create_denoiser", None)
+        if own is not None:
+            return own()
+        return (external.CompVisVDenoiser if is_v else external.CompVisDenoiser)(model, quantize=self.host.quantizes)
 
     def combine_denoised(self, x_out: Tensor, conds_list: list, uncond: Tensor, cond_scale: float) -> Tensor:
         unconds = x_out[-uncond.shape[0] :]
@@ -158,6 +190,13 @@ class CFGDenoiser(nn.Module):
     def _call(self, x: Tensor, sigma: Tensor, text: Any, image_cond: Tensor) -> Tensor:
         conds = text if isinstance(text, dict) else {"c_crossattn": [text]}
         return self.inner_model(x, sigma, cond={**conds, "c_concat": [image_cond]})
+
+
+def rescaled_table(table: Tensor) -> Tensor:
+    """A noise table rescaled as the host's option does it, in the table's own precision."""
+    roots = table.sqrt()
+    roots = (roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])
+    return torch.cat([roots[:-1] ** 2, roots.new_tensor([4.8973451890853435e-08])])
 
 
 def picked(value: Tensor, rows: list[int]) -> Tensor:
@@ -297,6 +336,17 @@ def unipc(model: Any, x: Tensor, timesteps: Tensor, extra_args: dict, callback: 
     return x
 
 
+def lcm(model: Any, x: Tensor, sigmas: Tensor, extra_args: dict, callback: Callable, disable: bool) -> Tensor:
+    """Denoises and adds noise again, the model's own noise here."""
+    noise = torch.Generator().manual_seed(5)
+    for i, sigma in enumerate(sigmas[:-1]):
+        x = model(x, sigma * x.new_ones(len(x)), **extra_args)
+        if sigmas[i + 1] > 0:
+            x = x + sigmas[i + 1] * torch.randn(x.shape, generator=noise).to(x)
+        callback({"i": i})
+    return x
+
+
 SAMPLERS: dict[str, tuple[Callable[..., Tensor], dict[str, bool]]] = {
     "Euler": (k.sample_euler, {}),
     "Euler a": (k.sample_euler_ancestral, {}),
@@ -306,6 +356,7 @@ SAMPLERS: dict[str, tuple[Callable[..., Tensor], dict[str, bool]]] = {
     "DPM++ 2S a": (k.sample_dpmpp_2s_ancestral, {"second_order": True}),
     "DPM++ SDE": (k.sample_dpmpp_sde, {"second_order": True}),
     "LMS": (k.sample_lms, {}),
+    "LCM": (lcm, {}),
     "DPM fast": (k.sample_dpm_fast, {}),
     "DPM adaptive": (k.sample_dpm_adaptive, {}),
     "DDIM": (ddim, {}),
@@ -416,6 +467,8 @@ class Host:
         self.batch_cond_uncond = True
         self.refiner: tuple[int, SdModel] | None = None  # denoiser call at which it takes over, and its checkpoint
         self.interrupt_at: int | None = None  # model calls after which the user presses "Interrupt"
+        self.quantizes = False  # the option "Enable quantization in K samplers"
+        self.rescales_table = False  # the option "Noise schedule for sampling: Zero Terminal SNR"
         self.sampling_step = self.sampling_steps = 0
         self.on_cfg_denoiser: list[Callable[[Any], None]] = []
         self.samplers: list[Sampler] = []
@@ -445,7 +498,8 @@ class Host:
 
     def reset_tables(self) -> None:
         """What the host does to the noise table before each picture."""
-        self.sd_model.alphas_cumprod = self.sd_model.alphas_cumprod_original
+        table = self.sd_model.alphas_cumprod_original
+        self.sd_model.alphas_cumprod = rescaled_table(table) if self.rescales_table else table
 
     def call(self, functions: Sequence[Callable[..., None]], *args: Any) -> None:
         """Calls extensions as A1111 does: what they raise goes to the console."""
@@ -468,6 +522,10 @@ class Host:
         with self.variety.running():
             return self.variety.taken(self._run(p))
 
+    def sample_batch(self, p: Processing) -> Tensor:
+        """The samples of one batch."""
+        return p.sample(conditioning=p.c, unconditional_conditioning=p.uc, seeds=p.seeds())
+
     def _run(self, p: Processing) -> Tensor:
         self.sampling_step = 0
         self.script_call(p, "before_process")
@@ -479,5 +537,5 @@ class Host:
             self.script_call(p, "process_batch")
             p.setup_conds()
             self.reset_tables()
-            batches.append(p.sample(conditioning=p.c, unconditional_conditioning=p.uc, seeds=p.seeds()))
+            batches.append(self.sample_batch(p))
         return torch.cat(batches)

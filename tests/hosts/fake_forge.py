@@ -17,19 +17,23 @@ from torch import Tensor, nn
 
 from lib_sdfm.hosts.forge.run_pass import ForgePass
 from lib_sdfm.sampling.plan import Plan
-from tests.hosts.fake_a1111 import SAMPLERS, Conds, Host, Processing, Sampler, rows_of
+from tests.hosts.fake_a1111 import SAMPLERS, Conds, Host, Processing, Sampler, rescaled_table, rows_of
 from tests.hosts.forge_unet import ForgeUnet
 from tests.hosts.variety import Variety, joined, rows_from
 from tests.support import stable_diffusion_alphas
 
 
 class Predictor(nn.Module):
-    """Forge's noise table."""
+    """Forge's noise table, and what the model predicts."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.prediction_type = "epsilon"
         alphas = stable_diffusion_alphas()
         self.register_buffer("sigmas", ((1 - alphas) / alphas) ** 0.5)
+
+    def set_sigmas(self, sigmas: Tensor) -> None:
+        self.register_buffer("sigmas", sigmas.float())
 
     def timestep(self, sigma: Tensor) -> Tensor:
         return (sigma.log() - self.sigmas.log()[:, None]).abs().argmin(0)
@@ -57,6 +61,7 @@ class KModel(nn.Module):
             self.predictor.sigmas = variety.placed(self.predictor.sigmas)
         self.calls: list[int] = []
         self.before_call: Callable[[int], None] = lambda number: None
+        self.quantizes: Callable[[], bool] = lambda: False
 
     def apply_model(
         self, x: Tensor, sigma: Tensor, c_crossattn: Tensor, transformer_options: dict, y: Tensor | None = None
@@ -69,14 +74,18 @@ class KModel(nn.Module):
             return self.predictor.calculate_denoised(sigma, output, x)
         level = sigma.view(-1, 1, 1, 1)
         timestep = self.timestep(sigma)
-        return x - self._unet(x / (level**2 + 1) ** 0.5, timestep, c_crossattn, transformer_options, y) * level
+        scale = (level**2 + 1) ** -0.5
+        output = self._unet(x * scale, timestep, c_crossattn, transformer_options, y) * level
+        return x * scale**2 - output * scale if self.predictor.prediction_type == "v_prediction" else x - output
 
     def _unet(self, x: Tensor, timestep: Tensor, context: Tensor, options: dict, y: Tensor | None) -> Tensor:
         conds = {"context": context, "y": y, "transformer_options": options}
         return self.variety.call(self.diffusion_model, x, timestep, **conds)
 
     def timestep(self, sigma: Tensor) -> Tensor:
-        """Between the table's entries, as A1111's, so that the two can be compared."""
+        """Between the table's entries, as A1111's, so that the two can be compared; or the nearest one."""
+        if self.quantizes():
+            return self.predictor.timestep(sigma)
         table = self.predictor.sigmas.log()
         high = torch.searchsorted(table, sigma.log().contiguous()).clamp(1, len(table) - 1)
         share = (sigma.log() - table[high - 1]) / (table[high] - table[high - 1])
@@ -100,8 +109,7 @@ class Engine(nn.Module):
     def alphas_cumprod(self) -> Tensor:
         """The noise table, as timestep samplers have it."""
         predictor = self.kmodel.predictor
-        own = isinstance(predictor, Predictor)
-        return self.variety.placed(stable_diffusion_alphas()) if own else predictor.alphas_cumprod
+        return 1 / (predictor.sigmas**2 + 1) if isinstance(predictor, Predictor) else predictor.alphas_cumprod
 
     @property
     def before_call(self) -> Callable[[int], None]:
@@ -274,7 +282,21 @@ class ForgeHost(Host):
         self.on_cfg_after_cfg: list[Callable[[Any], None]] = []
 
     def new_checkpoint(self, unet: nn.Module) -> Engine:
-        return Engine(unet, self.variety)
+        engine = Engine(unet, self.variety)
+        engine.kmodel.quantizes = lambda: self.quantizes
+        return engine
+
+    def sample_batch(self, p: Processing) -> Tensor:
+        """The samples of one batch; the table is rescaled around them, and restored only if nothing is raised."""
+        predictor = self.sd_model.kmodel.predictor
+        own = predictor.sigmas
+        if self.rescales_table:
+            table = rescaled_table(1 / (own**2 + 1))
+            predictor.set_sigmas(((1 - table) / table) ** 0.5)
+        samples = super().sample_batch(p)
+        if self.rescales_table:
+            predictor.set_sigmas(own)
+        return samples
 
     def new_denoiser(self, sampler: Sampler) -> ForgeDenoiser:
         return ForgeDenoiser(sampler)

@@ -6,17 +6,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from k_diffusion.external import CompVisVDenoiser
 from torch import Tensor, nn
 
 from bench.analytic_flow import AnalyticFlow
-from lib_sdfm.hosts.a1111.model_kind import A1111FlowModel
-from lib_sdfm.hosts.forge.model_kind import ForgeFlowModel
+from lib_sdfm.hosts.a1111 import model_kind as a1111_kinds
+from lib_sdfm.hosts.forge import model_kind as forge_kinds
 from lib_sdfm.ops.flow import denoised_to_velocity
 from lib_sdfm.schema.settings import Schema
 from lib_sdfm.techniques import TECHNIQUES
 from lib_sdfm.techniques.flow import Flow
-from sdfm_webui.flow import FlowHost
-from sdfm_webui.flow_memory import FlowMemory
+from sdfm_webui.kind_memory import KindMemory
+from sdfm_webui.model_kinds import KindHost
 from tests.hosts.fake_a1111 import Host
 from tests.hosts.fake_forge import ForgeHost
 from tests.hosts.jobs import new_forge, new_host
@@ -48,18 +49,26 @@ def flow_a1111(folder: Path) -> Host:
     """A1111 with the flow model."""
     host = new_host(SCHEMA)
     host.sd_model.model.diffusion_model = FlowUnet()
-    host.sdfm.flow = FlowHost(
-        A1111FlowModel, lambda: host.sd_model, lambda model: model, FlowMemory(folder / "flow_models.json")
-    )
-    return host
+    return with_kinds(host, folder)
 
 
 def flow_forge(folder: Path) -> ForgeHost:
     """Forge with it."""
     host = new_forge(SCHEMA)
     host.sd_model.kmodel.diffusion_model = FlowUnet()
-    memory = FlowMemory(folder / "flow_models.json")
-    host.sdfm.flow = FlowHost(ForgeFlowModel, lambda: host.sd_model, lambda model: model.forge_objects.unet.model, memory)
+    return with_kinds(host, folder)
+
+
+def with_kinds(host: Host, folder: Path) -> Host:
+    """The host, with SDFM's model kinds as ``scripts/sdfm.py`` sets them up."""
+    memory, more = KindMemory(folder / "flow_models.json"), {"host_rescales": lambda model: host.rescales_table}
+    if isinstance(host, ForgeHost):
+        new, target = forge_kinds.forge_adapter, lambda model: model.forge_objects.unet.model
+        more |= {"host_kind": forge_kinds.host_kind, "keep_table": forge_kinds.kept_table}
+    else:
+        new, target = a1111_kinds.A1111Adapters(CompVisVDenoiser), lambda model: model
+        more["host_kind"] = a1111_kinds.host_kind
+    host.sdfm.kinds = KindHost(new, lambda: host.sd_model, target, memory, **more)
     return host
 
 

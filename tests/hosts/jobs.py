@@ -11,8 +11,8 @@ from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.hosts.run import run_of
 from lib_sdfm.sampling.stages import ModelFacts
 from lib_sdfm.schema.settings import Schema
-from sdfm_webui.flow import FlowHost
 from sdfm_webui.job import HostObjects, begin_batch, begin_job, forget_earlier
+from sdfm_webui.model_kinds import KindHost
 from tests.hosts.fake_a1111 import Host, Processing, SdModel
 from tests.hosts.fake_forge import Engine, ForgeHost
 from tests.hosts.variety import Variety
@@ -24,7 +24,7 @@ class SdfmScript:
 
     def __init__(self, host: Host, schema: Schema = SCHEMA) -> None:
         self.host, self.schema = host, schema
-        self.flow: FlowHost | None = None
+        self.kinds: KindHost | None = None
         host.on_cfg_denoiser.append(self.on_cfg_denoiser)
 
     def before_process(self, p: Processing, *args: Any) -> None:
@@ -38,7 +38,7 @@ class SdfmScript:
             model=lambda: ModelFacts(sdxl=self.host.sd_model.is_sdxl),
             old_payloads=lambda p: [],
             rivals=lambda p: [],
-            flow=self.flow,
+            kinds=self.kinds,
         )
 
     def process(self, p: Processing, *args: Any) -> None:

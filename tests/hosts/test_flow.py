@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from lib_sdfm.errors import UnsupportedError
-from lib_sdfm.hosts.model_kind import flow_model_of
+from lib_sdfm.hosts.model_kind import kind_of
 from lib_sdfm.ops.flow import LATEST_TIME
 from lib_sdfm.ops.flow_schedules import flow_times
 from sdfm_webui.errors import SdfmError
-from sdfm_webui.flow_memory import Remembered
+from sdfm_webui.kind_memory import Remembered
 from tests.hosts.fake_a1111 import Host
 from tests.hosts.flow_hosts import error, flow_a1111, flow_forge, named, unet_of
 from tests.hosts.jobs import another_checkpoint, job, samples
@@ -34,7 +34,7 @@ def start(host: Host, **settings):
 
 
 def target(host: Host):
-    return host.sdfm.flow.target(host.sd_model)
+    return host.sdfm.kinds.target(host.sd_model)
 
 
 @pytest.mark.parametrize("sampler, most", [
@@ -114,13 +114,13 @@ def test_the_text_says_what_was_used(host: Host):
 
 class TestMemory:
     def remember(self, host: Host, mode: str = "On", shift: float = 2.0, name: str = "first") -> None:
-        host.sdfm.flow.memory.put(name, Remembered(mode, shift))
+        host.sdfm.kinds.memory.put(name, Remembered(mode, shift))
 
     def test_nothing_remembered_nothing_done(self, host: Host):
         before = samples(host, None, steps=3, cfg_scale=1.5)
         p = job(host, {"flow": {"mode": "Auto"}}, steps=3, cfg_scale=1.5)
         assert torch.equal(host.run(p), before) and p.extra_generation_params == {}
-        assert flow_model_of(target(host)) is None
+        assert kind_of(target(host)) is None
 
     def test_a_remembered_checkpoint_needs_no_setting(self, host: Host):
         self.remember(host)
@@ -137,19 +137,19 @@ class TestMemory:
 
     def test_the_edge_outlives_the_run_and_ends_with_the_mode(self, host: Host):
         samples(host, ON, steps=2, cfg_scale=1.5)
-        assert flow_model_of(target(host)).shift == 3
+        assert kind_of(target(host)).shift == 3
         samples(host, {"flow": {"shift": 2}}, steps=2, cfg_scale=1.5)
-        assert flow_model_of(target(host)).shift == 2
+        assert kind_of(target(host)).shift == 2
         samples(host, None, steps=2, cfg_scale=1.5)
-        assert flow_model_of(target(host)) is None
+        assert kind_of(target(host)) is None
 
     @pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', '{"first": 3}', '{"first": {"mode": "On", "shift": "x"}}', "\x00"])
     def test_a_damaged_file_is_no_memory_and_no_error(self, host: Host, text: str, tmp_path: Path):
         path = tmp_path / "flow_models.json"
         path.write_text(text, encoding="utf8")
-        assert host.sdfm.flow.remembered_shift() is None
+        assert host.sdfm.kinds.remembered() is None
         self.remember(host, shift=4.0)
-        assert host.sdfm.flow.remembered_shift() == 4.0
+        assert host.sdfm.kinds.remembered().shift == 4.0
         assert json.loads(path.read_text(encoding="utf8"))["first"]["mode"] == "On"
 
 
@@ -166,30 +166,30 @@ class TestOtherGenerations:
         refiner.sd_model_hash = "second"
         refiner.sd_checkpoint_info = named("second")
         host.run(p)
-        assert flow_model_of(target(host)).shift == 3
+        assert kind_of(target(host)).shift == 3
         host.sd_model = refiner
         host.sdfm.process(p, ON)
-        assert flow_model_of(target(host)) is None
+        assert kind_of(target(host)) is None
 
     def test_another_checkpoint_s_weights_take_it_off(self, host: Host):
         samples(host, ON, steps=2, cfg_scale=1.5)
         host.sd_model.sd_checkpoint_info = named("second")
-        host.sdfm.flow.model_loaded(host.sd_model)
-        assert flow_model_of(target(host)) is None
+        host.sdfm.kinds.model_loaded(host.sd_model)
+        assert kind_of(target(host)) is None
 
     def test_a_remembered_one_gets_its_own(self, host: Host):
-        host.sdfm.flow.memory.put("second", Remembered("On", 5.0))
+        host.sdfm.kinds.memory.put("second", Remembered("On", 5.0))
         samples(host, ON, steps=2, cfg_scale=1.5)
         host.sd_model.sd_checkpoint_info = named("second")
-        host.sdfm.flow.model_loaded(host.sd_model)
-        assert flow_model_of(target(host)).shift == 5.0
+        host.sdfm.kinds.model_loaded(host.sd_model)
+        assert kind_of(target(host)).shift == 5.0
 
 
 class TestRefusals:
     def refused(self, host: Host, match: str, request: dict = ON, **settings) -> None:
         with pytest.raises(SdfmError, match=match):
             host.run(job(host, request, steps=2, **settings))
-        assert flow_model_of(target(host)) is None or flow_model_of(target(host)).shift == 3
+        assert kind_of(target(host)) is None or kind_of(target(host)).shift == 3
 
     @pytest.mark.parametrize("shift", [0, -1, 0.05, 101, "3"])
     def test_a_shift_out_of_range(self, host: Host, shift):
@@ -253,7 +253,7 @@ class TestA1111sTables:
         model, theirs = host.sd_model, stable_diffusion_alphas() ** 2
         samples(host, ON, steps=2, cfg_scale=1.5)
         model.alphas_cumprod = model.alphas_cumprod_original = theirs
-        host.sdfm.flow.model_loaded(model)
+        host.sdfm.kinds.model_loaded(model)
         assert torch.equal(model.alphas_cumprod, theirs) and torch.equal(model.alphas_cumprod_original, theirs)
 
     def test_a_table_left_behind_by_a_reload_goes(self, host: Host):
@@ -261,7 +261,7 @@ class TestA1111sTables:
         samples(host, ON, steps=2, cfg_scale=1.5)
         model.alphas_cumprod_original = model.alphas_cumprod
         model.alphas_cumprod = model.alphas_cumprod_original.half()
-        host.sdfm.flow.model_loaded(model)
+        host.sdfm.kinds.model_loaded(model)
         assert torch.equal(model.alphas_cumprod, stable_diffusion_alphas())
         assert torch.equal(model.alphas_cumprod_original, stable_diffusion_alphas())
 
@@ -282,4 +282,4 @@ class TestA1111sTables:
             host.sd_model.alphas_cumprod_original = value
         with pytest.raises(SdfmError, match=match):
             host.run(job(host, ON, steps=2))
-        assert flow_model_of(host.sd_model) is None and "apply_model" not in vars(host.sd_model)
+        assert kind_of(host.sd_model) is None and "apply_model" not in vars(host.sd_model)

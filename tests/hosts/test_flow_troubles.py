@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lib_sdfm.hosts.model_kind import flow_model_of
+from lib_sdfm.hosts.model_kind import kind_of
 from sdfm_webui.errors import SdfmError
 from tests.hosts.fake_a1111 import Host
 from tests.hosts.fake_forge import ForgeHost
@@ -26,7 +26,7 @@ def host(request: pytest.FixtureRequest, tmp_path: Path) -> Host:
 
 
 def target(host: Host) -> object:
-    return host.sdfm.flow.target(host.sd_model)
+    return host.sdfm.kinds.target(host.sd_model)
 
 
 def flux(host: ForgeHost) -> None:
@@ -55,7 +55,7 @@ def test_forge_s_models_that_can_t_be_flow_models(tmp_path: Path, change: Callab
     predictor = host.sd_model.kmodel.predictor
     with pytest.raises(SdfmError, match=match):
         host.run(job(host, ON, steps=2))
-    assert flow_model_of(target(host)) is None and host.sd_model.kmodel.predictor is predictor
+    assert kind_of(target(host)) is None and host.sd_model.kmodel.predictor is predictor
 
 
 def test_another_checkpoint_s_weights_in_the_middle_of_a_run(host: Host):
@@ -64,13 +64,13 @@ def test_another_checkpoint_s_weights_in_the_middle_of_a_run(host: Host):
 
     def switch(params: object) -> None:
         host.sd_model.sd_checkpoint_info = named("second")
-        host.sdfm.flow.model_loaded(host.sd_model)
+        host.sdfm.kinds.model_loaded(host.sd_model)
 
     host.on_cfg_denoiser.insert(0, switch)
     with pytest.raises(SdfmError, match="is no flow model"):
         samples(host, ON, sampler_name="Euler", steps=4, cfg_scale=1.5)
     host.on_cfg_denoiser.remove(switch)
-    assert flow_model_of(target(host)) is None
+    assert kind_of(target(host)) is None
     assert torch.equal(samples(host, None, steps=3, cfg_scale=1.5), before)
 
 
@@ -89,7 +89,7 @@ def test_an_interrupt_leaves_the_edge_as_it_is_and_nothing_else(host: Host, call
     with pytest.raises(KeyboardInterrupt):
         samples(host, ON, steps=3, cfg_scale=1.5)
     host.on_cfg_denoiser.remove(stop)
-    assert flow_model_of(target(host)).shift == 3
+    assert kind_of(target(host)).shift == 3
     assert torch.equal(samples(host, ON, steps=3, cfg_scale=1.5), wanted)
     assert torch.equal(samples(host, None, steps=3, cfg_scale=1.5), before)
 

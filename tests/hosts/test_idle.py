@@ -17,7 +17,7 @@ from sdfm_webui.job import HostObjects
 from tests.hosts.fake_a1111 import Host
 from tests.hosts.jobs import SdfmScript, job, new_forge, new_host, samples
 
-ASKED = [field.name for field in dataclasses.fields(HostObjects) if field.name not in ("new_pass", "flow")]
+ASKED = [field.name for field in dataclasses.fields(HostObjects) if field.name not in ("new_pass", "kinds")]
 """What SDFM asks of a host for every job."""
 
 
@@ -89,7 +89,7 @@ def test_flow_matching_that_cannot_look_at_the_model(make: Any, lacks: str, tmp_
 
     host = (flow_hosts.flow_a1111 if make is new_host else flow_hosts.flow_forge)(tmp_path)
     plain = samples(host)
-    host.sdfm.flow = dataclasses.replace(host.sdfm.flow, **{lacks: gone})
+    host.sdfm.kinds = dataclasses.replace(host.sdfm.kinds, **{lacks: gone})
     assert torch.equal(samples(host), plain)
     with pytest.raises(SdfmError, match="use_old_scheduling"):
         samples(host, {"flow": {}})

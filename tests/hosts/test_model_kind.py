@@ -11,15 +11,17 @@ from torch import Tensor, nn
 
 from bench.analytic_flow import AnalyticFlow
 from lib_sdfm.hosts.a1111.model_kind import ask_a1111
-from lib_sdfm.hosts.forge.model_kind import ForgeFlowModel, ask_forge
-from lib_sdfm.hosts.model_kind import flow_model_of, set_flow_model
+from lib_sdfm.hosts.forge.model_kind import ask_forge, forge_adapter
+from lib_sdfm.hosts.model_kind import kind_of, set_kind
 from lib_sdfm.ops.flow import denoised_to_velocity, exploding_to_flow, sigma_to_time
 from lib_sdfm.ops.flow_probe import EPS, FLOW, Recognition, noise_table
-from sdfm_webui.flow import FlowHost
+from lib_sdfm.sampling.model_kind import ModelKind
+from sdfm_webui.model_kinds import KindHost
 from tests.hosts.flow_hosts import flow_a1111
 
 MODEL = AnalyticFlow.drawn(1, 3, (0.15, 0.5))
 PROMPT = torch.ones(1, 2, 8)
+AS_FLOW = ModelKind("Flow matching", shift=3.0)
 
 
 class Unet(nn.Module):
@@ -62,10 +64,10 @@ def assert_recognised(found: Recognition, kind: str) -> None:
 def test_forge(kind: str, with_edge: bool, cond: Any):
     model, order = forge_model(kind, cond), []
     target = model.forge_objects.unet.model
-    set_flow_model(target, "one", 3.0 if with_edge else None, ForgeFlowModel)
+    set_kind(target, "one", AS_FLOW if with_edge else None, forge_adapter)
     found = ask_forge(model, lambda patcher, x: order.append("prepared"), lambda patcher: order.append("cleaned"))
     assert_recognised(found, kind)
-    assert order == ["prepared", "cleaned"] and (flow_model_of(target) is not None) == with_edge
+    assert order == ["prepared", "cleaned"] and (kind_of(target) is not None) == with_edge
     given = target.diffusion_model.given[0]
     assert len(given["context"]) == 4 and ("y" in given) == isinstance(cond, dict)
 
@@ -85,8 +87,8 @@ def test_a1111(tmp_path, kind: str, with_edge: bool):
     model: Any = host.sd_model
     model.model.diffusion_model = Unet(kind)
     model.get_learned_conditioning = lambda prompts: PROMPT
-    flow: FlowHost = host.sdfm.flow
-    set_flow_model(flow.target(model), "one", 3.0 if with_edge else None, flow.new_flow_model)
+    kinds: KindHost = host.sdfm.kinds
+    set_kind(kinds.target(model), "one", AS_FLOW if with_edge else None, kinds.new_adapter)
     found = ask_a1111(model)
     assert_recognised(found, kind)
-    assert (flow_model_of(model) is not None) == with_edge
+    assert (kind_of(model) is not None) == with_edge

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from lib_sdfm.catalog import SCHEMA
-from lib_sdfm.hosts.a1111.model_kind import A1111FlowModel
-from lib_sdfm.hosts.forge.model_kind import ForgeFlowModel
 from lib_sdfm.hosts.named_samplers import DDIM_CFGPP, NAMED_SAMPLERS
 from sdfm_webui.errors import SdfmError
-from sdfm_webui.flow import FlowHost
 from tests.hosts.fake_a1111 import Host
+from tests.hosts.flow_hosts import with_kinds
 from tests.hosts.jobs import new_forge, new_host, samples
 from tests.hosts.test_named_samplers import made, with_named_samplers
 from tests.hosts.variety import VARIETIES, Variety
 from tests.together import in_original, together
 
-GUIDING = [t.name for t in SCHEMA.techniques if not t.on_by_default and t.name != "flow"]
+GUIDING = [t.name for t in SCHEMA.techniques if not t.on_by_default and t.part is None]
 OLD = [name for name in GUIDING if name in in_original()]
 SCHEDULED = {"cfg_schedule": {"schedule": "Interval", "low": 0.5}}
 REQUESTS = {
@@ -121,15 +119,14 @@ def test_forges_other_ddim_cfgpp_needs_no_float64():
 
 
 @pytest.mark.parametrize("variety", [name for name in VARIETIES if name.startswith("SDXL")])
-def test_a_flow_model_in_every_kind_of_host(make: Callable[..., Host], variety: str):
+@pytest.mark.parametrize("asked", [{"flow": {}}, {"model": {"kind": "v-prediction", "zero_terminal_snr": True}}], ids=" ".join)
+def test_a_model_of_another_kind_in_every_kind_of_host(make: Callable[..., Host], variety: str, asked: dict, tmp_path: Path):
     """Any model will do here: what is looked at is that it is given and gives what it should."""
 
     def sampled(kind: Variety) -> Tensor:
         host = make(variety=kind)
-        flow = (A1111FlowModel, lambda model: model) if make is new_host else (ForgeFlowModel, lambda model: model.kmodel)
-        memory = SimpleNamespace(shift=lambda checkpoint: None, get=lambda checkpoint: None)
-        host.sdfm.flow = FlowHost(flow[0], lambda: host.sd_model, flow[1], memory)
-        return samples(host, {"flow": {}, "pag": {"adaptive": 0.1}}, steps=STEPS, batch_size=2)
+        with_kinds(host, tmp_path)
+        return samples(host, {**asked, "pag": {"adaptive": 0.1}}, steps=STEPS, batch_size=2)
 
     kind = VARIETIES[variety]
     got, usual = sampled(kind), sampled(Variety(sdxl=kind.sdxl))

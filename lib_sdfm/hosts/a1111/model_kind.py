@@ -1,8 +1,10 @@
-"""Use of A1111's model as a flow model, and detection of what the model predicts."""
+"""A1111's model sampled as one of another kind, and detection of what the model predicts."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,25 +14,79 @@ from ...errors import UnsupportedError
 from ...ops.flow import preserving_to_flow, table_to_time, time_table, time_to_alpha_bar, velocity_to_noise
 from ...ops.flow_probe import Recognition, recognise
 from ...ops.precision import widest_float
-from ..attributes import InstanceAttribute, undone_on_failure
-from ..model_kind import LATENT, UNET_TIMES, flow_model_of
+from ...ops.v_prediction import has_zero_terminal_snr, table_to_level, v_to_eps, with_zero_terminal_snr
+from ...sampling.model_kind import ModelKind, V
+from ..attributes import InstanceAttribute, undo_all, undone_on_failure
+from ..model_kind import LATENT, UNET_TIMES, KindAdapter, adapter_of
 
 TABLES = ("alphas_cumprod", "alphas_cumprod_original")
+"""The table that samplers read, and the one from which the host restores it before each picture."""
+
+
+@dataclass(frozen=True)
+class A1111Adapters:
+    """Factory of adapters.
+
+    :param v_denoiser: makes the host's k-diffusion denoiser of v models, k-diffusion's ``CompVisVDenoiser``, of a model
+    """
+
+    v_denoiser: Callable[[Any], Any]
+
+    def __call__(self, model: Any, checkpoint: str, kind: ModelKind) -> KindAdapter:
+        if kind.is_flow:
+            return A1111FlowModel(model, checkpoint, kind)
+        if kind.name == V:
+            return A1111VModel(model, checkpoint, kind, self.v_denoiser)
+        return A1111NoiseModel(model, checkpoint, kind)
+
+
+def host_kind(model: Any) -> str | None:
+    """Return the name of the kind that the host takes a model for, ``None`` for an ordinary one (noise)."""
+    return V if getattr(model, "parameterization", "eps") == "v" else None
+
+
+class ReplacedTables:
+    """Noise tables of A1111's model, replaced by one of ours until :meth:`restore`.
+
+    :param table: ``(1000,)``
+    :param names: the tables that are replaced
+    :param is_ours: returns True for a table made from ours by the host
+    """
+
+    def __init__(self, model: Any, table: Tensor, names: tuple[str, ...], is_ours: Callable[[Tensor], bool]) -> None:
+        self._model, self._table, self._is_ours = model, table, is_ours
+        self._names = [name for name in names if hasattr(model, name)]
+        self._pristine = {name: getattr(model, name).detach().clone() for name in TABLES if hasattr(model, name)}
+
+    def set(self) -> None:
+        """Set our table, again where the host has replaced it."""
+        for name in self._names:
+            setattr(self._model, name, self._table.to(self._pristine[TABLES[0]].device))
+
+    def restore(self) -> None:
+        """Restore the checkpoint's own tables, unless the host has replaced them since (weights loaded in place)."""
+        present = {name: getattr(self._model, name) for name in self._pristine}
+        left_behind = any(self._is_ours(table) for table in present.values())
+        for name, table in self._pristine.items():
+            kept = table if left_behind else present[name].to(table.dtype)
+            setattr(self._model, name, kept.to(present[name].device))
+        self._pristine, self._names = {}, []
 
 
 class A1111FlowModel:
-    """Flow adapter for A1111's ``sd_model``: replaces its noise tables, ``apply_model`` and ``parameterization``.
+    """Adapter of a flow model: replaces the noise tables of A1111's ``sd_model``, ``apply_model`` and ``parameterization``.
 
     ``apply_model`` takes DDPM's latent and an index into the table, and returns noise; the UNet behind it takes ``x_t`` and
     1000 t, and returns the velocity. The conversion is computed in float32.
     """
 
-    def __init__(self, model: Any, checkpoint: str, shift: float) -> None:
+    def __init__(self, model: Any, checkpoint: str, kind: ModelKind) -> None:
         require_flow_possible(model)
-        self.checkpoint, self.shift = checkpoint, shift
-        self._model, self._times = model, time_table(shift)
-        self._pristine = {name: getattr(model, name).detach().clone() for name in TABLES if hasattr(model, name)}
+        self.checkpoint, self.kind, self.host_kind = checkpoint, kind, host_kind(model)
+        self._model, self._times = model, time_table(kind.shift)
         self._dtype = widest_float(model.alphas_cumprod.device)
+        table = time_to_alpha_bar(self._times).to(self._dtype)
+        self._tables = ReplacedTables(model, table, TABLES, self._is_ours)
         self.predict = model.apply_model
         self._attributes = [
             InstanceAttribute(model, "apply_model", self._apply_model),
@@ -41,22 +97,11 @@ class A1111FlowModel:
 
     def assert_in_place(self) -> None:
         """Restore the flow tables: the host copies one table to the other before each picture, and its options rewrite it."""
-        for name in self._pristine:
-            setattr(self._model, name, self._table())
+        self._tables.set()
 
     def detach(self) -> None:
-        """Restore the checkpoint's own tables, unless the host has replaced them since (weights loaded in place)."""
-        for attribute in self._attributes:
-            attribute.restore()
-        present = {name: getattr(self._model, name) for name in self._pristine}
-        left_behind = any(self._is_ours(table) for table in present.values())
-        for name, table in self._pristine.items():
-            kept = table if left_behind else present[name].to(table.dtype)
-            setattr(self._model, name, kept.to(present[name].device))
-        self._pristine = {}
-
-    def _table(self) -> Tensor:
-        return time_to_alpha_bar(self._times).to(self._dtype).to(self._pristine[TABLES[0]].device)
+        """Restore everything; may be called again."""
+        undo_all(*(attribute.restore for attribute in self._attributes), self._tables.restore)
 
     def _is_ours(self, table: Tensor) -> bool:
         ours = time_to_alpha_bar(self._times).to(table.dtype)
@@ -77,6 +122,84 @@ class A1111FlowModel:
         return velocity_to_noise(velocity.float(), latent, per_image)
 
 
+class A1111VModel:
+    """Adapter of a v model that A1111 takes for a noise-predicting one: replaces ``apply_model``, adds ``create_denoiser``.
+
+    ``apply_model`` returns noise, for samplers in timesteps, LCM and other extensions. Those of k-diffusion get the host's own
+    denoiser of v models by ``create_denoiser``: it knows the noise level itself, which an index rounded by the option
+    “Enable quantization in K samplers” doesn't tell. Of a model that the host samples as v already only the table is replaced.
+
+    :param v_denoiser: see :class:`A1111Adapters`
+    """
+
+    def __init__(self, model: Any, checkpoint: str, kind: ModelKind, v_denoiser: Callable[[Any], Any]) -> None:
+        require_v_possible(model)
+        self.checkpoint, self.kind, self.host_kind = checkpoint, kind, host_kind(model)
+        self._model, self._v_denoiser, self.predict = model, v_denoiser, model.apply_model
+        self._attributes: list[InstanceAttribute] = []
+        self._tables = self._new_tables() if kind.zero_terminal_snr else None
+        with undone_on_failure(self.detach):
+            self.assert_in_place()
+            if self.host_kind != V:
+                self._attributes += [
+                    InstanceAttribute(model, "apply_model", self._apply_model),
+                    InstanceAttribute(model, "create_denoiser", self._create_denoiser),
+                ]
+
+    def assert_in_place(self) -> None:
+        """Set the table of zero terminal SNR, if it has one.
+
+        :raises UnsupportedError: if the host's option stores tables in half precision, in which this one can't be
+        """
+        if self._tables is None:
+            return
+        if self._model.alphas_cumprod.dtype == torch.float16:
+            raise UnsupportedError(
+                "Zero terminal SNR: half precision has no number for the end of its noise table. Switch the WebUI's option "
+                "“Downcast alphas_cumprod” off"
+            )
+        self._tables.set()
+
+    def detach(self) -> None:
+        """Restore everything; may be called again."""
+        tables = [] if self._tables is None else [self._tables.restore]
+        undo_all(*(attribute.restore for attribute in self._attributes), *tables)
+
+    def _new_tables(self) -> ReplacedTables:
+        """Return the rescaled table: where the host rescales by itself, it must find its own one to do that from."""
+        own = getattr(self._model, TABLES[1], self._model.alphas_cumprod)
+        table = own.detach().float() if has_zero_terminal_snr(own) else with_zero_terminal_snr(own.float())
+        names = TABLES[:1] if self.kind.host_rescales else TABLES
+        return ReplacedTables(self._model, table, names, has_zero_terminal_snr)
+
+    def _apply_model(self, x: Tensor, index: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Replace the model's method of this name: return the noise in ``x``, for table indices ``(rows,)``."""
+        level = table_to_level(index.to(x.device), self._model.alphas_cumprod.to(x.device)).view(-1, 1, 1, 1)
+        return v_to_eps(self.predict(x, index, *args, **kwargs).float(), x.float(), level)
+
+    def _create_denoiser(self) -> Any:
+        """Return the denoiser that the host's k-diffusion samplers use instead of their own."""
+        denoiser = self._v_denoiser(self._model)
+        denoiser.get_v = lambda x, t, cond, **kwargs: self.predict(x, t, cond)
+        return denoiser
+
+
+class A1111NoiseModel:
+    """Adapter of a noise-predicting model that A1111 takes for a v model, because of a ``.yaml`` beside its file."""
+
+    def __init__(self, model: Any, checkpoint: str, kind: ModelKind) -> None:
+        self.checkpoint, self.kind, self.host_kind = checkpoint, kind, host_kind(model)
+        self.predict = model.apply_model
+        self._parameterization = InstanceAttribute(model, "parameterization", "eps")
+
+    def assert_in_place(self) -> None:
+        """Do nothing: the host doesn't change it."""
+
+    def detach(self) -> None:
+        """Restore the host's own kind; may be called again."""
+        self._parameterization.restore()
+
+
 def require_flow_possible(model: Any) -> None:
     """Raise :class:`UnsupportedError` if A1111's model can't be used as a flow model."""
     conditioning = getattr(getattr(model, "model", None), "conditioning_key", "crossattn")
@@ -93,6 +216,16 @@ def require_flow_possible(model: Any) -> None:
         raise UnsupportedError("Flow matching: this model has no noise table of 1000 entries. Set the mode to Off")
 
 
+def require_v_possible(model: Any) -> None:
+    """Raise :class:`UnsupportedError` if A1111's model can't be used as a v model."""
+    if getattr(model, "is_sd3", False):
+        raise UnsupportedError(
+            "v-prediction: SD3 is a flow model that the WebUI knows by itself. Set the model kind to Automatic"
+        )
+    if not hasattr(model, TABLES[0]):
+        raise UnsupportedError("v-prediction: this model has no noise table. Set the model kind to Automatic")
+
+
 @torch.no_grad()
 def ask_a1111(model: Any, device: torch.device | str = "cpu", autocast: AbstractContextManager | None = None) -> Recognition:
     """Return what A1111's model predicts.
@@ -100,8 +233,8 @@ def ask_a1111(model: Any, device: torch.device | str = "cpu", autocast: Abstract
     :param device: device on which the host samples; an idle model's weights may be elsewhere (``--medvram``)
     :param autocast: context in which the host calls the model
     """
-    flow_model = flow_model_of(model)
-    apply = flow_model.predict if isinstance(flow_model, A1111FlowModel) else model.apply_model
+    adapter = adapter_of(model)
+    apply = model.apply_model if adapter is None else adapter.predict
     with autocast or nullcontext():
         cond = model.get_learned_conditioning([""])
 

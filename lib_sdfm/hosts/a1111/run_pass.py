@@ -18,7 +18,7 @@ from ...sampling.plan import Plan, compose, guidance_scale, main_perturbations, 
 from ...sampling.prediction import Prediction
 from ...sampling.stages import Perturbation, Stages
 from ..attributes import InstanceAttribute, undo_all, undone_on_failure
-from ..model_kind import flow_model_of, unet_time
+from ..model_kind import is_flow_model, unet_time
 from ..steps import SamplerSteps, asked_scale
 from ..unet_layers import UnetLayers
 from .attention import PerturbedAttention
@@ -109,7 +109,7 @@ class A1111Pass:
         """Return noise level and model time for a sigma, or for a timestep of timestep samplers: ``(1,)``."""
         model, alpha_bar = self.denoiser.inner_model, alpha_bar_of(self.denoiser, level)
         sigma = float(level) if alpha_bar is None else ((1 - float(alpha_bar)) / float(alpha_bar)) ** 0.5
-        if flow_model_of(model.inner_model) is not None:
+        if is_flow_model(model.inner_model):
             return sigma, unet_time(sigma)
         return sigma, float(level if alpha_bar is not None else model.sigma_to_t(level, quantize=False))
 

@@ -1,4 +1,4 @@
-"""Use of Forge's model as a flow model, by its predictor, which converts between k-diffusion's latents and the UNet's."""
+"""Forge's model sampled as one of another kind, by its predictor: it converts between k-diffusion's latents and the UNet's."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ from torch import Tensor, nn
 from ...errors import UnsupportedError
 from ...ops.flow import exploding_to_flow, shift_time, sigma_to_time, time_table, time_to_sigma, velocity_to_denoised
 from ...ops.flow_probe import IMAGES, Recognition, recognise
-from ..model_kind import LATENT, UNET_TIMES
+from ...ops.v_prediction import has_zero_terminal_snr, with_zero_terminal_snr
+from ...sampling.model_kind import FLOW, NOISE, ModelKind, V
+from ..attributes import InstanceAttribute, undone_on_failure
+from ..model_kind import LATENT, UNET_TIMES, KindAdapter
 
 NOISE_PREDICTING = ("epsilon", "v_prediction")
+TYPES = dict(zip((NOISE, V), NOISE_PREDICTING))
+"""Forge's names of the kinds that its own predictor knows."""
 LOWEST_TIMESTEP = 1.0
 INPAINTING_CHANNELS = 9
 
@@ -87,14 +92,38 @@ def _per_image(sigma: Tensor) -> Tensor:
     return sigma.view(-1, 1, 1, 1)
 
 
-class ForgeFlowModel:
-    """Flow adapter for a model of Forge: replaces ``predictor`` of ``forge_objects.unet.model``."""
+def forge_adapter(model: Any, checkpoint: str, kind: ModelKind) -> KindAdapter:
+    """Return a new adapter for a model of Forge."""
+    return (ForgeFlowModel if kind.is_flow else ForgeOtherKind)(model, checkpoint, kind)
 
-    def __init__(self, model: Any, checkpoint: str, shift: float) -> None:
+
+def host_kind(model: Any) -> str | None:
+    """Return the name of the kind that the host takes a model for, ``None`` for an ordinary one (noise)."""
+    kind = getattr(model.predictor, "prediction_type", NOISE_PREDICTING[0])
+    return None if kind == NOISE_PREDICTING[0] else V if kind == NOISE_PREDICTING[1] else FLOW
+
+
+def kept_table(model: Any) -> Callable[[], None]:
+    """Return a function that restores the noise table of now: Forge rescales it around ``p.sample``, and restores it only if
+    that raises nothing."""
+    predictor = model.predictor
+    sigmas = getattr(predictor, "sigmas", None)
+
+    def restore() -> None:
+        if sigmas is not None and predictor.sigmas is not sigmas and hasattr(predictor, "set_sigmas"):
+            predictor.set_sigmas(sigmas)
+
+    return restore
+
+
+class ForgeFlowModel:
+    """Adapter of a flow model: replaces ``predictor`` of ``forge_objects.unet.model``."""
+
+    def __init__(self, model: Any, checkpoint: str, kind: ModelKind) -> None:
         require_flow_possible(model)
-        self.checkpoint, self.shift = checkpoint, shift
+        self.checkpoint, self.kind, self.host_kind = checkpoint, kind, host_kind(model)
         self._own = model.predictor
-        self._model, self._flow = model, FlowPredictor(shift, self._own.sigmas.device)
+        self._model, self._flow = model, FlowPredictor(kind.shift, self._own.sigmas.device)
         self.assert_in_place()
 
     def assert_in_place(self) -> None:
@@ -107,6 +136,51 @@ class ForgeFlowModel:
         if self._own is not None and self._model.predictor is self._flow:
             self._model.predictor = self._own
         self._own = None
+
+
+class ForgeOtherKind:
+    """Adapter of a v model that Forge takes for a noise-predicting one, or the reverse: sets the predictor's type and table.
+
+    A model that Forge samples so already is left to it, and a table that Forge rescales by itself too.
+    """
+
+    def __init__(self, model: Any, checkpoint: str, kind: ModelKind) -> None:
+        require_v_possible(model)
+        self.checkpoint, self.kind, self.host_kind = checkpoint, kind, host_kind(model)
+        self._predictor = model.predictor
+        self._own = self._predictor.sigmas.detach().clone()
+        self._rescaled = kind.zero_terminal_snr and not kind.host_rescales
+        self._type = InstanceAttribute(self._predictor, "prediction_type", TYPES[kind.name])
+        with undone_on_failure(self.detach):
+            self.assert_in_place()
+
+    def assert_in_place(self) -> None:
+        """Rescale the table, unless it is rescaled."""
+        if self._rescaled and not has_zero_terminal_snr(_alpha_bars(self._predictor.sigmas)):
+            alpha_bars = with_zero_terminal_snr(_alpha_bars(self._own))
+            self._predictor.set_sigmas(((1 - alpha_bars) / alpha_bars) ** 0.5)
+
+    def detach(self) -> None:
+        """Restore everything; may be called again."""
+        if self._rescaled and has_zero_terminal_snr(_alpha_bars(self._predictor.sigmas)):
+            self._predictor.set_sigmas(self._own.to(self._predictor.sigmas.device))
+        self._rescaled = False
+        self._type.restore()
+
+
+def _alpha_bars(sigmas: Tensor) -> Tensor:
+    return 1 / (sigmas.cpu().double() ** 2 + 1)
+
+
+def require_v_possible(model: Any) -> None:
+    """Raise :class:`UnsupportedError` if Forge's model can't be used as a v or a noise-predicting model."""
+    predictor = model.predictor
+    if getattr(predictor, "prediction_type", NOISE_PREDICTING[0]) not in NOISE_PREDICTING:
+        raise UnsupportedError(
+            "Model kind: this is a flow model that the WebUI knows by itself. Set the model kind to Automatic"
+        )
+    if not hasattr(predictor, "set_sigmas") or not hasattr(predictor, "sigmas"):
+        raise UnsupportedError("Model kind: this model has no noise table. Set the model kind to Automatic")
 
 
 def require_flow_possible(model: Any) -> None:

@@ -25,7 +25,7 @@ from ...sampling.prediction import Prediction
 from ...sampling.stages import Perturbation, Stages
 from ..attention import decoder_did_not_run
 from ..attributes import undo_all, undone_on_failure
-from ..model_kind import flow_model_of, unet_time
+from ..model_kind import is_flow_model, unet_time
 from ..steps import SamplerSteps, asked_scale
 from ..unet_layers import UnetLayers
 from .attention import AttentionPatches, uncond_rows
@@ -259,7 +259,7 @@ def timestep_of(model: Any, sigma: float) -> float:
 
     :param model: Forge's model; the ``sigmas`` of its predictor ascend
     """
-    if flow_model_of(model) is not None:
+    if is_flow_model(model):
         return unet_time(sigma)
     table = model.predictor.sigmas.log().cpu().numpy()
     return float(numpy.interp(math.log(max(sigma, 1e-10)), table, numpy.arange(len(table))))

@@ -1,4 +1,7 @@
-"""A pass with a flow model: a flow schedule replaces the host's, and the sampler's function is adapted to it."""
+"""A pass with a checkpoint of another kind than the WebUI takes it for.
+
+For a flow model its own schedule replaces the host's, and the sampler's function is adapted to it.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,10 @@ from ..errors import UnsupportedError
 from ..ops.flow import LATEST_TIME, TABLE_SIZE, unshift_time
 from ..ops.flow_schedules import EPS_SIGMAS, SCHEDULES, Shape, flow_times, times_to_sigmas
 from ..sampling.flow import AUTOMATIC, default_end, fitted, flow_sampler
+from ..sampling.model_kind import ModelKind
 from ..sampling.plan import Plan
 from ..sampling.sampler_names import resolve_sampler
-from .attributes import InstanceAttribute
+from .attributes import InstanceAttribute, undo_all
 from .run import NewPass, Pass
 
 HIGHEST_OF_OTHERS = EPS_SIGMAS[1] * 1.01
@@ -40,28 +44,45 @@ class FlowUse:
     shape: Shape = Shape()
 
 
-def flow_passes(new_pass: NewPass, use: FlowUse, is_flow: Callable[[], bool]) -> NewPass:
-    """Return a factory of passes with a flow model, from a factory of plain passes.
+@dataclass(frozen=True)
+class KindUse:
+    """How a run uses the loaded model.
 
-    :param is_flow: returns True if the currently loaded model is a flow model; a refiner may not be
+    :param kind: what it is sampled as
+    :param flow: the schedule, for a flow model
     """
 
+    kind: ModelKind
+    flow: FlowUse | None = None
+
+
+def kind_passes(new_pass: NewPass, use: KindUse | None, loaded_kind: Callable[[], ModelKind | None]) -> NewPass:
+    """Return a factory of passes for this use of the model, from a factory of plain passes.
+
+    :param loaded_kind: returns what the currently loaded model is sampled as; after a switch it is the refiner
+    """
+    if use is None or not use.kind.knows_pure_noise:
+        return new_pass
+
     def make(plan: Plan, p: Any) -> Pass:
-        schedule = FlowSchedule(p, use)
+        schedule = None if use.flow is None else FlowSchedule(p, use.flow)
         try:
-            return FlowPass(schedule, new_pass(plan, p), is_flow)
+            return KindPass(new_pass(plan, p), schedule, use.kind, loaded_kind)
         except BaseException:
-            schedule.detach()
+            if schedule is not None:
+                schedule.detach()
             raise
 
     return make
 
 
-class FlowPass:
-    """One pass: the plain pass, and the flow schedule."""
+class KindPass:
+    """One pass: the plain pass, and the schedule of a flow model."""
 
-    def __init__(self, schedule: FlowSchedule, inner: Pass, is_flow: Callable[[], bool]) -> None:
-        self._schedule, self._inner, self._is_flow = schedule, inner, is_flow
+    def __init__(
+        self, inner: Pass, schedule: FlowSchedule | None, kind: ModelKind, loaded_kind: Callable[[], ModelKind | None]
+    ) -> None:
+        self._schedule, self._inner, self._kind, self._loaded_kind = schedule, inner, kind, loaded_kind
 
     @property
     def denoiser(self) -> Any:
@@ -76,21 +97,23 @@ class FlowPass:
     def before_call(self, params: Any, run_call: int) -> None:
         """Prepare for one denoiser call, after a possible switch to the refiner."""
         self._inner.before_call(params, run_call)
-        if not self._is_flow():
+        kind = self._loaded_kind()
+        if kind is None or not kind.knows_pure_noise:
             self._require_known(float(params.sigma.max()))
 
     def _require_known(self, sigma: float) -> None:
-        """Record an error if a model that is not a flow model gets a noise level above its table."""
+        """Record an error if a model with the usual noise table gets a noise level above it."""
         if sigma > HIGHEST_OF_OTHERS:
+            flow = "Flow matching: the refiner is no flow model"
+            told = flow if self._kind.is_flow else "Zero terminal SNR: the refiner has an ordinary noise table"
             self._inner.problem = self._inner.problem or UnsupportedError(
-                f"Flow matching: the refiner is no flow model and takes over at noise level {sigma:.3g}, but knows none above "
-                f"{EPS_SIGMAS[1]:.3g}. Set a later “Switch at”"
+                f"{told} and takes over at noise level {sigma:.3g}, but knows none above {EPS_SIGMAS[1]:.3g}. Set a later "
+                "“Switch at”"
             )
 
     def detach(self) -> None:
         """Restore everything; may be called again."""
-        self._inner.detach()
-        self._schedule.detach()
+        undo_all(self._inner.detach, *([] if self._schedule is None else [self._schedule.detach]))
 
 
 class FlowSchedule:

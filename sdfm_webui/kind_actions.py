@@ -1,0 +1,148 @@
+"""Detecting, remembering and forgetting the kind of the loaded checkpoint; what counts for it, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lib_sdfm.errors import SettingError, UserError
+from lib_sdfm.ops.flow_probe import EPS
+from lib_sdfm.ops.flow_probe import FLOW as FLOW_VELOCITY
+from lib_sdfm.ops.flow_probe import V as V_PREDICTION
+from lib_sdfm.sampling.model_kind import FLOW, NOISE, V
+from lib_sdfm.schema.params import params_of
+from lib_sdfm.techniques.flow import AUTO, FlowSettings
+from lib_sdfm.techniques.model_kind import AUTOMATIC, ModelKindSettings
+
+from .checkpoints import checkpoint_of, file_says, name_of, require_loaded
+from .kind_memory import KINDS, MODES, Remembered
+from .model_kinds import KindHost, described
+
+FLOW_PARAMS, KIND_PARAMS = ({p.name: p for p in params_of(settings)} for settings in (FlowSettings, ModelKindSettings))
+PREDICTED = {EPS: (NOISE, "noise"), V_PREDICTION: (V, "v"), FLOW_VELOCITY: (FLOW, "a flow model's velocity")}
+PART_TITLE = "Model kind"
+
+
+def remember(host: KindHost, kind: str, shift: float = 3.0, zero_terminal_snr: bool = False) -> str:
+    """Remember the loaded checkpoint's kind; return what was done, in words.
+
+    :raises SettingError: for an invalid value
+    :raises UnsupportedError: if no checkpoint is loaded
+    """
+    model = require_loaded(host.loaded())
+    kind, shift = KIND_PARAMS["kind"].check(kind), FLOW_PARAMS["shift"].check(shift)
+    zero = KIND_PARAMS["zero_terminal_snr"].check(zero_terminal_snr)
+    if kind == AUTOMATIC:
+        return forget(host)
+    if zero and kind != V:
+        raise SettingError("Zero Terminal SNR", True, f"only False with Model Kind {kind}")
+    name = name_of(model)
+    host.memory.put(checkpoint_of(model), Remembered(MODES[kind], shift, name, zero))
+    more = {FLOW: f" with shift {shift:g}", V: " with zero terminal SNR" if zero else ""}.get(kind, "")
+    return f"{name} is remembered as {described(kind)}{more}. It counts wherever nothing else is chosen.{_warning(host, kind)}"
+
+
+def remember_mode(host: KindHost, mode: str, shift: float) -> str:
+    """Remember the loaded checkpoint as a flow model or an ordinary one, by the modes of flow matching."""
+    mode = FLOW_PARAMS["mode"].check(mode)
+    return remember(host, AUTOMATIC if mode == AUTO else KINDS[mode], shift)
+
+
+def forget(host: KindHost) -> str:
+    """Forget the loaded checkpoint; return what was done, in words.
+
+    :raises UnsupportedError: if no checkpoint is loaded
+    """
+    model = require_loaded(host.loaded())
+    host.memory.forget(checkpoint_of(model))
+    return f"{name_of(model)}: nothing is remembered any more; it is sampled as the WebUI takes it."
+
+
+def detect(host: KindHost) -> dict[str, Any]:
+    """Return the detected kind of the loaded checkpoint, and why; ``None`` for what is unknown.
+
+    :raises UnsupportedError: if no checkpoint is loaded
+    """
+    model = require_loaded(host.loaded())
+    said = file_says(model)
+    kind, why, own = said.kind, said.why, host.taken_for(model)
+    if kind is None and own == FLOW:
+        kind, why = FLOW, "the WebUI knows it by itself"
+    elif kind is None and host.probe is not None:
+        asked = host.probe(model)
+        predicted, what = PREDICTED[asked.kind]
+        kind = predicted if asked.sure else None
+        why = f"asked with noisy pictures it predicts {what}" + ("" if asked.sure else ", but that is not certain")
+    known = host.memory.get(checkpoint_of(model))
+    return {
+        "checkpoint": name_of(model), "kind": kind, "zero_terminal_snr": said.zero_terminal_snr, "why": why,
+        "by_webui": own, "remembered": None if known is None else entry(known),
+    }  # fmt: skip
+
+
+def entry(known: Remembered) -> dict[str, Any]:
+    """Return what is remembered of a checkpoint, in the words of the API."""
+    return {"kind": known.kind, "shift": known.shift, "zero_terminal_snr": known.zero_terminal_snr}
+
+
+def as_flow(host: KindHost, found: dict[str, Any]) -> dict[str, Any]:
+    """Return a detection in the form of ``/sdfm/v1/flow``: a flow model or not."""
+    known = host.memory.get(checkpoint_of(host.loaded()))
+    is_flow = None if found["kind"] is None else found["kind"] == FLOW
+    return {
+        "checkpoint": found["checkpoint"], "flow": is_flow, "why": found["why"],
+        "remembered": None if known is None else {"mode": known.mode, "shift": known.shift},
+    }  # fmt: skip
+
+
+def proposal(found: dict[str, Any]) -> str:
+    """Return what was detected about a checkpoint, and what to do."""
+    kind, known, own = found["kind"], found["remembered"], found["by_webui"]
+    zero = ", zero terminal SNR" if found["zero_terminal_snr"] else ""
+    said = f"{found['checkpoint']}: {'unknown' if kind is None else described(kind)}{zero}; {found['why']}."
+    said += f" Remembered: {_in_words(known)}." if known else " Nothing is remembered of it."
+    if known and kind not in (None, known["kind"]):
+        return f"{said} The two contradict each other; if its author says {described(kind)}, choose it and press Remember."
+    if kind is not None and kind == (own or NOISE):
+        return f"{said} The WebUI samples it so by itself; nothing needs to be chosen."
+    return f"{said} If its author says so, choose the kind and press Remember." if kind != NOISE or own else said
+
+
+def title(host: KindHost, model: Any, asked: str | None) -> str:
+    """Return the title of the panel's part: what counts for a checkpoint, and why.
+
+    :param model: the loaded model, ``None`` if there is none
+    :param asked: the kind that the controls ask for
+    """
+    if asked is not None:
+        return f"{PART_TITLE}: {asked}, chosen here"
+    if getattr(model, "sd_checkpoint_info", None) is None:
+        return PART_TITLE
+    known, said, own = host.memory.get(checkpoint_of(model)), file_says(model), host.taken_for(model)
+    if known is not None:
+        return f"{PART_TITLE}: {_in_words(entry(known))}, remembered"
+    if own is not None:
+        return f"{PART_TITLE}: {own}, left to the WebUI"
+    differs = said.kind not in (None, NOISE)
+    return f"{PART_TITLE}: {NOISE}, as the WebUI takes it" + (f"; its file says {said.kind}: press Detect" if differs else "")
+
+
+def _in_words(known: dict[str, Any]) -> str:
+    more = {FLOW: f", shift {known['shift']:g}", V: ", zero terminal SNR" if known["zero_terminal_snr"] else ""}
+    return f"{known['kind']}{more.get(known['kind'], '')}"
+
+
+def _warning(host: KindHost, kind: str) -> str:
+    said = file_says(host.loaded())
+    return f" Its file says otherwise: {described(said.kind)}." if said.kind not in (None, kind) else ""
+
+
+def chosen(model_on: bool, kind: str, flow_on: bool, mode: str) -> str | None:
+    """Return the kind that the controls ask for, ``None`` if what is remembered counts.
+
+    :raises UserError: if they ask for two
+    """
+    by_flow = KINDS.get(mode) if flow_on else None
+    by_kind = kind if model_on and kind != AUTOMATIC else None
+    if by_flow is not None and by_kind is not None and (by_flow == FLOW) != (by_kind == FLOW):
+        raise UserError(f"Model kind {kind} and Flow matching {mode} contradict each other. Switch one of them off")
+    return by_kind or by_flow
