@@ -193,7 +193,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("shift", [0, -1, 0.05, 101, "3"])
     def test_a_shift_out_of_range(self, host: Host, shift):
-        self.refused(host, "Flow Shift", {"flow": {"shift": shift}})
+        self.refused(host, "flow.shift", {"flow": {"shift": shift}})
 
     def test_a_schedule_of_another_kind(self, host: Host):
         self.refused(host, "schedule type Turbo", scheduler="Turbo")

@@ -320,9 +320,10 @@ class TestRefiner:
 
 class TestBadInput:
     @pytest.mark.parametrize("request_, match", [
-        ({"model": {"kind": "v"}}, "Model Kind"), ({"model": {"kind": NOISE, "zero_terminal_snr": True}}, "Zero Terminal SNR"),
-        ({"model": {"zero_terminal_snr": True}}, "Zero Terminal SNR"),
-        ({"model": {"zero_terminal_snr": "yes"}}, "Zero Terminal SNR"),
+        ({"model": {"kind": "v"}}, r"model\.kind"),
+        ({"model": {"kind": NOISE, "zero_terminal_snr": True}}, "zero_terminal_snr"),
+        ({"model": {"zero_terminal_snr": True}}, "zero_terminal_snr"),
+        ({"model": {"zero_terminal_snr": "yes"}}, "zero_terminal_snr"),
         ({**PLAIN, "flow": {}}, "contradict"), ({"model": {"kind": "Flow matching"}, "flow": {"mode": "Off"}}, "contradict"),
         ({"model": {"shift": 3}}, "model.shift"),
     ])  # fmt: skip
