@@ -61,3 +61,41 @@ def rescale_guided(guided: Tensor, cond: Tensor, noisy: Tensor, sigma: float, ph
     deviation, wanted = (v.std(dim=PIXELS, keepdim=True) for v in (velocity, origin - cond))
     ratio = torch.where(deviation == 0, 1.0, wanted / torch.where(deviation == 0, 1.0, deviation))
     return origin - velocity * (phi * ratio + (1.0 - phi))
+
+
+def positive_biased(guided: Tensor, cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
+    """Blend CFG's result with the scaled conditional prediction, the more the less that agrees with ``uncond`` (MaHiRo).
+
+    ``k * guided + (1 - k) * scale * cond``, where ``k`` is the mean agreement of an image, 0 to 1. As published by yoinked
+    ("MaHiRo", also "Positive-Biased Guidance"), but for each image by itself.
+
+    :param guided: CFG's result, ``(B, C, H, W)``, in x0 as all others
+    :param cond: the conditional prediction of each image
+    :param uncond: the unconditional prediction
+    :param scale: the CFG scale, above 1
+    """
+    leap = cond * scale
+    agreement = _channel_cosine(signed_root(uncond * scale), signed_root((leap + guided) / 2))
+    share = (agreement.mean(dim=PIXELS, keepdim=True) + 1) / 2
+    return guided * share + leap * (1 - share)
+
+
+def signed_root(x: Tensor) -> Tensor:
+    """Return the square root of the absolute value, with the sign."""
+    return x.sign() * x.abs().sqrt()
+
+
+def _channel_cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Return the cosine of two maps over channels in each pixel, ``(B, 1, H, W)``; 0 where one is 0."""
+    norms = ((a * a).sum(dim=1, keepdim=True) * (b * b).sum(dim=1, keepdim=True)).sqrt()
+    return (a * b).sum(dim=1, keepdim=True) / norms.clamp(min=1e-8)
+
+
+def scale_noise(denoised: Tensor, noisy: Tensor, factor: float) -> Tensor:
+    """Return the denoised image for a noise prediction divided by ``factor``: ``x - (x - D) / b`` (arXiv 2308.15321).
+
+    :param denoised: ``(B, C, H, W)``
+    :param noisy: the latent that it was predicted from: ``x0 + sigma * noise``, of a flow model ``x_t``
+    :param factor: above 0; 1 changes nothing
+    """
+    return noisy - (noisy - denoised) / factor

@@ -50,6 +50,7 @@ class ModelCall:
     :param ratio: noise level at the end of this step over the one at its start, before the sampler adds noise; the same for
         all calls of a step, 1 or more where the level rises, ``None`` if only the sampler knows
     :param cfg_unit: what CFG 1 is in this call's CFG scale: ``scale_multiplier``, or 1/12.5 if the scale is CFG++'s lambda
+    :param flow_model: true if the model is sampled as a flow model
     :param memory: what techniques keep over the steps of this pass
     """
 
@@ -62,6 +63,7 @@ class ModelCall:
     host: HostCounters = field(default_factory=HostCounters)
     ratio: float | None = None
     cfg_unit: float = 1.0
+    flow_model: bool = False
     memory: PassMemory = field(default_factory=PassMemory, compare=False, repr=False)
 
     @property
@@ -73,6 +75,10 @@ class ModelCall:
     def fraction(self) -> float:
         """Progress of the pass: 0 at its first step, 1 at its last; 0 if there is only one."""
         return min(self.index / (self.steps - 1), 1.0) if self.steps > 1 else 0.0
+
+    def guides(self, cfg_scale: float) -> bool:
+        """Return True if a CFG scale of this call adds guidance: at what CFG 1 is in it the result is the conditional one."""
+        return cfg_scale > self.cfg_unit
 
     def previous(self, name: str) -> Any:
         """Return the value that a technique last kept in an earlier step of this pass, ``None`` if there is none."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..errors import UnsupportedError
 from .model_call import ModelCall
 from .prediction import Prediction
 from .stages import ORIGINAL, Perturbation, Stages
@@ -51,8 +52,15 @@ class Plan:
         return tuple(t for t in self.techniques if self.why_inert(t, hires) is None)
 
     def active(self, call: ModelCall) -> tuple[Stages, ...]:
-        """Return the techniques that are active in this call."""
-        return tuple(t for t in self.working(call.hires) if t.active(call))
+        """Return the techniques that are active in this call.
+
+        :raises UnsupportedError: if one of them is made for flow models and the model is none
+        """
+        working = self.working(call.hires)
+        unfit = [t.label for t in working if t.flow_only and not call.flow_model]
+        if unfit:
+            raise UnsupportedError(f"{', '.join(unfit)}: only for flow models; this one isn't sampled with Flow matching")
+        return tuple(t for t in working if t.active(call))
 
     @property
     def needs_level(self) -> bool:
@@ -95,6 +103,8 @@ def compose(active: tuple[Stages, ...], prediction: Prediction, call: ModelCall,
     :param active: result of :meth:`Plan.active` for this call
     :param plain_cfg: the host's own combination, in the space of ``prediction``
     """
+    for technique in active:
+        call = technique.after_scale(call)
     denoised = next((d for t in active if (d := t.combine(prediction, call)) is not None), None)
     if denoised is None:
         denoised = plain_cfg()

@@ -50,6 +50,14 @@ class Prediction:
         share = torch.where(total[self.images] == 0, 1 / count[self.images], self.weights / total[self.images])
         return self.sum_per_image(self.cond * share.view(-1, 1, 1, 1))
 
+    def guidance(self) -> Tensor:
+        """Return CFG's direction for each image, ``sum_j w_j * (cond_j - uncond)``: ``(B, C, H, W)``."""
+        return self.sum_per_image(self.weighted(self.cond - self.uncond[self.images]))
+
+    def weights_per_image(self) -> Tensor:
+        """Return the sum of the prompts' weights of each image, ``(B, 1, 1, 1)``."""
+        return self.weights.new_zeros(len(self.uncond)).index_add_(0, self.images, self.weights).view(-1, 1, 1, 1)
+
     def cfg_terms(self) -> Tensor:
         """Return plain CFG's term for each conditional row: ``w_j * s * (cond_j - uncond)``, ``(N, C, H, W)``."""
         return self.weighted(self.cond - self.uncond[self.images]) * self.cfg_scale

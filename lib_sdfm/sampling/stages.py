@@ -69,12 +69,14 @@ class Stages:
     :param label: short name for messages
     :param replaces_cfg: true if in recipe original it computes CFG itself, instead of any other technique
     :param needs_ratio: true if it needs the step ratio (``ModelCall.ratio``)
+    :param flow_only: true if it is made for flow models and refused with others
     """
 
     name: ClassVar[str]
     label: ClassVar[str]
     replaces_cfg: ClassVar[bool] = False
     needs_ratio: ClassVar[bool] = False
+    flow_only: ClassVar[bool] = False
 
     @classmethod
     def combines(cls) -> bool:
@@ -114,7 +116,7 @@ class Stages:
         return scale
 
     def after_scale(self, call: ModelCall) -> ModelCall:
-        """Return the call as it is for techniques that change the CFG scale after this one."""
+        """Return the call as it is for the stages that get the CFG scale after this one's ``guidance_scale``."""
         return call
 
     def combine(self, prediction: Prediction, call: ModelCall) -> Tensor | None:

@@ -1,13 +1,18 @@
 """All techniques, in the order of the panel."""
 
 from ..schema.feature import Feature
+from .apg import Apg
 from .cfg_rescale import CfgRescale
 from .cfg_schedule import CfgSchedule
+from .cfg_zero import CfgZero
 from .cfgpp import CfgPlusPlus
 from .dynamic_thresholding import DynamicThresholding
+from .epsilon_scaling import EpsilonScaling
+from .fdg import Fdg
 from .flow import Flow
 from .freeu import FreeU
 from .hires_cfg import HiresCfg
+from .mahiro import Mahiro
 from .model_kind import ModelKinds
 from .pag import Pag
 from .refiner_sync import RefinerSync
@@ -20,7 +25,12 @@ TECHNIQUES: tuple[type[Feature], ...] = (
     CfgPlusPlus,
     CfgSchedule,
     DynamicThresholding,
+    Apg,
+    Fdg,
+    CfgZero,
+    Mahiro,
     CfgRescale,
+    EpsilonScaling,
     FreeU,
     ModelKinds,
     Flow,

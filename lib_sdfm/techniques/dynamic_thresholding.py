@@ -142,7 +142,7 @@ class DynamicThresholding(Technique):
         chosen = self.settings
         mimic_scale = self._scheduled("mimic", self.value("mimic_scale", call.hires), call)
         cfg_scale = self._scheduled("cfg", prediction.cfg_scale, call)
-        relative = prediction.sum_per_image(prediction.weighted(prediction.cond - prediction.uncond[prediction.images]))
+        relative = prediction.guidance()
         # the mimic scale is a CFG scale: what the sampler multiplies that with counts for both
         result = mimic(
             prediction.uncond, relative, cfg_scale, mimic_scale * call.scale_multiplier, startpoint=chosen.startpoint,

@@ -18,9 +18,16 @@ from tests.hosts.flow_hosts import with_kinds
 from tests.hosts.jobs import new_forge, new_host, samples
 from tests.hosts.test_named_samplers import made, with_named_samplers
 from tests.hosts.variety import VARIETIES, Variety
-from tests.together import in_original, together
+from tests.together import in_original, is_flow_only, together
 
-GUIDING = [t.name for t in SCHEMA.techniques if not t.on_by_default and t.part is None]
+OPTIONAL = [t for t in SCHEMA.techniques if not t.on_by_default and t.part is None]
+FLOW_ONLY = [t.name for t in OPTIONAL if is_flow_only(t)]
+GUIDING = [t.name for t in OPTIONAL if not is_flow_only(t)]
+KINDS = [
+    {"flow": {}, "pag": {"adaptive": 0.1}},
+    {"model": {"kind": "v-prediction", "zero_terminal_snr": True}, "pag": {"adaptive": 0.1}},
+    *({"flow": {}, name: {}} for name in FLOW_ONLY),
+]
 OLD = [name for name in GUIDING if name in in_original()]
 SCHEDULED = {"cfg_schedule": {"schedule": "Interval", "low": 0.5}}
 REQUESTS = {
@@ -119,14 +126,14 @@ def test_forges_other_ddim_cfgpp_needs_no_float64():
 
 
 @pytest.mark.parametrize("variety", [name for name in VARIETIES if name.startswith("SDXL")])
-@pytest.mark.parametrize("asked", [{"flow": {}}, {"model": {"kind": "v-prediction", "zero_terminal_snr": True}}], ids=" ".join)
+@pytest.mark.parametrize("asked", KINDS, ids=" ".join)
 def test_a_model_of_another_kind_in_every_kind_of_host(make: Callable[..., Host], variety: str, asked: dict, tmp_path: Path):
     """Any model will do here: what is looked at is that it is given and gives what it should."""
 
     def sampled(kind: Variety) -> Tensor:
         host = make(variety=kind)
         with_kinds(host, tmp_path)
-        return samples(host, {**asked, "pag": {"adaptive": 0.1}}, steps=STEPS, batch_size=2)
+        return samples(host, asked, steps=STEPS, batch_size=2)
 
     kind = VARIETIES[variety]
     got, usual = sampled(kind), sampled(Variety(sdxl=kind.sdxl))

@@ -16,7 +16,20 @@ import torch
 from torch import Tensor
 
 import lib_sdfm.ops
-from lib_sdfm.ops import blur, cfgpp_samplers, descent, flow, flow_probe, flow_time, freeu, fusion, guidance, spaces
+from lib_sdfm.ops import (
+    blur,
+    cfgpp_samplers,
+    descent,
+    flow,
+    flow_probe,
+    flow_time,
+    freeu,
+    frequencies,
+    fusion,
+    guidance,
+    projection,
+    spaces,
+)
 from lib_sdfm.ops.precision import at_least_float32, outside_autocast
 from lib_sdfm.ops.thresholding import AD, MEAN, STD, ZERO, mimic
 from tests.support import noise_of
@@ -116,6 +129,16 @@ ON_LATENTS: dict[str, Callable[[Tensor], Tensor]] = {
     "fusion.fuse_over_channels": lambda x: fusion.fuse_over_channels(x, x.flip(-1)),
     "guidance.perturbed_term": lambda x: guidance.perturbed_term(x, x.flip(-1), 3.0),
     "guidance.rescale_term": lambda x: guidance.rescale_term(x.flip(-1), x, x * 7, 0.7),
+    "frequencies.shrink": frequencies.shrink,
+    "frequencies.enlarge": lambda x: frequencies.enlarge(x, x.shape[-2] * 2 - 1, x.shape[-1] * 2),
+    "frequencies.low_frequencies": frequencies.low_frequencies,
+    "guidance.positive_biased": lambda x: guidance.positive_biased(x * 7, x, x.flip(-1), 7.0),
+    "guidance.signed_root": guidance.signed_root,
+    "guidance.scale_noise": lambda x: guidance.scale_noise(x, x.flip(-1) * 1e4, 1.005),
+    "projection.inner_product": lambda x: projection.inner_product(x * 1e3, x.flip(-1) * 1e3),
+    "projection.project": lambda x: projection.project(x * 1e3, x.flip(-1) * 1e3, 0.3),
+    "projection.cap_norm": lambda x: projection.cap_norm(x * 1e3, 15.0),
+    "projection.fitted_share": lambda x: projection.fitted_share(x, x.flip(-1)),
     "guidance.rescale_guided": lambda x: guidance.rescale_guided(x * 7, x, x.flip(-1), 3.0, 0.7),
     "spaces.eps_to_denoised": lambda x: spaces.eps_to_denoised(x, x.flip(-1), 0.3),
     "spaces.denoised_to_eps": lambda x: spaces.denoised_to_eps(x, x.flip(-1), 0.3),

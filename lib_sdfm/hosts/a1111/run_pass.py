@@ -103,7 +103,10 @@ class A1111Pass:
     def _step(self, params: Any, run_call: int) -> ModelCall:
         multiplier = self.denoiser.cond_scale_miltiplier
         sigma, timestep = self._level(params.sigma[-1:]) if self._plan.needs_level else (None, None)
-        return self._steps.next(self._p, params, run_call, sigma=sigma, timestep=timestep, scale_multiplier=multiplier)
+        return self._steps.next(
+            self._p, params, run_call, sigma=sigma, timestep=timestep, scale_multiplier=multiplier,
+            flow_model=is_flow_model(self.denoiser.inner_model.inner_model),
+        )  # fmt: skip
 
     def _level(self, level: Tensor) -> tuple[float, float]:
         """Return noise level and model time for a sigma, or for a timestep of timestep samplers: ``(1,)``."""

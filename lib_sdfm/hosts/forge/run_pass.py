@@ -107,7 +107,8 @@ class ForgePass:
         if self._plan.needs_level:
             sigma = float(params.sigma[-1])
             timestep = timestep_of(self._patched.model, sigma)
-        return self._steps.next(self._p, params, run_call, sigma=sigma, timestep=timestep)
+        flow_model = is_flow_model(self._patched.model)
+        return self._steps.next(self._p, params, run_call, sigma=sigma, timestep=timestep, flow_model=flow_model)
 
     def _functions(self) -> dict[str, Callable[..., Any]]:
         """Return the functions added to Forge's options: plain ones, as Forge deep-copies the options."""
