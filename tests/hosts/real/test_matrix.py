@@ -46,7 +46,12 @@ OF_BOTH_RECIPES = {
         "dynamic_thresholding": {"mimic_scale": 3, "separate_channels": False, "startpoint": "ZERO", "percentile": 90},
     },
 }  # fmt: skip
-OF_SDFM = {"CFG rescale": {"cfg_rescale": {}}, "CFG++": {"cfgpp": {}}, "flow": {"flow": {"shift": 3}}}
+GUIDED = {"APG": {"apg": {}}, "FDG": {"fdg": {}}, "MaHiRo": {"mahiro": {}}}
+"""Without effect at CFG 1."""
+OF_SDFM = {
+    "CFG rescale": {"cfg_rescale": {}}, "CFG++": {"cfgpp": {}}, "flow": {"flow": {"shift": 3}},
+    "epsilon scaling": {"epsilon_scaling": {"factor": 1.02}}, "CFG-Zero*": {"flow": {"shift": 3}, "cfg_zero": {}}, **GUIDED,
+}  # fmt: skip
 ALL = {
     SDFM: {
         "pag": {"scale": 0.5}, "seg": {"scale": 0.5, "blur": 2}, "freeu": {}, "dynamic_thresholding": {"mimic_scale": 3},
@@ -67,6 +72,7 @@ TOGETHER = [
     (ORIGINAL, "all with SANF", {**ALL[ORIGINAL], "pag": {"scale": 0.5, "sanf": True}}),
 ]
 WITHOUT_EFFECT = {
+    **{(SDFM, name, WEAK): "nothing is guided" for name in GUIDED},
     (SDFM, "CFG rescale", WEAK): "nothing is added that could be rescaled",
     (ORIGINAL, "SEG", WEAK): "CFG is its strength",
     (ORIGINAL, "SEG, finite blur", WEAK): "CFG is its strength",
