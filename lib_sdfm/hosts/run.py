@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from ..errors import UnsupportedError
 from ..sampling.plan import Plan
 from .attributes import InstanceAttribute, undo_all
+from .tail import Together
 
 RUN = "sdfm_run"
 """Attribute of the processing object that holds the run while it samples."""
@@ -55,6 +56,7 @@ class Run:
         self._problem: Exception | None = None
         self._attached = False
         self._calls = 0
+        self.together = Together()
 
     def sample(self, sample: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call the host's ``p.sample`` with the run attached to each pass.
@@ -103,3 +105,9 @@ class Run:
 def run_of(p: Any) -> Run | None:
     """Return the run with which a processing object is sampling, if any."""
     return getattr(p, RUN, None)
+
+
+def together_of(p: Any) -> Together:
+    """Return what decides, for all passes of a run, if perturbed rows run together with the host's."""
+    run = run_of(p)
+    return Together() if run is None else run.together

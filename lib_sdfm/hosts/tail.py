@@ -1,23 +1,25 @@
 """Shared prefix and tail: perturbed predictions reuse what the main one has computed before the first perturbed attention.
 
 Up to there a perturbed prediction of the conditional rows equals the main one: same latent, same time, same prompt. So
-where the main prediction reaches that point, the middle block or a decoder block, the perturbed ones continue from its
-features, before it continues itself. This keeps no features longer than the main prediction does anyway.
+where the main prediction reaches that point, the middle block or a decoder block, its rows and the perturbed ones go on
+from the same features, in one batch if memory allows.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from ..sampling.stages import Perturbation
 from .attributes import InstanceAttribute
-from .unet_layers import UnetLayers
+from .unet_layers import UnetLayers, replaced_forward
+
+LOG = logging.getLogger("sdfm")
 
 
 @dataclass
@@ -51,52 +53,94 @@ def chosen_rows(value: Any, parts: list[slice], rows: int) -> Any:
     return value
 
 
-class PrefixListener:
-    """Hook that reports when a UNet's call reaches the tail, from :meth:`attach` to :meth:`detach`.
+class TailReached(BaseException):
+    """Leaves a UNet's forward where its tail begins. It derives from ``BaseException``, so that nobody on the way handles it.
 
-    It hooks the output of the block before the tail: by then that block is done, and the tail's blocks may be moved to the
-    device and back (A1111's ``--lowvram`` does so before each block runs) as when the main prediction reaches them.
+    :param features: what has been computed up to there
+    """
+
+    def __init__(self, features: Features) -> None:
+        self.features = features
+
+
+def features_at_tail(
+    unet: nn.Module, start: int, forward: Callable[..., Tensor], *args: Any, **kwargs: Any
+) -> Features | Tensor:
+    """Call a UNet's forward and leave it where the tail begins.
+
+    The block before the tail is done by then, and none of the tail's has begun: blocks that are moved to the device before
+    they run and away again (A1111's ``--lowvram``) are where their own call brings them.
 
     :param unet: an LDM, SGM or Forge UNet
     :param start: where the tail begins: 0 is the middle block, ``n`` the decoder block ``n - 1``
-    :param reached: called with the features there
+    :param forward: the UNet's own forward
+    :return: the features there; the forward's output if it never called the blocks as modules
+    """
+    skips: list[Tensor] = []
+
+    def keep_skip(module: nn.Module, args: tuple, output: Tensor) -> None:
+        skips.append(output)
+
+    def leave(module: nn.Module, given: tuple, output: Tensor) -> None:
+        if len(skips) == len(unet.input_blocks):
+            raise TailReached(Features(output, skips, given[1:], args[0].dtype))
+
+    last = (unet.input_blocks[-1], unet.middle_block, *unet.output_blocks)[start]
+    handles = [block.register_forward_hook(keep_skip) for block in unet.input_blocks]
+    handles.append(last.register_forward_hook(leave))
+    try:
+        return forward(*args, **kwargs)
+    except TailReached as reached:
+        reached.__traceback__ = None  # its frames hold all features
+        return reached.features
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class Together:
+    """Decides for a run if the perturbed rows join the main ones in the tail, so that its modules run once.
+
+    That is faster where kernel launches limit, and takes more memory. From three images on it gains little.
     """
 
-    def __init__(self, unet: nn.Module, start: int, reached: Callable[[Features], None]) -> None:
-        self._unet, self._start, self._reached = unet, start, reached
-        self._skips: list[Tensor] = []
-        self._dtype = torch.float32
-        self._in_tail = False
-        self._handles: list[RemovableHandle] = []
+    IMAGES = 2
+    MEMORY = 5
+    """Memory of a row in the tail, in units of its skip features (measured at SDXL 1024: 4.7)."""
 
-    def attach(self) -> None:
-        """Set the hooks."""
-        self._handles.append(self._unet.register_forward_pre_hook(self._begin))
-        self._handles += [block.register_forward_hook(self._keep_skip) for block in self._unet.input_blocks]
-        blocks = (self._unet.input_blocks[-1], self._unet.middle_block, *self._unet.output_blocks)
-        self._handles.append(blocks[self._start].register_forward_hook(self._reach_tail))
+    def __init__(self) -> None:
+        self._is_short = False
+        self._known: dict[tuple, bool] = {}
 
-    def detach(self) -> None:
-        """Remove the hooks, if any."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-        self._skips = []
+    def allows(self, features: Features, images: int, rows: int) -> bool:
+        """Return True if rows may be added to those of a call.
 
-    def _begin(self, module: nn.Module, args: tuple) -> None:
-        self._skips, self._dtype = [], args[0].dtype
+        :param images: images in the call
+        :param rows: perturbed rows
+        """
+        if self._is_short or images > self.IMAGES:
+            return False
+        case = (*features.h.shape, rows)
+        if case not in self._known:
+            needed = self.MEMORY * rows * sum(skip[0].nbytes for skip in features.skips)
+            self._known[case] = needed < free_memory(features.h.device)
+        return self._known[case]
 
-    def _keep_skip(self, module: nn.Module, args: tuple, output: Tensor) -> None:
-        self._skips.append(output)
+    def note_out_of_memory(self) -> None:
+        """Run the rows apart from now on."""
+        self._is_short = True
+        LOG.warning(
+            "out of memory with the rows of PAG and SEG beside the main ones: they run apart for the rest of the picture"
+        )
 
-    def _reach_tail(self, module: nn.Module, args: tuple, output: Tensor) -> None:
-        if self._in_tail or len(self._skips) != len(self._unet.input_blocks):
-            return
-        skips, self._skips, self._in_tail = self._skips, [], True
-        try:
-            self._reached(Features(output, skips, args[1:], self._dtype))
-        finally:
-            self._in_tail = False
+
+def free_memory(device: torch.device) -> float:
+    """Return the free memory of a device in bytes, what torch has reserved and doesn't use included; no limit on the CPU."""
+    if device.type != "cuda":
+        return float("inf")
+    stats = torch.cuda.memory_stats(device)
+    unused = stats["reserved_bytes.all.current"] - stats["active_bytes.all.current"]
+    return torch.cuda.mem_get_info(device)[0] + unused
 
 
 @dataclass
@@ -127,26 +171,35 @@ class TailOutputs:
 class Tail:
     """Extra predictions of one denoiser call, branched off the main one: attached before it, read after it.
 
-    All perturbations of the call run as one batch. Afterwards the host's own functions predict the conditional rows again,
-    so that everything around the UNet is the host's; there the tail's outputs replace the UNet's own forward.
+    While attached, the host's call of the UNet ends where the tail begins; the tail then runs for the host's rows and for the
+    perturbed ones, together or apart, and the host gets its own. Afterwards the host's own functions predict the conditional
+    rows again, so that everything around the UNet is the host's; there the tail's outputs replace the UNet's own forward.
 
     :param unet: the diffusion model
     :param names: the techniques that perturb attention, one prediction for each
-    :param start: where the tail begins, see :class:`PrefixListener`
+    :param start: where the tail begins, see :func:`features_at_tail`
+    :param together: decides if all rows run together
     """
 
-    def __init__(self, unet: UnetLayers, names: Iterable[str], start: int) -> None:
+    def __init__(self, unet: UnetLayers, names: Iterable[str], start: int, together: Together) -> None:
         self._layers, self._unet, self._names, self._start = unet, unet.unet, tuple(names), start
-        self._listener = PrefixListener(self._unet, start, self._run_tail)
+        self._together = together
         self._outputs = TailOutputs()
+        self._own: Callable[..., Tensor] = self._unet.forward
+        self._attached: InstanceAttribute | None = None
+        self.own_rows: int | None = None
+        """While the tail runs, the number of the host's rows in it, which come first; else ``None``."""
 
     def attach(self) -> None:
-        """Start listening to the main prediction."""
-        self._listener.attach()
+        """Take over the UNet's forward."""
+        self._own = self._unet.forward
+        self._attached = InstanceAttribute(self._unet, "forward", self._main_forward)
 
     def detach(self) -> None:
-        """Remove everything; may be called again."""
-        self._listener.detach()
+        """Give the UNet its forward back; may be called again."""
+        attached, self._attached = self._attached, None
+        if attached is not None:
+            attached.restore()
 
     def predictions(self, predict: Callable[[], Tensor]) -> dict[str, Tensor]:
         """Return the model's outputs for the conditional rows, by the technique's name.
@@ -154,7 +207,7 @@ class Tail:
         :param predict: the host's prediction of the conditional rows
         """
         found: dict[str, Tensor] = {}
-        forward = InstanceAttribute(self._unet, "forward", self._forward)
+        forward = InstanceAttribute(self._unet, "forward", self._answer)
         try:
             for part, name in enumerate(self._names):
                 self._outputs.begin(part)
@@ -163,12 +216,73 @@ class Tail:
             forward.restore()
         return found
 
-    def _forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Replace the UNet's forward."""
+    def _main_forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Replace the UNet's forward in the main prediction."""
+        rows = args[0].shape[0]
+        parts = self._cond_parts(rows, kwargs) if self._attached is not None else []
+        if not parts:
+            self._outputs.rows.append(rows)
+            return self._own(*args, **kwargs)
+        reached = features_at_tail(self._unet, self._start, self._own, *args, **kwargs)
+        if isinstance(reached, Tensor):
+            return reached
+        self._outputs.rows.append(rows)
+        return self._finish(reached, parts)
+
+    def _finish(self, features: Features, parts: list[slice]) -> Tensor:
+        """Return the UNet's output for the host's rows, and keep those for the perturbed ones.
+
+        :param parts: the conditional rows, in equal parts
+        """
+        extra = parts * len(self._names)
+        images = parts[0].stop - parts[0].start
+        outputs = self._all_rows(features, extra) if self._together.allows(features, images, images * len(extra)) else None
+        if outputs is None:
+            perturbed = self._part_of_run(features, 0, extra)
+            main = self._part_of_run(features, features.rows, [])
+        else:
+            main, perturbed = outputs[: features.rows], outputs[features.rows :]
+        prompts = [part.chunk(len(parts)) for part in perturbed.chunk(len(self._names))]
+        self._outputs.answers += [tuple(answers) for answers in zip(*prompts)]
+        return main
+
+    def _all_rows(self, features: Features, extra: list[slice]) -> Tensor | None:
+        """Return the tail's output for all rows, ``None`` if the device is out of memory."""
+        try:
+            return self._part_of_run(features, features.rows, extra)
+        except torch.cuda.OutOfMemoryError:
+            pass  # what it holds is free before the rows run apart
+        self._together.note_out_of_memory()
+        return None
+
+    def _part_of_run(self, features: Features, own: int, extra: list[slice]) -> Tensor:
+        parts = [slice(0, own), *extra] if own else extra
+        self.own_rows = own
+        try:
+            return self._run(features, own, parts)
+        finally:
+            self.own_rows = None
+
+    def _perturbed_part(self, place: int, rows: int) -> slice:
+        """Return the rows of one perturbed prediction in a run of the tail, none if there are none."""
+        own = self.own_rows or 0
+        size = (rows - own) // len(self._names)
+        return slice(own + place * size, own + (place + 1) * size)
+
+    def _cond_parts(self, rows: int, kwargs: dict[str, Any]) -> list[slice]:
+        """Return the conditional rows of a call of the UNet in equal parts, empty if it has none."""
         raise NotImplementedError
 
-    def _run_tail(self, features: Features) -> None:
-        """Predict all perturbed rows of a call from its features."""
+    def _answer(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Replace the UNet's forward in the prediction of conditional rows: the next outputs of the tail."""
+        raise NotImplementedError
+
+    def _run(self, features: Features, own: int, parts: list[slice]) -> Tensor:
+        """Return the UNet's output from the tail on.
+
+        :param own: number of the host's rows among them, the first ones
+        :param parts: the rows, from those of ``features``
+        """
         raise NotImplementedError
 
 
@@ -191,9 +305,11 @@ def _place(section: str, block: int) -> int | None:
 def is_plain(unet: nn.Module, wrappers: tuple[str, ...] = ()) -> bool:
     """Return True if a UNet runs its class' own forward, not replaced on the instance (ControlNet, compilers) or the class.
 
+    ControlNet leaves the method of the class on the instance, which is plain.
+
     :param wrappers: modules of the host that replace the class' forward
     """
-    return "forward" not in vars(unet) and type(unet).forward.__module__ in (type(unet).__module__, *wrappers)
+    return not replaced_forward(unet) and type(unet).forward.__module__ in (type(unet).__module__, *wrappers)
 
 
 def parts_of(rows: int, count: int) -> Iterator[slice]:

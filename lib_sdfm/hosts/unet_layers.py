@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
 from torch import nn
 
 from ..errors import UnsupportedError
 from ..sampling.layers import LayerRange, TransformerLayer, select_layers
+
+KNOWN = ("lib_sdfm", "modules.lowvram", "tomesd", "hypertile")
+"""Modules whose hooks and forwards are ours or the hosts' own: they do the same for each row, in any number of rows."""
 
 
 class UnetLayers:
@@ -32,3 +39,40 @@ class UnetLayers:
         """Raise :class:`UnsupportedError` if the blocks of a model can't be reached (Flux, SD3)."""
         if not hasattr(self.unet, "output_blocks"):
             raise UnsupportedError(f"{type(self.unet).__name__} is no Stable Diffusion UNet: {what} has no place in it")
+
+    @cached_property
+    def changed_by_others(self) -> bool:
+        """True if someone else has hooked or replaced the forward of the UNet, a block, a transformer block or its attention.
+
+        Such code may count calls, or know rows by their places; then only whole passes of the host's own rows are right.
+        """
+        return any(_is_changed(module) for module in _places(self.unet))
+
+
+def replaced_forward(module: nn.Module) -> Any:
+    """Return a forward that was put on a module, ``None`` if it has none or only the method of its own class."""
+    found = vars(module).get("forward")
+    return None if getattr(found, "__func__", None) is type(module).forward else found
+
+
+def _places(unet: nn.Module) -> Iterator[nn.Module]:
+    yield unet
+    for block in (*unet.input_blocks, unet.middle_block, *unet.output_blocks):
+        yield block
+        for module in block.modules():
+            if hasattr(module, "transformer_blocks"):
+                yield module
+            if hasattr(module, "attn1"):
+                yield from (module, module.attn1, module.attn2)
+
+
+def _is_changed(module: nn.Module) -> bool:
+    found = [*module._forward_pre_hooks.values(), *module._forward_hooks.values(), replaced_forward(module)]
+    return any(function is not None and _home(function) not in KNOWN for function in found)
+
+
+def _home(function: Any) -> str:
+    """Return the package or module in which a function was written; wrappers take the ``__module__`` of what they wrap."""
+    names = getattr(getattr(function, "__func__", function), "__globals__", {})
+    name = names.get("__name__", "")
+    return name if name in KNOWN else name.partition(".")[0]

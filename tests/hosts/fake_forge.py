@@ -141,13 +141,25 @@ def calc_cond_uncond_batch(
         c = {
             "c_crossattn": text["crossattn"] if isinstance(text, dict) else text,
             **vector,
-            "transformer_options": {**options["transformer_options"], "cond_or_uncond": kinds, "sigmas": sigma},
+            "transformer_options": {**options["transformer_options"], **_marks(kinds, sigma)},
         }
         inputs = {"input": torch.cat([x] * len(batch)), "timestep": torch.cat([sigma] * len(batch)), "c": c}
         call = options.get("model_function_wrapper", lambda apply, args: apply(args["input"], args["timestep"], **args["c"]))
         for (kind, part), output in zip(batch, call(model.apply_model, inputs).chunk(len(batch))):
             sums[kind] += output * part.get("strength", 1.0)
     return sums[0] / sum(part["strength"] for part in cond), sums[1]
+
+
+def _marks(kinds: list[int], sigma: Tensor) -> dict[str, Any]:
+    """Return the options that tell the rows of a call: ``sigmas`` has one per image, ``cond_mark`` one per row."""
+    rows = [kind for kind in kinds for _ in range(len(sigma))]
+    return {
+        "cond_or_uncond": kinds,
+        "sigmas": sigma,
+        "cond_mark": torch.tensor(rows).to(sigma),
+        "cond_indices": [row for row, kind in enumerate(rows) if kind == 0],
+        "uncond_indices": [row for row, kind in enumerate(rows) if kind == 1],
+    }
 
 
 def sampling_function(host: ForgeHost, params: Any, scale: float, conds_list: list) -> tuple[Tensor, Tensor]:

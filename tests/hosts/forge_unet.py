@@ -29,20 +29,23 @@ class ForgeUnet(nn.Module):
     ) -> Tensor:
         options = transformer_options
         options["original_shape"] = list(x.shape)
+        options["transformer_index"] = 0
         patches = options.get("patches", {})
         emb = self.time_embed(timestep_embedding(timesteps, self.model_channels, repeat_only=False))
         if self.label_emb is not None:
             emb = emb + self.label_emb(y)
         h, skips = x, []
         for number, block in enumerate(self.input_blocks):
-            h = block(h, emb, context, {**options, "block": ("input", number)})
+            options["block"] = ("input", number)
+            h = block(h, emb, context, options)
             skips.append(h)
-        h = self.middle_block(h, emb, context, {**options, "block": ("middle", 0)})
+        options["block"] = ("middle", 0)
+        h = self.middle_block(h, emb, context, options)
         for number, block in enumerate(self.output_blocks):
-            here, skip = {**options, "block": ("output", number)}, skips.pop()
+            options["block"], skip = ("output", number), skips.pop()
             for patch in patches.get("output_block_patch", ()):
-                h, skip = patch(h, skip, here)
-            h = block(torch.cat([h, skip], 1), emb, context, here, skips[-1].shape if skips else None)
+                h, skip = patch(h, skip, options)
+            h = block(torch.cat([h, skip], 1), emb, context, options, skips[-1].shape if skips else None)
         return self.out(h)
 
 
@@ -53,6 +56,7 @@ class ForgeBlock(nn.Sequential):
         for layer in self:
             if isinstance(layer, SpatialTransformer):
                 h = _spatial(layer, h, context, options)
+                options["transformer_index"] += 1
             elif hasattr(layer, "emb_layers"):
                 h = layer(h, emb)
             elif type(layer).__name__ == "Upsample":  # to the size of the next skip, so that odd sizes need no cut

@@ -1,16 +1,22 @@
-"""The shared prefix gives what a whole pass gives."""
+"""The shared prefix and the tail, with all rows together or apart, give what whole passes give."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from lib_sdfm.hosts.a1111.attention import PerturbedAttention
 from lib_sdfm.hosts.a1111.recorded_calls import CallRecorder
-from lib_sdfm.hosts.a1111.tail import a1111_tail
+from lib_sdfm.hosts.a1111.tail import A1111Tail, a1111_tail
+from lib_sdfm.hosts.forge.tail import ForgeTail
+from lib_sdfm.hosts.tail import Features, Tail, TailReached, Together
 from lib_sdfm.hosts.unet_layers import UnetLayers
 from lib_sdfm.ops.blur import mean_tokens
 from lib_sdfm.sampling.layers import parse_layers
@@ -54,42 +60,128 @@ def _no_grad():
         yield
 
 
-def answers(portions: list[int], changes: dict, edits_skips: bool = False, size: int = 8) -> tuple[dict, dict, list[int]]:
-    """What whole passes and the shared one give for the first two of four rows, and the rows that the UNet's blocks saw."""
+class Apart(Together):
+    """Never together."""
+
+    def allows(self, features: Features, images: int, rows: int) -> bool:
+        return False
+
+
+WAYS = {"together": Together, "apart": Apart}
+
+
+@contextmanager
+def rows_through(module: nn.Module) -> Iterator[list[int]]:
+    """Collect the rows of each call of a module, by a hook of all modules: one on itself would be a neighbour's."""
+    seen: list[int] = []
+
+    def see(called: nn.Module, args: tuple, output: Tensor) -> None:
+        if called is module:
+            seen.append(len(output))
+
+    handle = register_module_forward_hook(see)
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def answers(portions: list[int], changes: dict, together: Together) -> tuple[dict, dict, Tensor, Tensor]:
+    """Return what the tail and whole passes give for the first two of four rows, and the main prediction with and without."""
     unet = tiny_unet()
     model, recorder = Model(unet), CallRecorder()
     recorder.follow(model)
-    x, time, text = noise_of(1, 4, 4, size, size), torch.tensor([400.0] * 4), noise_of(2, 4, 3, CONTEXT)
-    shared = a1111_tail(UnetLayers(unet), changes, edits_skips, cond_rows=2, main=[])
-    shared.attach()
-    for rows in torch.arange(4).split(portions):
-        model(x[rows], time[rows], text=text[rows])
-    shared.detach()
-    seen: list[int] = []
-    handle = unet.input_blocks[0].register_forward_hook(lambda module, args, output: seen.append(len(output)))
-    assert shared.possible(recorder.rows_of_calls())
-    got = shared.predictions(lambda: recorder.replay(2))
-    handle.remove()
+    x, time, text = noise_of(1, 4, 4, 8, 8), torch.tensor([400.0] * 4), noise_of(2, 4, 3, CONTEXT)
+    plain = torch.cat([model(x[rows], time[rows], text=text[rows]) for rows in torch.arange(4).split(portions)])
+    recorder.follow(model)
+    tail = a1111_tail(UnetLayers(unet), changes, edits_skips=False, cond_rows=2, together=together)
+    tail.attach()
+    with rows_through(unet.input_blocks[0]) as encoder, rows_through(unet.out) as ends:
+        main = torch.cat([model(x[rows], time[rows], text=text[rows]) for rows in torch.arange(4).split(portions)])
+        tail.detach()
+        assert tail.possible(recorder.rows_of_calls())
+        got = tail.predictions(lambda: recorder.replay(2))
+    assert encoder == portions
+    assert sum(ends) == 4 + 2 * len(changes)
+    assert "forward" not in vars(unet) and not any(module._forward_hooks for module in unet.modules())
     whole = {}
     for name, change in changes.items():
         with PerturbedAttention(UnetLayers(unet), change):
             whole[name] = recorder.replay(2)
-    return got, whole, seen
+    return got, whole, main, plain
 
 
+def difference(got: Tensor, wanted: Tensor) -> float:
+    return ((got - wanted).norm() / wanted.norm()).item()
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("portions", [[4], [2, 2], [1, 1, 1, 1], [3, 1]], ids=str)
 @pytest.mark.parametrize("name", CHANGES)
-def test_it_gives_what_a_whole_pass_gives_without_the_encoder(name: str, portions: list[int]):
-    got, whole, encoder_rows = answers(portions, CHANGES[name])
+def test_it_gives_what_a_whole_pass_gives_without_the_encoder(name: str, portions: list[int], way: str):
+    got, whole, main, plain = answers(portions, CHANGES[name], WAYS[way]())
     assert list(got) == list(CHANGES[name])
-    for each in whole:
-        assert ((got[each] - whole[each]).norm() / whole[each].norm()).item() < 1e-6
-    assert encoder_rows == []
+    assert all(difference(got[each], whole[each]) < 1e-6 for each in whole)
+    assert torch.equal(main, plain) if way == "apart" else difference(main, plain) < 1e-6
 
 
 def test_it_is_bit_equal_where_the_shapes_agree():
-    got, whole, _ = answers([2, 2], CHANGES["pag"])
+    got, whole, *_ = answers([2, 2], CHANGES["pag"], Apart())
     assert torch.equal(got["pag"], whole["pag"])
+
+
+def test_together_each_module_of_the_tail_runs_once():
+    counts = {}
+    for name, changes in {"plain": {}, **CHANGES}.items():
+        unet = tiny_unet()
+        model = Model(unet)
+        tail = a1111_tail(UnetLayers(unet), changes, edits_skips=False, cond_rows=1, together=Together())
+        if tail is not None:
+            tail.attach()
+        with rows_through(unet.output_blocks[0]) as first, rows_through(unet.output_blocks[-1]) as last:
+            model(noise_of(1, 2, 4, 8, 8), torch.tensor([400.0] * 2), text=noise_of(2, 2, 3, CONTEXT))
+        counts[name] = len(first), len(last)
+    assert set(counts.values()) == {(1, 1)}
+
+
+class TestTogether:
+    """When the rows run together."""
+
+    FEATURES = Features(torch.zeros(2, 8, 4, 4), [torch.zeros(2, 8, 4, 4), torch.zeros(2, 4, 8, 8)], (), torch.float32)
+    SKIPS = 4 * (8 * 16 + 4 * 64)
+
+    @pytest.mark.parametrize("images, allowed", [(1, True), (2, True), (3, False)])
+    def test_up_to_two_images(self, images: int, allowed: bool):
+        assert Together().allows(self.FEATURES, images, images) is allowed
+
+    @pytest.mark.parametrize("free, allowed", [(10 * SKIPS + 1, True), (10 * SKIPS, False)])
+    def test_as_far_as_free_memory_goes(self, free: int, allowed: bool):
+        with patch("lib_sdfm.hosts.tail.free_memory", lambda device: free):
+            assert Together().allows(self.FEATURES, 1, 2) is allowed
+
+    def test_memory_is_asked_for_once(self):
+        together = Together()
+        with patch("lib_sdfm.hosts.tail.free_memory", return_value=1e9) as free:
+            assert all(together.allows(self.FEATURES, 1, 2) for _ in range(5))
+        assert free.call_count == 1
+
+    @pytest.mark.parametrize("make, kind", [(new_host, A1111Tail), (new_forge, ForgeTail)], ids=["a1111", "forge"])
+    def test_out_of_memory_they_run_apart_for_the_rest_of_the_run(self, make: Any, kind: type[Tail], caplog: Any):
+        request = {"pag": {"scale": 2}, "seg": {"blur": 1}}
+        host = make()
+        run, tried = kind._run, []
+
+        def fail(self: Tail, features: Features, own: int, parts: list[slice]) -> Tensor:
+            if own and len(parts) > 1:
+                tried.append(own)
+                run(self, features, own, parts)  # hooks and values are there when memory ends
+                raise torch.cuda.OutOfMemoryError("no memory")
+            return run(self, features, own, parts)
+
+        with patch.object(kind, "_run", fail):
+            got = samples(host, request)
+        assert len(tried) == 1 and [record.getMessage() for record in caplog.records if "apart" in record.getMessage()] != []
+        assert difference(got, samples(host, request)) < 1e-5
 
 
 REQUESTS = {
@@ -99,6 +191,7 @@ REQUESTS = {
     "freeu": {"pag": {"scale": 2, "layers": "output.1"}, "freeu": {}},
     "original": {"recipe": "original", "pag": {"scale": 2}, "seg": {"blur": 1}},
 }
+HOSTS = {"a1111": new_host, "forge": new_forge}
 
 
 def unet_of(host: Host) -> nn.Module:
@@ -107,37 +200,93 @@ def unet_of(host: Host) -> nn.Module:
     return engine.kmodel.diffusion_model if hasattr(engine, "kmodel") else engine.model.diffusion_model
 
 
-def encoder_rows(host: Host) -> list[int]:
-    """Collects the rows that the first block of the UNet sees."""
-    seen: list[int] = []
-    unet_of(host).input_blocks[0].register_forward_hook(lambda module, args, output: seen.append(len(output)))
-    return seen
+def sampled(host: Host, *request: Any, **settings: Any) -> tuple[Tensor, int]:
+    """Return a job's latents, and the rows that the UNet's encoder saw."""
+    with rows_through(unet_of(host).input_blocks[0]) as seen:
+        return samples(host, *request, **settings), sum(seen)
 
 
-@pytest.mark.parametrize("make", [new_host, new_forge], ids=["a1111", "forge"])
+@pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("sampler", ["Euler", "Heun", "DDIM"])
 @pytest.mark.parametrize("name", REQUESTS)
-def test_a_job_is_the_same_and_the_encoder_runs_for_the_main_prediction_alone(make: Any, sampler: str, name: str):
+def test_a_job_is_the_same_and_the_encoder_runs_for_the_main_prediction_alone(host: str, sampler: str, name: str):
     settings = {"sampler_name": sampler, "batch_size": 2, "height": 80}
-    plain, shared, whole = make(), make(), make()
-    rows, shared_rows, whole_rows = encoder_rows(plain), encoder_rows(shared), encoder_rows(whole)
-    samples(plain, **settings)
-    got = samples(shared, REQUESTS[name], **settings)
-    _replace_forward(unet_of(whole))
-    wanted = samples(whole, REQUESTS[name], **settings)
-    assert ((got - wanted).norm() / wanted.norm()).item() < 1e-5
-    assert sum(shared_rows) == sum(rows) < sum(whole_rows)
+    _, plain_rows = sampled(HOSTS[host](), **settings)
+    got, rows = sampled(HOSTS[host](), REQUESTS[name], **settings)
+    with_neighbour = HOSTS[host]()
+    unet_of(with_neighbour).middle_block.register_forward_hook(lambda module, args, output: None)
+    wanted, whole_rows = sampled(with_neighbour, REQUESTS[name], **settings)
+    assert difference(got, wanted) < 1e-5
+    assert rows == plain_rows < whole_rows
 
 
-def _replace_forward(unet: nn.Module) -> None:
-    """As ControlNet and compilers do: from then on whole passes are made."""
+def _forward(unet: nn.Module) -> None:
+    own = unet.forward
+    unet.forward = lambda *args, **kwargs: own(*args, **kwargs)
+
+
+def _attention(unet: nn.Module) -> None:
+    _forward(unet.middle_block[1].transformer_blocks[0].attn2)
+
+
+def _block(unet: nn.Module) -> None:
+    unet.output_blocks[1].register_forward_pre_hook(lambda module, args: None)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("change", [_forward, _attention, _block])
+def test_beside_a_neighbour_in_the_unet_the_encoder_runs_as_often_as_the_host_calls_it(host: str, change: Any):
+    made = HOSTS[host]()
+    wanted = samples(made, {"pag": {"scale": 2}})
+    change(unet_of(made))
+    with rows_through(unet_of(made).middle_block) as middle:
+        got, rows = sampled(made, {"pag": {"scale": 2}}, steps=3)
+    assert rows == sum(middle) == 9
+    assert difference(samples(made, {"pag": {"scale": 2}}), wanted) < 1e-5
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_the_method_of_the_class_on_the_unet_is_plain(host: str):
+    """ControlNet leaves it behind."""
+    made = HOSTS[host]()
+    unet = unet_of(made)
     unet.forward = type(unet).forward.__get__(unet)
+    _, rows = sampled(made, {"pag": {}}, steps=1)
+    assert rows == 2 and vars(unet)["forward"].__func__ is type(unet).forward
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_failure_in_the_tail_leaves_nothing_behind(host: str, error: type[BaseException]):
+    made = HOSTS[host]()
+    unet = unet_of(made)
+    plain = samples(made)
+    block = unet.output_blocks[1]
+    with patch.object(type(block), "forward", side_effect=error("in the tail")), pytest.raises(error):
+        samples(made, {"pag": {"scale": 2}, "seg": {}})
+    assert "forward" not in vars(unet)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in unet.modules())
+    assert torch.equal(samples(made), plain)
+
+
+def test_leaving_the_forward_keeps_no_frame_alive():
+    """Its frames hold all features."""
+    unet = tiny_unet()
+    tail = a1111_tail(UnetLayers(unet), CHANGES["pag"], edits_skips=False, cond_rows=1, together=Apart())
+    tail.attach()
+    kept: list[BaseException] = []
+    init = TailReached.__init__
+
+    def keep(self: TailReached, features: Features) -> None:
+        init(self, features)
+        kept.append(self)
+
+    with patch.object(TailReached, "__init__", keep):
+        Model(unet)(noise_of(1, 2, 4, 8, 8), torch.tensor([400.0] * 2), text=noise_of(2, 2, 3, CONTEXT))
+    assert kept[0].__traceback__ is None
 
 
 @pytest.mark.parametrize("make", [new_host, new_forge], ids=["a1111", "forge"])
 @pytest.mark.parametrize("layers", ["input.1", "input.1,middle"])
 def test_a_perturbed_input_block_needs_the_encoder(make: Any, layers: str):
-    host = make()
-    rows = encoder_rows(host)
-    samples(host, {"pag": {"layers": layers}}, steps=1)
-    assert sum(rows) == 3
+    assert sampled(make(), {"pag": {"layers": layers}}, steps=1)[1] == 3

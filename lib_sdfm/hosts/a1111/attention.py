@@ -99,7 +99,8 @@ class _LayerHooks:
             )
         self.ran = True
         chosen = self._rows(rows)
-        return with_rows(output, chosen, self._perturbation.query(output[chosen], (height, width)))
+        queries = output[chosen]
+        return with_rows(output, chosen, self._perturbation.query(queries, (height, width))) if len(queries) else output
 
     def _keep_values(self, module: nn.Module, args: tuple, output: Tensor) -> None:
         self._values = output

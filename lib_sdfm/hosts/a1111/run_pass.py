@@ -19,7 +19,9 @@ from ...sampling.prediction import Prediction
 from ...sampling.stages import Perturbation, Stages
 from ..attributes import InstanceAttribute, undo_all, undone_on_failure
 from ..model_kind import is_flow_model, unet_time
+from ..run import together_of
 from ..steps import SamplerSteps, asked_scale
+from ..tail import Together
 from ..unet_layers import UnetLayers
 from .attention import PerturbedAttention
 from .cond_only import CondOnly
@@ -46,6 +48,7 @@ class A1111Pass:
         self._call: _DenoiserCall | None = None
         self._layers: UnetLayers | None = None
         self._tail_fits = True  # until a call goes through the UNet in another way: then whole passes for the rest
+        self._together = together_of(p)
         self._rows: tuple[tuple[list, int], tuple[Tensor, Tensor]] | None = None
         self._combination = InstanceAttribute(self.denoiser, "combine_denoised", self._combine_denoised)
         with undone_on_failure(self._combination.restore):
@@ -74,7 +77,7 @@ class A1111Pass:
             self._recorder.follow(self.denoiser.inner_model)
             step = self._step(params, run_call)
             self._call = _DenoiserCall(params, step, self._plan.active(step))
-            self._call.attach(self._unet_layers(), self._recorder, self._tail_fits)
+            self._call.attach(self._unet_layers(), self._recorder, self._together if self._tail_fits else None)
             if self._can_leave_out_uncond(self._call):
                 self._call.cond_only = CondOnly(self.denoiser.inner_model, self._call.cond_rows)
         except Exception as problem:  # raised when the call's result is combined
@@ -186,21 +189,31 @@ class _DenoiserCall:
         self._attention: list[PerturbedAttention] = []
         self._skips: list[EditedSkips] = []
 
-    def attach(self, unet: UnetLayers, recorder: CallRecorder, tail_fits: bool) -> None:
-        """Attach what changes the main prediction."""
-        conds = self.cond_rows
+    def attach(self, unet: UnetLayers, recorder: CallRecorder, together: Together | None) -> None:
+        """Attach what changes the main prediction.
+
+        :param together: decides if perturbed rows run together with the host's; ``None`` for whole passes
+        """
         for perturbation in main_perturbations(self.active, self.model_call):
-            hooks = PerturbedAttention(unet, perturbation, lambda rows: slice(max(conds - recorder.rows_before(), 0), rows))
+            hooks = PerturbedAttention(unet, perturbation, lambda rows: self._uncond_rows(rows, recorder.rows_before()))
             self._attention.append(hooks)
             hooks.attach()
         for technique in skip_editors(self.active):
             skips = EditedSkips(unet.unet, functools.partial(technique.skip, call=self.model_call))
             self._skips.append(skips)
             skips.attach()
-        if tail_fits:
-            self.shared = a1111_tail(unet, self.changes, bool(self._skips), conds, self._attention)
+        if together is not None:
+            self.shared = a1111_tail(unet, self.changes, bool(self._skips), self.cond_rows, together)
         if self.shared is not None:
             self.shared.attach()
+
+    def _uncond_rows(self, rows: int, earlier: int) -> slice:
+        """Return the unconditional ones of the host's rows in a call.
+
+        :param earlier: rows of the calls before
+        """
+        own = rows if self.shared is None or self.shared.own_rows is None else self.shared.own_rows
+        return slice(min(max(self.cond_rows - earlier, 0), own), own)
 
     def end_main_prediction(self) -> None:
         """Detach what affects only the main prediction; decoder edits also apply to the extra predictions."""

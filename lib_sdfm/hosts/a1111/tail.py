@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ...sampling.stages import Perturbation
-from ..tail import Features, Tail, chosen_rows, is_plain, parts_of, tail_start
+from ..tail import Features, Tail, Together, chosen_rows, is_plain, tail_start
 from ..unet_layers import UnetLayers
 from .attention import PerturbedAttention
 
@@ -29,15 +30,18 @@ class A1111Tail(Tail):
     :param changes: the changes in each prediction, by the technique's name
     :param cat: joins features and skips in the UNet
     :param cond_rows: number of conditional rows, the first of the main prediction
-    :param main: perturbs only the main prediction
+    :param together: decides if all rows run together
     """
 
     def __init__(
-        self, unet: UnetLayers, changes: dict[str, Perturbation], start: int, cat: Cat, cond_rows: int,
-        main: list[PerturbedAttention],
-    ) -> None:  # fmt: skip
-        super().__init__(unet, changes, start)
-        self._changes, self._cat, self._cond_rows, self._main = changes, cat, cond_rows, main
+        self, unet: UnetLayers, changes: dict[str, Perturbation], start: int, cat: Cat, cond_rows: int, together: Together
+    ) -> None:
+        super().__init__(unet, changes, start, together)
+        self._cat, self._cond_rows = cat, cond_rows
+        self._hooks = [
+            PerturbedAttention(unet, change, functools.partial(self._perturbed_part, place))
+            for place, change in enumerate(changes.values())
+        ]
 
     def possible(self, rows: list[int]) -> bool:
         """Return True if the main prediction went through the UNet as expected, call by call.
@@ -46,53 +50,42 @@ class A1111Tail(Tail):
         """
         return is_plain(self._unet, HOST_FORWARD) and self._outputs.rows == rows
 
-    def _forward(self, *args: Any, **kwargs: Any) -> Tensor:
+    def _answer(self, *args: Any, **kwargs: Any) -> Tensor:
         return self._outputs.take()
 
-    def _run_tail(self, features: Features) -> None:
-        take = min(features.rows, self._cond_rows - sum(self._outputs.rows))
-        self._outputs.rows.append(features.rows)
-        if take <= 0:
-            return
-        count = len(self._changes)
-        with ExitStack() as attached:
-            for hooks in self._main:
-                hooks.detach()
-                attached.callback(hooks.attach)
-            for place, change in enumerate(self._changes.values()):
-                attached.enter_context(PerturbedAttention(self._layers, change, _part_function(place, count)))
-            self._outputs.answers.append(self._tail(features, [slice(0, take)] * count).chunk(count))
+    def _cond_parts(self, rows: int, kwargs: dict[str, Any]) -> list[slice]:
+        take = min(rows, self._cond_rows - sum(self._outputs.rows))
+        return [slice(0, take)] if take > 0 else []
 
-    def _tail(self, features: Features, parts: list[slice]) -> Tensor:
+    def _run(self, features: Features, own: int, parts: list[slice]) -> Tensor:
         def cut(value: Any) -> Any:
             return chosen_rows(value, parts, features.rows)
 
-        h, rest = cut(features.h), cut(features.rest)
-        if self._start == 0:
-            h = self._unet.middle_block(h, *rest)
-        for block, skip in list(zip(self._unet.output_blocks, reversed(features.skips)))[max(self._start - 1, 0) :]:
-            h = block(self._cat([h, cut(skip)], dim=1), *rest)
-        return self._unet.out(h.type(features.dtype))
-
-
-def _part_function(place: int, count: int) -> Callable[[int], slice]:
-    return lambda rows: list(parts_of(rows, count))[place]
+        with ExitStack() as attached:
+            for hooks in self._hooks if own < sum(part.stop - part.start for part in parts) else ():
+                attached.enter_context(hooks)
+            h, rest = cut(features.h), cut(features.rest)
+            if self._start == 0:
+                h = self._unet.middle_block(h, *rest)
+            for block, skip in list(zip(self._unet.output_blocks, reversed(features.skips)))[max(self._start - 1, 0) :]:
+                h = block(self._cat([h, cut(skip)], dim=1), *rest)
+            return self._unet.out(h.type(features.dtype))
 
 
 def a1111_tail(
-    unet: UnetLayers, changes: dict[str, Perturbation], edits_skips: bool, cond_rows: int, main: list[PerturbedAttention]
+    unet: UnetLayers, changes: dict[str, Perturbation], edits_skips: bool, cond_rows: int, together: Together
 ) -> A1111Tail | None:
     """Return a tail if it can be used; else the conditional rows go through the whole UNet again.
 
     :param edits_skips: true if a technique edits decoder features
     :param cond_rows: number of conditional rows
-    :param main: perturbs the main prediction
+    :param together: decides if all rows run together
     """
     start = tail_start(unet, list(changes.values()), edits_skips) if changes else None
     cat = _cat_of(unet.unet)
-    if start is None or cat is None or not is_plain(unet.unet, HOST_FORWARD):
+    if start is None or cat is None or not is_plain(unet.unet, HOST_FORWARD) or unet.changed_by_others:
         return None
-    return A1111Tail(unet, changes, start, cat, cond_rows, main)
+    return A1111Tail(unet, changes, start, cat, cond_rows, together)
 
 
 def _cat_of(unet: nn.Module) -> Cat | None:

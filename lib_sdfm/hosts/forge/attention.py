@@ -18,8 +18,8 @@ from ..unet_layers import UnetLayers
 
 Place = tuple[str, int, int]
 """Section, block and transformer block, as Forge numbers them (the middle block is 0)."""
-UNCOND = 1
-"""Forge's mark of unconditional rows in ``cond_or_uncond``."""
+COND, UNCOND = 0, 1
+"""Forge's marks of conditional and unconditional rows in ``cond_or_uncond``."""
 Chosen = Callable[[int, list[int]], list[slice]]
 """Function from the number of rows, and the kind of each equal part of them, to the rows that are perturbed."""
 

@@ -26,7 +26,9 @@ from ...sampling.stages import Perturbation, Stages
 from ..attention import decoder_did_not_run
 from ..attributes import undo_all, undone_on_failure
 from ..model_kind import is_flow_model, unet_time
+from ..run import together_of
 from ..steps import SamplerSteps, asked_scale
+from ..tail import Together
 from ..unet_layers import UnetLayers
 from .attention import AttentionPatches, uncond_rows
 from .patched_unet import PatchedUnet
@@ -52,6 +54,7 @@ class ForgePass:
         self._call: _DenoiserCall | None = None
         self._layers: UnetLayers | None = None
         self._tail_fits = True  # until a call goes through the UNet in another way: then whole passes for the rest
+        self._together = together_of(p)
         self._patched = PatchedUnet(self._objects(), self._functions())
         with undone_on_failure(self._patched.detach):
             self._steps = SamplerSteps(p.sampler, self._drop_call, plan.needs_ratio)
@@ -68,7 +71,7 @@ class ForgePass:
             self._follow_model()
             step = self._step(params, run_call)
             call = _DenoiserCall(step, self._plan.active(step), params.text_uncond is None)
-            call.prepare(self._unet_layers(), self._tail_fits)
+            call.prepare(self._unet_layers(), self._together if self._tail_fits else None)
             self._call = call
         except Exception as problem:  # raised when the host looks at the conditioning
             self.problem = self.problem or problem
@@ -235,9 +238,10 @@ class _DenoiserCall:
         self.scale = 1.0
         self.combined = False
 
-    def prepare(self, unet: UnetLayers, tail_fits: bool) -> None:
+    def prepare(self, unet: UnetLayers, together: Together | None) -> None:
         """Find the modules of the UNet that are changed in the main prediction.
 
+        :param together: decides if perturbed rows run together with the host's; ``None`` for whole passes
         :raises UnsupportedError: if the UNet lacks them
         """
         if self.skip_editors:
@@ -245,7 +249,8 @@ class _DenoiserCall:
             self.base_width = unet.unet.model_channels
         changes = main_perturbations(self.active, self.model_call)
         self.query_patches = [AttentionPatches(unet, change, uncond_rows) for change in changes]
-        self.tail = forge_tail(unet, self.changes, bool(self.skip_editors)) if tail_fits else None
+        if together is not None:
+            self.tail = forge_tail(unet, self.changes, bool(self.skip_editors), together)
 
     def require_ran(self) -> None:
         """Raise :class:`UnsupportedError` if the main prediction never reached a module that should have changed it."""
