@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from bench.gpu_device import CpuDevice, Replay
 from bench.gpu_host import BenchHost
 from bench.gpu_timing import Repeated, StepTimer, Times, WaitCounter, device_ms, replay_ms, wall_ms
+from lib_sdfm.hosts.tail import Together
 
 REPLAYS = 8
 """How often a graph is timed."""
@@ -22,11 +24,19 @@ REPLAYS = 8
 @contextmanager
 def whole_passes(unet: nn.Module) -> Iterator[None]:
     """Give the UNet a forward of its own, as ControlNet does: then extra predictions can't share the main one's features."""
-    unet.forward = type(unet).forward.__get__(unet)
+    own = unet.forward
+    unet.forward = lambda *args, **kwargs: own(*args, **kwargs)
     try:
         yield
     finally:
         del unet.forward
+
+
+@contextmanager
+def rows_apart(unet: nn.Module) -> Iterator[None]:
+    """Let perturbed rows run apart from the host's in the tail."""
+    with patch.object(Together, "allows", lambda *args: False):
+        yield
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,8 @@ INTERVAL = {"cfg_schedule": {"schedule": "Interval"}}
 FOUR = {"pag": True, "seg": True, "freeu": True, "dynamic_thresholding": True}
 CASES = {
     "off": Case("off", None),
-    "pag": Case("PAG, shared prefix", {"pag": True}),
+    "pag": Case("PAG, rows together", {"pag": True}),
+    "pag_apart": Case("PAG, rows apart", {"pag": True}, rows_apart),
     "pag_whole": Case("PAG, whole pass", {"pag": True}, whole_passes),
     "seg": Case("SEG", {"seg": True}),
     "seg_blur": Case("SEG, blur 2^4 tokens", {"seg": {"blur": 4}}),

@@ -1,7 +1,8 @@
 """Memory at the peak of a denoiser step, batch 1, float32, counted from the tensors that real modules make on torch's meta
 device: ``python -m bench.memory_cost [--json]``.
 
-``extra`` is what PAG adds to the peak of plain CFG, ``skips`` the size of one row's skip tensors, in bytes.
+``extra_pag`` is what PAG adds to the peak of plain CFG, ``extra_pag_apart`` with the perturbed row apart from the host's,
+``skips`` the size of one row's skip tensors, in bytes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 
 from bench.unet_cost import DEVICE, PAG, SEG, run_step
 from bench.unets import SHAPES, Shape, inputs, make_unet
+from lib_sdfm.hosts.tail import Together
 from lib_sdfm.sampling.stages import Perturbation
 
 
@@ -53,10 +55,10 @@ class PeakMemory(TorchDispatchMode):
             self._live -= size
 
 
-def peak_bytes(shape: Shape, changes: dict[str, Perturbation]) -> int:
-    """Largest sum of the tensors that live at once in a step."""
+def peak_bytes(shape: Shape, changes: dict[str, Perturbation], together: Together | None = None) -> int:
+    """Return the largest sum of the tensors that live at once in a step."""
     memory = PeakMemory()
-    run_step(shape, changes, mode=memory)
+    run_step(shape, changes, mode=memory, together=together)
     return memory.peak
 
 
@@ -77,6 +79,7 @@ def memory(shape: Shape) -> dict[str, int]:
     return {
         "cfg": plain,
         "extra_pag": peak_bytes(shape, {"pag": PAG}) - plain,
+        "extra_pag_apart": peak_bytes(shape, {"pag": PAG}, Together(0)) - plain,
         "extra_pag_seg": peak_bytes(shape, {"pag": PAG, "seg": SEG}) - plain,
         "skips": skip_bytes(shape),
     }

@@ -3,7 +3,7 @@
 ``python -m bench.ops_cost [--json] [--rounds N]``. Below 1 SDFM is faster:
 
 * ``pag_to_plain``, ``pag_full_to_plain``, ``pag_doubled_to_plain``: a step with PAG to a step without, as SDFM computes it,
-  with a whole extra row, and with two
+  with a whole extra row, and with two; ``pag_apart_to_plain`` with the perturbed row apart from the host's
 * ``pag_row``: what PAG adds, in cond rows
 * ``blur_to_convolution``: SEG's blur to a two-dimensional convolution with the same kernel
 * ``filter_to_fft``: FreeU's filter to a Fourier transform
@@ -25,6 +25,7 @@ from bench.unets import Denoiser, Shape, inputs, make_unet
 from lib_sdfm.hosts.a1111.attention import PerturbedAttention
 from lib_sdfm.hosts.a1111.recorded_calls import CallRecorder
 from lib_sdfm.hosts.a1111.tail import a1111_tail
+from lib_sdfm.hosts.tail import Together
 from lib_sdfm.hosts.unet_layers import UnetLayers
 from lib_sdfm.ops.blur import blur_matrices, blur_tokens, kernel_size
 from lib_sdfm.ops.freeu import filter_skip
@@ -35,6 +36,7 @@ ROUNDS = 5
 SIGMA, GRID, CHANNELS = 4.0, (32, 32), 1280
 SKIP = (2, 640, 64, 64)
 LOW = 0.6
+ALWAYS = Together()
 
 
 class Steps:
@@ -56,9 +58,13 @@ class Steps:
         given = inputs(SMALL, 1, "cpu")
         self.model(given.pop("x"), given.pop("time"), **given)
 
-    def shared(self) -> None:
+    def apart(self) -> None:
+        """With PAG from shared features, its row apart from the host's."""
+        self.shared(Together(0))
+
+    def shared(self, together: Together = ALWAYS) -> None:
         """With PAG from shared features."""
-        extra = a1111_tail(self.unet, {"pag": PAG}, edits_skips=False, cond_rows=1, main=[])
+        extra = a1111_tail(self.unet, {"pag": PAG}, edits_skips=False, cond_rows=1, together=together)
         self.recorder.follow(self.model)
         extra.attach()
         self.plain()
@@ -113,7 +119,7 @@ def seconds(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, fl
 def ratios(rounds: int) -> dict[str, float]:
     """All ratios."""
     steps = Steps()
-    step = seconds({name: getattr(steps, name) for name in ("plain", "row", "shared", "full", "doubled")}, rounds)
+    step = seconds({name: getattr(steps, name) for name in ("plain", "row", "shared", "apart", "full", "doubled")}, rounds)
     tokens, skip = torch.randn(1, GRID[0] * GRID[1], CHANNELS), torch.randn(SKIP)
     taps = (kernel_size(SIGMA, GRID[0]),) * 2
     matrices = blur_matrices(GRID, SIGMA, taps, tokens)
@@ -128,6 +134,7 @@ def ratios(rounds: int) -> dict[str, float]:
     )  # fmt: skip
     return {
         "pag_to_plain": step["shared"] / step["plain"],
+        "pag_apart_to_plain": step["apart"] / step["plain"],
         "pag_full_to_plain": step["full"] / step["plain"],
         "pag_doubled_to_plain": step["doubled"] / step["plain"],
         "pag_row": (step["shared"] - step["plain"]) / step["row"],

@@ -2,22 +2,27 @@
 
 ``python -m bench.unet_cost [--json]``. ``cfg`` is plain CFG (a cond and an uncond row); ``cfg_pag`` with PAG in the middle
 block as SDFM computes it, ``cfg_pag_full`` with a whole extra row (Forge, ComfyUI), ``cfg_pag_doubled`` with two
-(incantations), ``cfg_pag_seg`` with PAG and SEG.
+(incantations), ``cfg_pag_seg`` with PAG and SEG. ``decoder_calls_cfg`` and ``decoder_calls_cfg_pag`` count the calls of the
+decoder's modules in a step, without and with PAG.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
+from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.unets import SHAPES, Denoiser, Shape, inputs, make_unet
 from lib_sdfm.hosts.a1111.attention import PerturbedAttention
 from lib_sdfm.hosts.a1111.recorded_calls import CallRecorder
 from lib_sdfm.hosts.a1111.tail import a1111_tail
+from lib_sdfm.hosts.tail import Together
 from lib_sdfm.hosts.unet_layers import UnetLayers
 from lib_sdfm.ops.blur import mean_tokens
 from lib_sdfm.sampling.layers import parse_layers
@@ -34,20 +39,28 @@ DECODER = Perturbation(parse_layers("u0"), identity=True)
 
 @torch.no_grad()
 def run_step(
-    shape: Shape, changes: dict[str, Perturbation], share: bool = True, mode: AbstractContextManager | None = None
-) -> None:
+    shape: Shape,
+    changes: dict[str, Perturbation],
+    share: bool = True,
+    mode: AbstractContextManager | None = None,
+    together: Together | None = None,
+) -> int:
     """One denoiser step with extra predictions.
 
     :param changes: what changes in each
     :param share: they begin where the main prediction reaches the first perturbed attention
     :param mode: what watches the step
+    :param together: decides if all rows of the tail run together
+    :return: calls of the decoder's modules
     """
     unet = UnetLayers(make_unet(shape, DEVICE))
     model, recorder = Denoiser(unet.unet, max(shape.depths.values())), CallRecorder()
     recorder.follow(model)
-    shared = a1111_tail(unet, changes, edits_skips=False, cond_rows=COND_ROWS, main=[]) if share else None
+    shared = (
+        a1111_tail(unet, changes, edits_skips=False, cond_rows=COND_ROWS, together=together or Together()) if share else None
+    )
     given = inputs(shape, ROWS, DEVICE)
-    with mode or nullcontext():
+    with mode or nullcontext(), counted_calls(unet.unet.output_blocks) as calls:
         if shared is not None:
             shared.attach()
         model(given.pop("x"), given.pop("time"), **given)
@@ -59,6 +72,23 @@ def run_step(
             for change in changes.values():
                 with PerturbedAttention(unet, change):
                     recorder.replay(COND_ROWS)
+    return len(calls)
+
+
+@contextmanager
+def counted_calls(blocks: nn.ModuleList) -> Iterator[list[nn.Module]]:
+    """Collect the modules of blocks as they are called; hooks on themselves would be a neighbour's."""
+    wanted, called = set(blocks.modules()), []
+
+    def note(module: nn.Module, args: tuple) -> None:
+        if module in wanted:
+            called.append(module)
+
+    handle = register_module_forward_pre_hook(note)
+    try:
+        yield called
+    finally:
+        handle.remove()
 
 
 def step_flops(shape: Shape, changes: Changes, share: bool = True) -> int:
@@ -69,7 +99,7 @@ def step_flops(shape: Shape, changes: Changes, share: bool = True) -> int:
 
 
 def costs(shape: Shape) -> dict[str, int]:
-    """Operations of one step by what is computed."""
+    """Operations of one step by what is computed, and calls of the decoder's modules."""
     cfg = step_flops(shape, {})
     full = step_flops(shape, {"pag": PAG}, share=False)
     return {
@@ -79,6 +109,8 @@ def costs(shape: Shape) -> dict[str, int]:
         "cfg_pag_full": full,
         "cfg_pag_seg": step_flops(shape, {"pag": PAG, "seg": SEG}),
         "cfg_pag_doubled": full + (full - cfg),
+        "decoder_calls_cfg": run_step(shape, {}),
+        "decoder_calls_cfg_pag": run_step(shape, {"pag": PAG}),
     }
 
 
@@ -93,8 +125,8 @@ def main() -> None:
     for name, of in found.items():
         row = of["cfg"] / ROWS
         print(f"{name}: a cond row takes {row / 1e12:.2f} TFLOP; passes per step")
-        for what, flops in of.items():
-            print(f"  {what:16} {flops / row:.2f}")
+        for what, number in of.items():
+            print(f"  {what:21} {number if what.startswith('decoder_calls') else f'{number / row:.2f}'}")
 
 
 if __name__ == "__main__":

@@ -41,6 +41,16 @@ class Features:
     def rows(self) -> int:
         return self.h.shape[0]
 
+    def skips_from(self, start: int, last: bool) -> list[Tensor]:
+        """Return the skip features of the tail's decoder blocks, the first block's at the end.
+
+        :param start: where the tail begins, see :func:`features_at_tail`
+        :param last: true if nobody needs them afterwards: taken from this list, they are free
+        """
+        skips = self.skips if last else list(self.skips)
+        del skips[len(skips) - max(start - 1, 0) :]
+        return skips
+
 
 def chosen_rows(value: Any, parts: list[slice], rows: int) -> Any:
     """Return some rows of each tensor of ``rows`` rows, also in lists and tuples; a single part is not copied."""
@@ -102,14 +112,16 @@ class Together:
     """Decides for a run if the perturbed rows join the main ones in the tail, so that its modules run once.
 
     That is faster where kernel launches limit, and takes more memory. From three images on it gains little.
+
+    :param images: most images that run together, 0: always apart
     """
 
     IMAGES = 2
     MEMORY = 5
     """Memory of a row in the tail, in units of its skip features (measured at SDXL 1024: 4.7)."""
 
-    def __init__(self) -> None:
-        self._is_short = False
+    def __init__(self, images: int = IMAGES) -> None:
+        self._images, self._is_short = images, False
         self._known: dict[tuple, bool] = {}
 
     def allows(self, features: Features, images: int, rows: int) -> bool:
@@ -118,7 +130,7 @@ class Together:
         :param images: images in the call
         :param rows: perturbed rows
         """
-        if self._is_short or images > self.IMAGES:
+        if self._is_short or images > self._images:
             return False
         case = (*features.h.shape, rows)
         if case not in self._known:
@@ -226,6 +238,8 @@ class Tail:
         reached = features_at_tail(self._unet, self._start, self._own, *args, **kwargs)
         if isinstance(reached, Tensor):
             return reached
+        if reached.rows != rows:  # somebody else splits the call: the host gets it as it is
+            return self._own(*args, **kwargs)
         self._outputs.rows.append(rows)
         return self._finish(reached, parts)
 

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bench.memory_cost import peak_bytes, skip_bytes
 from bench.unet_cost import DECODER, PAG
 from bench.unets import Shape
+from lib_sdfm.hosts.tail import Together
 from tests.hosts.fake_a1111 import Host
 from tests.hosts.jobs import new_forge, new_host, samples
 
@@ -46,6 +47,7 @@ def test_no_call_waits_for_a_number(make: Any, sampler: str, request_: dict):
 
 
 @pytest.mark.parametrize("changes", [{"pag": PAG}, {"pag": DECODER}], ids=["middle", "decoder"])
-def test_a_perturbed_prediction_needs_little_memory_of_its_own(changes: dict):
-    extra = peak_bytes(SMALL, changes) - peak_bytes(SMALL, {})
-    assert extra <= skip_bytes(SMALL)
+@pytest.mark.parametrize("together, most", [(Together(0), 1), (Together(), Together.MEMORY)], ids=["apart", "together"])
+def test_a_perturbed_prediction_needs_no_more_memory_than_is_reckoned(changes: dict, together: Together, most: int):
+    extra = peak_bytes(SMALL, changes, together) - peak_bytes(SMALL, {})
+    assert extra <= most * skip_bytes(SMALL)

@@ -23,6 +23,7 @@ from lib_sdfm.sampling.layers import parse_layers
 from lib_sdfm.sampling.stages import Perturbation
 from tests.hosts.fake_a1111 import Host
 from tests.hosts.jobs import new_forge, new_host, samples
+from tests.hosts.variety import written_in
 from tests.support import CONTEXT, DEPTH, noise_of, tiny_unet
 
 
@@ -60,14 +61,8 @@ def _no_grad():
         yield
 
 
-class Apart(Together):
-    """Never together."""
-
-    def allows(self, features: Features, images: int, rows: int) -> bool:
-        return False
-
-
-WAYS = {"together": Together, "apart": Apart}
+WAYS = {"together": 2, "apart": 0}
+"""Most images whose rows run together."""
 
 
 @contextmanager
@@ -119,14 +114,14 @@ def difference(got: Tensor, wanted: Tensor) -> float:
 @pytest.mark.parametrize("portions", [[4], [2, 2], [1, 1, 1, 1], [3, 1]], ids=str)
 @pytest.mark.parametrize("name", CHANGES)
 def test_it_gives_what_a_whole_pass_gives_without_the_encoder(name: str, portions: list[int], way: str):
-    got, whole, main, plain = answers(portions, CHANGES[name], WAYS[way]())
+    got, whole, main, plain = answers(portions, CHANGES[name], Together(WAYS[way]))
     assert list(got) == list(CHANGES[name])
     assert all(difference(got[each], whole[each]) < 1e-6 for each in whole)
     assert torch.equal(main, plain) if way == "apart" else difference(main, plain) < 1e-6
 
 
 def test_it_is_bit_equal_where_the_shapes_agree():
-    got, whole, *_ = answers([2, 2], CHANGES["pag"], Apart())
+    got, whole, *_ = answers([2, 2], CHANGES["pag"], Together(0))
     assert torch.equal(got["pag"], whole["pag"])
 
 
@@ -255,6 +250,13 @@ def test_the_method_of_the_class_on_the_unet_is_plain(host: str):
     assert rows == 2 and vars(unet)["forward"].__func__ is type(unet).forward
 
 
+@pytest.mark.parametrize("known", ["modules.lowvram", "tomesd", "hypertile"])
+def test_the_hosts_own_hooks_are_no_neighbours(known: str):
+    made = new_host()
+    unet_of(made).middle_block.register_forward_pre_hook(written_in(known, lambda module, args: None))
+    assert sampled(made, {"pag": {}}, steps=1)[1] == 2
+
+
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_a_failure_in_the_tail_leaves_nothing_behind(host: str, error: type[BaseException]):
@@ -272,7 +274,7 @@ def test_a_failure_in_the_tail_leaves_nothing_behind(host: str, error: type[Base
 def test_leaving_the_forward_keeps_no_frame_alive():
     """Its frames hold all features."""
     unet = tiny_unet()
-    tail = a1111_tail(UnetLayers(unet), CHANGES["pag"], edits_skips=False, cond_rows=1, together=Apart())
+    tail = a1111_tail(UnetLayers(unet), CHANGES["pag"], edits_skips=False, cond_rows=1, together=Together(0))
     tail.attach()
     kept: list[BaseException] = []
     init = TailReached.__init__

@@ -15,7 +15,7 @@ from lib_sdfm.hosts.a1111.tail import A1111Tail
 from tests.hosts.fake_a1111 import Host
 from tests.hosts.fake_forge import ForgeHost
 from tests.hosts.jobs import new_forge, new_host, samples
-from tests.hosts.test_tail import encoder_rows, unet_of
+from tests.hosts.test_tail import rows_through, unet_of
 from tests.support import tiny_unet
 
 PAG = {"pag": {"scale": 2}}
@@ -23,13 +23,14 @@ STEPS = 2
 
 
 def sampled(host: Host) -> tuple[Tensor, int]:
-    """What PAG gives, and how many rows the encoder saw in each step."""
-    rows = encoder_rows(host)
-    return samples(host, PAG, steps=STEPS), sum(rows) // STEPS
+    """Return what PAG gives, and how many rows the encoder saw in each step."""
+    with rows_through(unet_of(host).input_blocks[0]) as rows:
+        return samples(host, PAG, steps=STEPS), sum(rows) // STEPS
 
 
 def on_the_instance(unet: nn.Module, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(unet, "forward", type(unet).forward.__get__(unet), raising=False)
+    own = unet.forward
+    patch.setattr(unet, "forward", lambda *args, **kwargs: own(*args, **kwargs), raising=False)
 
 
 def on_the_class(unet: nn.Module, patch: pytest.MonkeyPatch) -> None:
@@ -92,9 +93,9 @@ def test_a_tail_that_does_not_fit_is_tried_once_per_pass(monkeypatch: pytest.Mon
     host, tails = new_host(), []
     in_pieces(unet_of(host), monkeypatch)
     host.sd_model.model.diffusion_model = unet_of(host).wrapped
-    run_tail = A1111Tail._run_tail
+    forward = A1111Tail._main_forward
     monkeypatch.setattr(
-        A1111Tail, "_run_tail", lambda tail, features: tails.append(host.callbacks[:]) or run_tail(tail, features)
+        A1111Tail, "_main_forward", lambda *args, **kwargs: tails.append(host.callbacks[:]) or forward(*args, **kwargs)
     )
     samples(host, PAG, steps=4)
     assert tails and all(not steps_before for steps_before in tails)  # in the first step alone

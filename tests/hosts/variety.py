@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 from unittest.mock import patch
 
@@ -129,6 +130,11 @@ def _cast_to_weight(module: nn.Module, args: tuple) -> tuple:
     return (args[0].to(module.weight.dtype), *args[1:])
 
 
+def written_in(module: str, function: FunctionType) -> FunctionType:
+    """Return a function as if its text stood in another module."""
+    return FunctionType(function.__code__, {**function.__globals__, "__name__": module}, closure=function.__closure__)
+
+
 class LowMemory:
     """Sends each tracked module of a UNet away before the next one runs; away, its parameters have no values.
 
@@ -138,8 +144,9 @@ class LowMemory:
     def __init__(self, unet: nn.Module) -> None:
         self._present: nn.Module | None = None
         self._kept: dict[nn.Module, list[tuple[nn.Module, str, nn.Parameter]]] = {}
+        hook = written_in("modules.lowvram", lambda module, args: self._bring(module, args))
         for module in (unet.time_embed, *unet.input_blocks, unet.middle_block, *unet.output_blocks):
-            module.register_forward_pre_hook(self._bring)
+            module.register_forward_pre_hook(hook)
             self._send_away(module)
 
     def _bring(self, module: nn.Module, args: tuple) -> None:

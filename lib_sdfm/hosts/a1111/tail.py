@@ -61,14 +61,16 @@ class A1111Tail(Tail):
         def cut(value: Any) -> Any:
             return chosen_rows(value, parts, features.rows)
 
+        perturbed = len(parts) > 1 or not own
+        skips = features.skips_from(self._start, last=not perturbed)
         with ExitStack() as attached:
-            for hooks in self._hooks if own < sum(part.stop - part.start for part in parts) else ():
+            for hooks in self._hooks if perturbed else ():
                 attached.enter_context(hooks)
             h, rest = cut(features.h), cut(features.rest)
             if self._start == 0:
                 h = self._unet.middle_block(h, *rest)
-            for block, skip in list(zip(self._unet.output_blocks, reversed(features.skips)))[max(self._start - 1, 0) :]:
-                h = block(self._cat([h, cut(skip)], dim=1), *rest)
+            for block in self._unet.output_blocks[max(self._start - 1, 0) :]:
+                h = block(self._cat([h, cut(skips.pop())], dim=1), *rest)
             return self._unet.out(h.type(features.dtype))
 
 

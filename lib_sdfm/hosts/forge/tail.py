@@ -62,17 +62,18 @@ class ForgeTail(Tail):
         def cut(value: Any) -> Any:
             return chosen_rows(value, parts, features.rows)
 
-        unet, skips, h, (emb, context) = self._unet, features.skips, cut(features.h), cut(features.rest[:2])
+        unet, h, (emb, context) = self._unet, cut(features.h), cut(features.rest[:2])
+        skips = features.skips_from(self._start, last=own == h.shape[0])
         options = self._options(features, own, h.shape[0])
         if self._start == 0:
             options["block"] = ("middle", 0)
             h = unet.middle_block(h, emb, context, options)
         for number in range(max(self._start - 1, 0), len(unet.output_blocks)):
             options["block"] = ("output", number)
-            skip, later = cut(skips[-1 - number]), skips[: len(skips) - 1 - number]
+            skip = cut(skips.pop())
             for patch in options["patches"].get("output_block_patch", ()):
                 h, skip = patch(h, skip, options)
-            size = later[-1].shape if later else None
+            size = skips[-1].shape if skips else None
             h = unet.output_blocks[number](torch.cat([h, skip], dim=1), emb, context, options, size)
         return unet.out(h).type(features.dtype)
 
