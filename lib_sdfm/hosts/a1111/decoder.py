@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -61,13 +60,17 @@ class EditedSkips:
         def edit_input(module: nn.Module, args: tuple) -> tuple:
             self._ran = True
             joined = args[0]
-            h, skip = joined.split([joined.shape[1] - skip_width, skip_width], dim=1)
+            places = joined.split([joined.shape[1] - skip_width, skip_width], dim=1)
+            h, skip = places
             if self._backbone is not None and self._backbone.shape[2:] != joined.shape[2:]:
                 h = self._backbone
-            h, skip = self._edit(h, skip, self._unet.model_channels)
-            if h.shape[2:] != skip.shape[2:]:
-                h = F.interpolate(h, skip.shape[2:], mode="nearest")
-            return (torch.cat([h, skip], dim=1), *args[1:])
+            edited = self._edit(h, skip, self._unet.model_channels)
+            if edited[0].shape[2:] != skip.shape[2:]:
+                edited = (F.interpolate(edited[0], skip.shape[2:], mode="nearest"), edited[1])
+            for place, features in zip(places, edited):  # nobody else has what the UNet has just concatenated
+                if features is not place:
+                    place.copy_(features)
+            return args
 
         return edit_input
 

@@ -70,7 +70,8 @@ class A1111Tail(Tail):
             if self._start == 0:
                 h = self._unet.middle_block(h, *rest)
             for block in self._unet.output_blocks[max(self._start - 1, 0) :]:
-                h = block(self._cat([h, cut(skips.pop())], dim=1), *rest)
+                h = self._cat([h, cut(skips.pop())], dim=1)  # the block's input is all that is left while it runs
+                h = block(h, *rest)
             return self._unet.out(h.type(features.dtype))
 
 

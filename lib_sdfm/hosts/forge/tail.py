@@ -74,7 +74,9 @@ class ForgeTail(Tail):
             for patch in options["patches"].get("output_block_patch", ()):
                 h, skip = patch(h, skip, options)
             size = skips[-1].shape if skips else None
-            h = unet.output_blocks[number](torch.cat([h, skip], dim=1), emb, context, options, size)
+            h = torch.cat([h, skip], dim=1)
+            del skip
+            h = unet.output_blocks[number](h, emb, context, options, size)
         return unet.out(h).type(features.dtype)
 
     def _options(self, features: Features, own: int, rows: int) -> dict[str, Any]:
