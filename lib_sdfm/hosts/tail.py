@@ -300,6 +300,11 @@ class Tail:
         raise NotImplementedError
 
 
+def in_the_tail(unet: UnetLayers, changes: dict[str, Perturbation]) -> dict[str, Perturbation]:
+    """Return the changes that leave the encoder as it is: their predictions can share the main one's features."""
+    return {name: change for name, change in changes.items() if tail_start(unet, [change], edits_skips=False) is not None}
+
+
 def tail_start(unet: UnetLayers, perturbations: list[Perturbation], edits_skips: bool) -> int | None:
     """Return where the tail begins (see :class:`PrefixListener`); ``None`` if an input block is perturbed.
 

@@ -292,3 +292,14 @@ def test_leaving_the_forward_keeps_no_frame_alive():
 @pytest.mark.parametrize("layers", ["input.1", "input.1,middle"])
 def test_a_perturbed_input_block_needs_the_encoder(make: Any, layers: str):
     assert sampled(make(), {"pag": {"layers": layers}}, steps=1)[1] == 3
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_what_perturbs_the_encoder_does_not_take_the_others_out_of_the_tail(host: str):
+    request = {"pag": {"scale": 2, "layers": "input.1"}, "seg": {"blur": 1}}
+    got, rows = sampled(HOSTS[host](), request, steps=1)
+    assert rows == 3
+    made = HOSTS[host]()
+    _block(unet_of(made))
+    wanted, whole_rows = sampled(made, request, steps=1)
+    assert difference(got, wanted) < 1e-5 and whole_rows == 4

@@ -165,10 +165,11 @@ class A1111Pass:
         rows = len(images)
         computed = self._recorder.rows_of_calls(call.cond_only.rows if call.cond_only else None)
         self._tail_fits = self._tail_fits and (call.shared is None or call.shared.possible(computed))
+        predictions: dict[str, Tensor] = {}
         if call.shared is not None and self._tail_fits:
             predictions = call.shared.predictions(lambda: self._recorder.replay(rows))
-        else:
-            predictions = {name: self._whole_prediction(change, rows) for name, change in call.changes.items()}
+        for name in call.changes.keys() - predictions.keys():
+            predictions[name] = self._whole_prediction(call.changes[name], rows)
         return {name: space.enter(predicted, images) for name, predicted in predictions.items()}
 
     def _whole_prediction(self, change: Perturbation, rows: int) -> Tensor:

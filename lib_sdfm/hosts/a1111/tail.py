@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ...sampling.stages import Perturbation
-from ..tail import Features, Tail, Together, chosen_rows, is_plain, tail_start
+from ..tail import Features, Tail, Together, chosen_rows, in_the_tail, is_plain, tail_start
 from ..unet_layers import UnetLayers
 from .attention import PerturbedAttention
 
@@ -78,13 +78,14 @@ class A1111Tail(Tail):
 def a1111_tail(
     unet: UnetLayers, changes: dict[str, Perturbation], edits_skips: bool, cond_rows: int, together: Together
 ) -> A1111Tail | None:
-    """Return a tail if it can be used; else the conditional rows go through the whole UNet again.
+    """Return a tail for the changes that leave the encoder as it is, ``None`` if there are none or others change the UNet.
 
     :param edits_skips: true if a technique edits decoder features
     :param cond_rows: number of conditional rows
     :param together: decides if all rows run together
     """
-    start = tail_start(unet, list(changes.values()), edits_skips) if changes else None
+    changes = in_the_tail(unet, changes)
+    start = tail_start(unet, list(changes.values()), edits_skips)
     cat = _cat_of(unet.unet)
     if start is None or cat is None or not is_plain(unet.unet, HOST_FORWARD) or unet.changed_by_others:
         return None

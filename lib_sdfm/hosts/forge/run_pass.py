@@ -202,10 +202,11 @@ class ForgePass:
         """Return an extra prediction of the conditional rows for each technique that perturbs attention."""
         if call.tail is not None:
             self._tail_fits = call.tail.end_main_prediction(len(args["cond"]))
+        predictions: dict[str, Tensor] = {}
         if call.tail is not None and self._tail_fits:
             predictions = call.tail.predictions(lambda: self._predict_cond(args, args["model_options"]))
-        else:
-            predictions = {name: self._whole_prediction(args, change) for name, change in call.changes.items()}
+        for name in call.changes.keys() - predictions.keys():
+            predictions[name] = self._whole_prediction(args, call.changes[name])
         return {name: space.enter(denoised) for name, denoised in predictions.items()}
 
     def _whole_prediction(self, args: dict[str, Any], change: Perturbation) -> Tensor:

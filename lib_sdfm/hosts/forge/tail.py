@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...sampling.stages import Perturbation
-from ..tail import Features, Tail, Together, chosen_rows, is_plain, parts_of, tail_start
+from ..tail import Features, Tail, Together, chosen_rows, in_the_tail, is_plain, parts_of, tail_start
 from ..unet_layers import UnetLayers
 from .attention import COND, UNCOND, AttentionPatches
 
@@ -109,13 +109,16 @@ class ForgeTail(Tail):
 
 
 def forge_tail(unet: UnetLayers, changes: dict[str, Perturbation], edits_skips: bool, together: Together) -> ForgeTail | None:
-    """Return a tail if it can be used; else the conditional rows go through the whole UNet again.
+    """Return a tail for the changes that leave the encoder as it is, ``None`` if there are none or others change the UNet.
 
     :param edits_skips: true if a technique edits decoder features
     :param together: decides if all rows run together
     """
-    start = tail_start(unet, list(changes.values()), edits_skips) if changes and is_plain(unet.unet) else None
-    return None if start is None or unet.changed_by_others else ForgeTail(unet, changes, start, together)
+    changes = in_the_tail(unet, changes)
+    start = tail_start(unet, list(changes.values()), edits_skips)
+    if start is None or not is_plain(unet.unet) or unet.changed_by_others:
+        return None
+    return ForgeTail(unet, changes, start, together)
 
 
 def is_shareable(options: dict[str, Any], cond: list[dict[str, Any]], ours: list[Callable[..., Any]]) -> bool:
