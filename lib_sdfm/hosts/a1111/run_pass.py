@@ -168,7 +168,7 @@ class A1111Pass:
         predictions: dict[str, Tensor] = {}
         if call.shared is not None and self._tail_fits:
             predictions = call.shared.predictions(lambda: self._recorder.replay(rows))
-        for name in call.changes.keys() - predictions.keys():
+        for name in [name for name in call.changes if name not in predictions]:
             predictions[name] = self._whole_prediction(call.changes[name], rows)
         return {name: space.enter(predicted, images) for name, predicted in predictions.items()}
 

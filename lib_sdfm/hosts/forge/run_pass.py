@@ -205,7 +205,7 @@ class ForgePass:
         predictions: dict[str, Tensor] = {}
         if call.tail is not None and self._tail_fits:
             predictions = call.tail.predictions(lambda: self._predict_cond(args, args["model_options"]))
-        for name in call.changes.keys() - predictions.keys():
+        for name in [name for name in call.changes if name not in predictions]:
             predictions[name] = self._whole_prediction(args, call.changes[name])
         return {name: space.enter(denoised) for name, denoised in predictions.items()}
 
