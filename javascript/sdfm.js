@@ -257,3 +257,22 @@ const sdfmTyping = (function () {
         gradioApp().addEventListener("click", onClick, true);
     });
 })();
+
+// The title of the part about the model kind says what counts for the loaded checkpoint: it is asked for as the page loads, and
+// whenever the WebUI tells the page that another checkpoint is loaded.
+(function () {
+    let loaded = null;
+
+    function ask() {
+        for (const tab of ["txt2img", "img2img"]) sdfmAsk(`script_${tab}_sdfm_model_ask`);
+    }
+
+    function onOptions() {
+        if (opts.sd_checkpoint_hash === loaded) return;
+        loaded = opts.sd_checkpoint_hash;
+        ask();
+    }
+
+    onUiLoaded(ask);
+    if (typeof onOptionsChanged === "function") onOptionsChanged(onOptions);
+})();

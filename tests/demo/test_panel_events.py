@@ -419,12 +419,15 @@ class TestLateAnswersInTheExtensionsPanel:
         page.wait_for_selector(row, state="detached")
         page.wait_for_function("(title) => !document.querySelector(title).innerText.includes('PAG')", arg=TITLE)
 
-    def test_the_buttons_of_flow_matching_come_back(self, page):
-        page.click("#script_txt2img_sdfm_flow > .label-wrap")
-        page.click("#script_txt2img_sdfm_flow_detect")
-        page.wait_for_selector("#script_txt2img_sdfm_flow_buttons:not([data-sdfm-due])")
-        page.wait_for_function("() => document.querySelector('#script_txt2img_sdfm_flow_message').innerText.trim() !== ''")
-        page.click("#script_txt2img_sdfm_flow > .label-wrap")
+    def test_the_buttons_of_the_model_kind_come_back(self, page):
+        part = "#script_txt2img_sdfm_part_model_kind"
+        page.click(f"{part} > .label-wrap")
+        page.click("#script_txt2img_sdfm_model_detect")
+        page.wait_for_selector("#script_txt2img_sdfm_model_buttons:not([data-sdfm-due])")
+        page.wait_for_function("() => document.querySelector('#script_txt2img_sdfm_model_message').innerText.trim() !== ''")
+        title = "(part) => document.querySelector(`${part} > .label-wrap`).innerText.includes('as the WebUI takes it')"
+        page.wait_for_function(title, arg=part)
+        page.click(f"{part} > .label-wrap")
 
     def test_a_stage_makes_the_preset_of_freeu_a_custom_one_at_once(self, panel, page, late):
         page.click("#script_txt2img_sdfm_freeu > .label-wrap")

@@ -385,7 +385,50 @@ class TestReforgeSFlow:
         reading = read_infotext(SCHEMA, parse_infotext(texts.text(said)))
         assert not reading.values["flow.enabled"] and mode in reading.warnings[0]
 
+    @pytest.mark.parametrize("said, kind, zero, warned", [
+        ("discrete_sampling: v_prediction, discrete_zsnr: True", "v-prediction", True, False),
+        ("discrete_sampling: v_prediction, discrete_zsnr: False", "v-prediction", False, False),
+        ("discrete_sampling: eps, discrete_zsnr: False", "Noise", False, False),
+        ("discrete_sampling: eps, discrete_zsnr: True", "Noise", False, True),
+    ])  # fmt: skip
+    def test_discrete_is_a_model_kind(self, said: str, kind: str, zero: bool, warned: bool):
+        line = f"advanced_sampling_enabled: True, advanced_sampling_mode: Discrete, {said}"
+        reading = read_infotext(SCHEMA, parse_infotext(texts.text(line)))
+        assert (reading.values["model.kind"], reading.values["model.zero_terminal_snr"]) == (kind, zero)
+        assert reading.values["model.enabled"] and not reading.values["flow.enabled"] and not reading.errors
+        assert bool(reading.warnings) == warned
+
     def test_a_shift_that_can_t_be_is_an_error(self):
         said = "advanced_sampling_enabled: True, advanced_sampling_mode: SD3, sd3_shift: 0"
         reading = read_infotext(SCHEMA, parse_infotext(texts.text(said)))
         assert reading.errors and "sd3_shift" in reading.errors[0]
+
+
+class TestNoiseSchedule:
+    """Forge writes its option's value for a checkpoint marked with zero terminal SNR, Neo what it does."""
+
+    @pytest.mark.parametrize("said, version, warned", [
+        ("Default", "f2.0.1v1.10.1-previous-659-gc055f2d4", False), ("Zero Terminal SNR", "f2.0.1v1.10.1-previous", True),
+        ("Zero Terminal SNR", "neo-2.26", True),
+    ])  # fmt: skip
+    def test_forge_s_and_neo_s_mean_a_model_kind(self, said: str, version: str, warned: bool):
+        reading = read_infotext(
+            SCHEMA, parse_infotext(f"a\nSteps: 4, Sampler: Euler, Noise Schedule: {said}, Version: {version}")
+        )
+        assert reading.values["model.enabled"] and reading.values["model.kind"] == "v-prediction"
+        assert reading.values["model.zero_terminal_snr"] and not reading.errors and bool(reading.warnings) == warned
+
+    @pytest.mark.parametrize("more", ["Version: v1.10.1", "Size: 8x8", "PAG Active: True, PAG SANF: False, Version: v1.10.1"])
+    def test_a1111_s_is_the_host_s_own_option(self, more: str):
+        reading = read_infotext(
+            SCHEMA, parse_infotext(f"a\nSteps: 4, Sampler: Euler, Noise Schedule: Zero Terminal SNR, {more}")
+        )
+        assert not reading.values["model.enabled"] and not reading.errors + reading.warnings
+
+    def test_ours_counts_beside_it(self):
+        said = (
+            "Steps: 4, Sampler: Euler, Noise Schedule: Zero Terminal SNR, Model Kind: v-prediction, SDFM: 1, Version: neo-2.26"
+        )
+        reading = read_infotext(SCHEMA, parse_infotext(f"a\n{said}"))
+        assert reading.values["model.kind"] == "v-prediction" and not reading.values["model.zero_terminal_snr"]
+        assert not reading.errors + reading.warnings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .model_kind import is_discrete
 from .source import Key, Said, Source
 from .text import ForeignText
 
@@ -53,6 +54,8 @@ def _modifier(text: ForeignText) -> Said | None:
 
 def _flow(text: ForeignText) -> Said | None:
     mode = text.value("advanced_sampling_mode", "Discrete")
+    if is_discrete(text):
+        return None
     if mode != "SD3":
         text.name(["advanced_sampling_mode"], "this kind of model is not part of SDFM, and it was left out")
         return None

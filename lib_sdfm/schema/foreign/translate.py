@@ -10,12 +10,13 @@ from ...errors import SettingError
 from ..settings import Schema, Values
 from .forge import FORGE
 from .guidance import GUIDANCE
+from .model_kind import MODEL_KINDS
 from .others import OTHERS
 from .pamparamm import PAMPARAMM
 from .source import Said, Source
 from .text import ForeignText
 
-SOURCES = (*PAMPARAMM, *FORGE, *OTHERS, *GUIDANCE)
+SOURCES = (*PAMPARAMM, *FORGE, *OTHERS, *GUIDANCE, *MODEL_KINDS)
 
 
 @dataclass(frozen=True)
