@@ -1,39 +1,45 @@
 PYTHON ?= python3
 PIP = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: test lint format docs demo models adherence quality clean
+PYTEST = .venv/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -rs --durations=15
 
-# in two processes, a file in either: files that share a folder share what it takes long to set up
-test: .venv/ready .venv-gradio4/ready
-	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests
-	.venv-gradio4/bin/python -m pytest -m panel tests/webui
+.PHONY: help test test-fast lint format docs demo models adherence quality clean
 
-lint: .venv/ready
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+test: .venv/ready .venv-gradio4/ready ## everything, in two processes
+	$(PYTEST) tests
+	.venv-gradio4/bin/python -m pytest -m panel -rs --durations=15 tests/webui
+
+FAST = ops prompts sampling schema techniques test_architecture.py test_new_technique.py
+
+test-fast: .venv/ready ## what most changes can break, in a minute; fewer examples of property tests
+	$(PYTEST) --hypothesis-profile fast $(addprefix tests/,$(FAST))
+
+lint: .venv/ready ## ruff: style and format
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
-format: .venv/ready
+format: .venv/ready ## what ruff can mend
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-docs: .venv/ready
+docs: .venv/ready ## tables of settings, from the declarations
 	.venv/bin/python -m tools.documents README.md
 
-# pictures of published texts, then the panel; ONCE=1 stops after the pictures, PORT= and GRADIO=4 as you like
 DEMO_VENV = .venv$(if $(filter 4,$(GRADIO)),-gradio4)
 
-demo: $(DEMO_VENV)/ready
+demo: $(DEMO_VENV)/ready ## pictures of published texts, then the panel; ONCE=1 stops after the pictures; PORT=, GRADIO=4
 	$(DEMO_VENV)/bin/python demo/launch.py --pictures --port $(or $(PORT),7860) $(if $(ONCE),--once)
 
-# trains the demo's models anew (about an hour), and counts how often they paint what the caption says
-models: .venv/ready
+models: .venv/ready ## trains the demo's models anew (about an hour); then make adherence
 	.venv/bin/python -m tools.train_tiny --again
 
-adherence: .venv/ready
+adherence: .venv/ready ## how often the demo's models paint what the caption says
 	.venv/bin/python -m bench.adherence --drawn
 
-# whether the guidance guides: the README's tables and the demo's sheets (half an hour)
-quality: .venv/ready
+quality: .venv/ready ## whether the guidance guides: the README's tables and the demo's sheets (half an hour)
 	.venv/bin/python -m bench.quality --readme README.md --sheets demo/sheets
 
 .venv/ready: tests/requirements.txt tests/requirements-no-deps.txt
@@ -48,5 +54,5 @@ quality: .venv/ready
 	.venv-gradio4/bin/python $(PIP) --no-deps -r tests/requirements-no-deps.txt
 	touch $@
 
-clean:
+clean: ## removes the environments
 	rm -rf .venv .venv-gradio4

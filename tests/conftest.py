@@ -1,4 +1,4 @@
-"""One thread (the machines that run this are shared), fixed examples of property tests, and libraries made importable."""
+"""One thread (the machines that run this are shared), fixed examples of property tests, importable libraries, and order."""
 
 import importlib.util
 import os
@@ -6,7 +6,10 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("ATTN_PRECISION", "fp16")  # the LDM UNet's attention in the type of its inputs, as the hosts run it
 
+import pytest
 import torch
+
+from tests.progress import Progress
 
 torch.set_num_threads(1)
 
@@ -21,4 +24,22 @@ if importlib.util.find_spec("k_diffusion"):  # the environment of gradio 4 has n
         "sdfm", deadline=None, derandomize=True, max_examples=60, suppress_health_check=list(HealthCheck), database=None,
         report_multiple_bugs=False,
     )  # fmt: skip
+    settings.register_profile("fast", settings.get_profile("sdfm"), max_examples=10)
     settings.load_profile("sdfm")
+
+LONGEST = ("tests/browser/", "tests/demo/", "tests/hosts/")
+"""Folders whose tests come first: what is left for the process that ends before the other is short."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # of a process that runs tests for another one
+        config.pluginmanager.register(Progress(config))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the tests, and keep those together that share what takes long to set up: a file, or one gradio in a browser."""
+    for item in items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        item.add_marker(pytest.mark.xdist_group(parameters.get("panel", item.nodeid.split("::")[0])))
+    items.sort(key=lambda item: [not item.nodeid.startswith(folder) for folder in LONGEST])

@@ -52,18 +52,25 @@ def failing_script(method, fail, first):
         runner.alwayson_scripts.remove(script)
 
 
+def made(host):
+    return host.txt2img(**SMALL).pixels, host.guided(ASKED, **SMALL).pixels
+
+
+@pytest.fixture(scope="module")
+def before(host):
+    """Plain and guided pixels before all trouble."""
+    host.reset()
+    plain, guided = made(host)
+    assert (plain != guided).any()
+    return plain, guided
+
+
 @pytest.fixture
-def pictures(host):
-    """Plain and guided pixels before; they are the same afterwards."""
-
-    def make():
-        return host.txt2img(**SMALL).pixels, host.guided(ASKED, **SMALL).pixels
-
-    before = make()
-    assert (before[0] != before[1]).any()
+def pictures(host, before):
+    """The same; they are the same afterwards."""
     yield before
     host.swallowed.clear()
-    assert all(np.array_equal(*both) for both in zip(before, make()))
+    assert all(np.array_equal(*both) for both in zip(before, made(host)))
     assert host.swallowed == []
 
 

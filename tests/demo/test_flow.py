@@ -62,11 +62,13 @@ def scale_of(name):
 
 
 @pytest.mark.parametrize(("name", "kind"), [("shapes-eps", "eps"), ("shapes-ink", "eps"), ("shapes-flow", "flow")])
-def test_it_is_told_from_the_others(shapes_host, name, kind):
-    """By what its file says, and where that is not asked, by what it predicts."""
+def test_it_is_told_from_the_others(shapes_host, name, kind, monkeypatch):
+    """By what its file says, and where that is not asked, by what it predicts, for pictures of the size of its own."""
     from modules import shared
 
     from lib_sdfm.hosts.a1111.model_kind import ask_a1111
+
+    monkeypatch.setattr("lib_sdfm.hosts.a1111.model_kind.LATENT", (4, 12, 12))
 
     shapes_host.txt2img(**FIELDS, override_settings={"sd_model_checkpoint": name}, override_settings_restore_afterwards=False)
     found = shapes_host.http.get("/sdfm/v1/flow").json()

@@ -20,6 +20,8 @@ FLAGS = (
 )  # fmt: skip
 MILLISECONDS = 20_000
 """How long a test waits for what the page shall show."""
+QUIET = 300
+"""How long a page is watched in which nothing more shall happen."""
 READ = """(ids) => Object.fromEntries(ids.map((id) => {
     const block = document.getElementById(id);
     if (!block) { return [id, null]; }
@@ -105,11 +107,25 @@ class Panel:
     def __init__(self, page, address: str) -> None:
         self.page, self.tab = page, "txt2img"
         self.errors: list[str] = []
+        self._open: set = set()  # requests whose answers are due
         page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", lambda request: self._open.add(request) if "/run/predict" in request.url else None)
+        for ended in ("requestfinished", "requestfailed"):
+            page.on(ended, lambda request: self._open.discard(request))
         page.goto(address)
         page.wait_for_selector("#txt2img_prompt textarea")
         page.wait_for_selector(".visible-switch", state="attached")
-        page.wait_for_timeout(500)
+        self.settle()
+
+    def settle(self) -> None:
+        """Waits until nothing is asked of the server any more, nor has been for a while."""
+        quiet = 0
+        for _ in range(MILLISECONDS // 50):
+            self.page.wait_for_timeout(50)
+            quiet = 0 if self._open else quiet + 1
+            if quiet == QUIET // 50:
+                return
+        raise AssertionError("the page does not come to rest")
 
     def control_id(self, name: str) -> str:
         """Of one of the extension's controls."""
@@ -120,7 +136,7 @@ class Panel:
 
     def open(self, id: str) -> None:
         self.page.click(f"#{id} > .label-wrap")
-        self.page.wait_for_timeout(300)
+        self.settle()
 
     def set_number(self, id: str, value: float) -> None:
         self.page.fill(f"#{id} input[type=number]", str(value))

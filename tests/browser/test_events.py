@@ -4,11 +4,7 @@ import re
 
 import pytest
 
-from .browser import chromium, opened, pythons
-
-pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
-if chromium() is None:
-    pytest.skip("chromium is not installed (apt-get install chromium): no browser tests", allow_module_level=True)
+from .panel import MILLISECONDS, QUIET
 
 NUMBER, SLIDER = "#txt2img_switch_at input[type=number]", "#txt2img_switch_at input[type=range]"
 PROMPT, NEGATIVE = "#txt2img_prompt textarea", "#txt2img_neg_prompt textarea"
@@ -21,14 +17,6 @@ NOTE_FOCUS = """() => {
     if (first) document.addEventListener("focusout", (event) => window.left.push(event.target.id || event.target.type), true);
 }"""
 """Starts a list of the controls that the focus leaves."""
-WHILE = 600
-"""Milliseconds in which nothing more shall happen."""
-
-
-@pytest.fixture(scope="module", params=pythons())
-def panel(request, tmp_path_factory):
-    with opened(pythons()[request.param], tmp_path_factory.mktemp(request.param)) as shown:
-        yield shown
 
 
 class LateAnswer:
@@ -39,9 +27,9 @@ class LateAnswer:
 
     PATH = "**/run/predict*"
 
-    def __init__(self, page) -> None:
-        self._page, self._held, self.requests = page, None, 0
-        page.route(self.PATH, self._handle)
+    def __init__(self, panel) -> None:
+        self._panel, self._page, self._held, self.requests = panel, panel.page, None, 0
+        self._page.route(self.PATH, self._handle)
 
     def _handle(self, route) -> None:
         self.requests += 1
@@ -52,7 +40,7 @@ class LateAnswer:
 
     def wait(self) -> None:
         """Until there is an answer to be held back."""
-        for _ in range(100):
+        for _ in range(MILLISECONDS // 50):
             if self._held:
                 return
             self._page.wait_for_timeout(50)
@@ -61,7 +49,7 @@ class LateAnswer:
     def arrive(self) -> None:
         route, response = self._held
         route.fulfill(response=response)
-        self._page.wait_for_timeout(WHILE)
+        self._panel.settle()
 
     def end(self) -> None:
         self._page.unroute(self.PATH)
@@ -73,8 +61,8 @@ def late(panel):
     made = []
 
     def make() -> LateAnswer:
-        panel.page.wait_for_timeout(WHILE)
-        made.append(LateAnswer(panel.page))
+        panel.settle()
+        made.append(LateAnswer(panel))
         return made[0]
 
     yield make
@@ -98,7 +86,7 @@ class RefinerPanel:
         for box, text in self.PROMPTS.items():
             page.fill(box, text)
         self.line(page, "negative prompt switch at step")
-        page.wait_for_timeout(200)
+        panel.settle()
         yield page
         page.click("#txt2img_enable > .label-wrap")
         for box in self.PROMPTS:
@@ -117,7 +105,7 @@ class RefinerPanel:
 
     def wait_for(self, page, texts: dict) -> None:
         """Until the prompts are these; if they don't become so, the difference is told."""
-        for _ in range(40):
+        for _ in range(MILLISECONDS // 50):
             if self.texts(page) == texts:
                 break
             page.wait_for_timeout(50)
@@ -151,7 +139,7 @@ class TestNumbersThatFollow(RefinerPanel):
     def test_places_are_counted_as_the_browser_counts_them(self, panel, page):
         page.fill(PROMPT, "\N{GRINNING FACE} [red:blue:0.8]")
         self.line(page, "negative prompt switch at step")
-        page.wait_for_timeout(WHILE)
+        panel.settle()
         panel.set_number("txt2img_switch_at", 0.5)
         self.wait_for(page, {**self.following("0.5"), PROMPT: "\N{GRINNING FACE} [red:blue:0.5]"})
 
@@ -162,13 +150,13 @@ class TestNumbersThatFollow(RefinerPanel):
         assert page.input_value(NEGATIVE) == "[a:b:0.8] c"
         assert "negative prompt switch" in self.line(page, "negative prompt switch")
 
-    def test_without_a_refiner_nothing_is_touched(self, page):
+    def test_without_a_refiner_nothing_is_touched(self, panel, page):
         page.click("#txt2img_enable > .label-wrap")
         page.wait_for_function("(line) => !document.querySelector(line).innerText.trim()", arg=LINE)
         panel_number = page.locator(NUMBER)
         panel_number.evaluate("(input) => input.focus()")
         page.keyboard.press("ArrowDown")
-        page.wait_for_timeout(WHILE)
+        panel.settle()
         assert self.texts(page) == self.PROMPTS
         page.click("#txt2img_enable > .label-wrap")
 
@@ -193,9 +181,9 @@ class TestTyping(RefinerPanel):
         assert page.input_value(NUMBER) == page.input_value(SLIDER) == "0.35"
         assert "negative prompt switch at step" in self.line(page, "Model and prompt and negative prompt switch")
 
-    def test_the_prompts_have_no_half_numbers(self, page):
+    def test_the_prompts_have_no_half_numbers(self, panel, page):
         self.type_number(page, "0.35")
-        page.wait_for_timeout(WHILE)
+        panel.settle()
         assert self.texts(page) == self.PROMPTS
         page.keyboard.press("Enter")
         self.wait_for(page, self.following("0.35"))
@@ -207,9 +195,9 @@ class TestTyping(RefinerPanel):
         self.wait_for(page, self.following("0.37"))
 
     @pytest.mark.parametrize("typed, becomes", [("7", "1.0"), ("0", "0.01"), ("1", "1.0")])
-    def test_a_number_out_of_range_counts_as_what_gradio_makes_of_it(self, page, typed, becomes):
+    def test_a_number_out_of_range_counts_as_what_gradio_makes_of_it(self, panel, page, typed, becomes):
         self.type_number(page, typed)
-        page.wait_for_timeout(WHILE)
+        panel.settle()
         assert self.texts(page) == self.PROMPTS
         page.keyboard.press("Tab")
         self.wait_for(page, self.following(becomes))
@@ -233,7 +221,7 @@ class TestTyping(RefinerPanel):
         self.wait_for(page, self.following("0.71"))
         assert self.focus_left(page) == [] and page.input_value(NUMBER) == "0.71"
 
-    def test_the_prompt_is_typed_into_meanwhile(self, page):
+    def test_the_prompt_is_typed_into_meanwhile(self, panel, page):
         page.click(PROMPT)
         page.keyboard.press("Home")
         page.keyboard.type("one, ", delay=SLOWLY)
@@ -242,7 +230,7 @@ class TestTyping(RefinerPanel):
         page.keyboard.press("Home")
         page.keyboard.type("two, ", delay=SLOWLY)
         self.wait_for(page, {**self.following("0.5"), PROMPT: "two, one, [red:blue:0.5] house, [x:y:0.3]"})
-        page.wait_for_timeout(WHILE)
+        panel.settle()
         self.type_number(page, "0.6")
         page.click(PROMPT, position={"x": 5, "y": 12})
         page.keyboard.press("End")
@@ -261,7 +249,7 @@ class TestTyping(RefinerPanel):
         page.keyboard.type("cat")
         assert page.input_value(NEGATIVE) == "[a:b:0.8] cat"
 
-    def test_a_script_that_moves_the_slider_takes_nothing_along(self, page):
+    def test_a_script_that_moves_the_slider_takes_nothing_along(self, panel, page):
         page.evaluate(
             """(slider) => {
                 const input = document.querySelector(slider);
@@ -271,7 +259,7 @@ class TestTyping(RefinerPanel):
             }""",
             SLIDER,
         )
-        page.wait_for_timeout(WHILE)
+        panel.settle()
         assert self.texts(page) == self.PROMPTS
 
     def test_undo_gives_the_numbers_back(self, page):
@@ -301,11 +289,11 @@ class TestTyping(RefinerPanel):
             page.keyboard.press("Control+Shift+z")
             assert page.input_value(box) == self.following("0.37")[box]
 
-    def test_undo_goes_on_to_what_was_typed_before(self, page):
+    def test_undo_goes_on_to_what_was_typed_before(self, panel, page):
         page.click(PROMPT)
         page.keyboard.press("Control+End")
         page.keyboard.type(" and more")
-        page.wait_for_timeout(WHILE)
+        panel.settle()
         self.type_number(page, "0.35")
         page.keyboard.press("Tab")
         self.wait_for(page, {**self.following("0.35"), PROMPT: self.following("0.35")[PROMPT] + " and more"})
@@ -331,9 +319,9 @@ class TestLateAnswers(RefinerPanel):
         panel.set_number("txt2img_steps", 30)
         answer.wait()
         panel.set_number("txt2img_switch_at", 0.5)
-        page.wait_for_timeout(WHILE)
+        page.wait_for_timeout(QUIET)
         panel.set_number("txt2img_steps", 40)
-        page.wait_for_timeout(WHILE)
+        page.wait_for_timeout(QUIET)
         answer.arrive()
         self.line(page, "of 40 of the run")
         self.wait_for(page, self.following("0.5"))
@@ -368,10 +356,10 @@ class TestLateAnswers(RefinerPanel):
         answer.arrive()
 
     def test_a_failing_answer_does_not_end_the_line(self, panel, page):
-        page.wait_for_timeout(WHILE)
+        panel.settle()
         page.route(LateAnswer.PATH, lambda route: route.abort())
         panel.set_number("txt2img_steps", 30)
-        page.wait_for_timeout(WHILE)
+        panel.settle()
         page.unroute(LateAnswer.PATH)
         panel.set_number("txt2img_steps", 40)
         self.line(page, "of 40 of the run")
@@ -383,7 +371,7 @@ class TestLateAnswersInTheExtensionsPanel:
     @pytest.fixture
     def page(self, panel):
         panel.paste("Steps: 20, Sampler: Euler, CFG scale: 5, Seed: 1, Size: 128x128")
-        panel.page.wait_for_timeout(WHILE)
+        panel.settle()
         return panel.page
 
     def title(self, page, word: str) -> None:
@@ -396,7 +384,7 @@ class TestLateAnswersInTheExtensionsPanel:
         panel.set_number("script_txt2img_sdfm_pag_scale", 0)
         answer.wait()
         page.click("#script_txt2img_sdfm_seg > .label-wrap")
-        page.wait_for_timeout(WHILE)
+        page.wait_for_timeout(QUIET)
         answer.arrive()
         self.title(page, "SEG")
 
@@ -410,7 +398,7 @@ class TestLateAnswersInTheExtensionsPanel:
         answer.wait()
         assert page.locator(row).count() == 1
         page.click("#script_txt2img_sdfm_preset_reset")
-        page.wait_for_timeout(WHILE)
+        page.wait_for_timeout(QUIET)
         assert answer.requests == 1
         answer.arrive()
         self.title(page, "PAG")

@@ -7,17 +7,9 @@ import pytest
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.schema.infotext import parse_infotext, read_infotext
 
-from .browser import chromium, opened, pythons
+from .panel import MILLISECONDS, ROOT
 
-pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
-if chromium() is None:
-    pytest.skip("chromium is not installed (apt-get install chromium): no browser tests", allow_module_level=True)
-
-
-@pytest.fixture(scope="module", params=pythons())
-def panel(request, tmp_path_factory):
-    with opened(pythons()[request.param], tmp_path_factory.mktemp(request.param)) as shown:
-        yield shown
+EXAMPLES = ROOT / "demo" / "examples.py"
 
 
 def ids_of(panel) -> dict[str, str]:
@@ -56,19 +48,17 @@ def differing(panel, text: str) -> dict:
 
 def wait_until_shown(panel, text: str) -> None:
     """Pasting takes a moment; what differs at the end is told."""
-    for _ in range(100):
+    for _ in range(MILLISECONDS // 50):
         if not differing(panel, text):
             break
-        panel.page.wait_for_timeout(100)
+        panel.page.wait_for_timeout(50)
     assert differing(panel, text) == {}
 
 
 def published(name: str) -> str:
     """A text of people's, at a size for tests."""
-    from .conftest import DEMO
-
     namespace: dict = {}
-    exec((DEMO / "examples.py").read_text(), namespace)
+    exec(EXAMPLES.read_text(encoding="utf8"), namespace)
     text = re.sub(r"Size: \d+x\d+", "Size: 128x128", namespace["EXAMPLES"][name])
     return text.replace("Steps: 48", "Steps: 4")
 
@@ -138,8 +128,7 @@ def test_interrupt_and_progress(panel):
 
 def test_a_narrow_page_does_not_scroll_sideways(panel):
     panel.page.set_viewport_size({"width": 400, "height": 900})
-    panel.page.wait_for_timeout(500)
-    assert panel.page.evaluate("document.documentElement.scrollWidth") <= 400
+    panel.page.wait_for_function("() => document.documentElement.scrollWidth <= 400")
     panel.page.set_viewport_size({"width": 1280, "height": 1000})
 
 
