@@ -17,6 +17,7 @@ else:
     from modules import (
         infotext_utils,
         processing,
+        prompt_parser,
         sd_models,
         sd_samplers,
         sd_samplers_common,
@@ -30,8 +31,10 @@ else:
     from lib_sdfm.hosts.a1111.run_pass import A1111Pass
     from lib_sdfm.hosts.forge import model_kind as forge_kinds
     from lib_sdfm.hosts.forge.run_pass import ForgePass
+    from lib_sdfm.hosts.negative import TextHost
     from lib_sdfm.hosts.run import run_of
     from lib_sdfm.ops.flow_schedules import Shape
+    from lib_sdfm.ops.nag import attention
     from lib_sdfm.sampling.stages import ModelFacts
     from lib_sdfm.schema.presets import PresetStore
     from lib_sdfm.schema.shapes import TITLE
@@ -55,10 +58,13 @@ else:
         return getattr(shared.opts, "sd_noise_schedule", "") == "Zero Terminal SNR"
 
     if is_forge():
+        from backend.attention import attention_function
         from backend.sampling.sampling_function import calc_cond_uncond_batch, sampling_cleanup, sampling_prepare
 
+        TEXT = TextHost(prompt_parser.get_learned_conditioning, attend=attention_function)
+
         def new_pass(plan, p):
-            return ForgePass(plan, p, calc_cond_uncond_batch)
+            return ForgePass(plan, p, calc_cond_uncond_batch, TEXT)
 
         def kind_target(model):
             return model.forge_objects.unet.model
@@ -74,7 +80,21 @@ else:
             with queue_lock:  # no picture meanwhile; Forge's models belong to one thread
                 return main_thread.run_and_wait_result(forge_kinds.ask_forge, model, sampling_prepare, sampling_cleanup)
     else:
-        new_pass = A1111Pass
+
+        def contexts(context):
+            """Return what keys and values are made of: a text's encoding through the loaded hypernetworks."""
+            hypernetwork = sys.modules.get("modules.hypernetworks.hypernetwork")
+            if hypernetwork is None:
+                return context, context
+            return hypernetwork.apply_hypernetworks(shared.loaded_hypernetworks, context)
+
+        def attend(query, key, value, heads):
+            return attention(query, key, value, heads, upcast=bool(getattr(shared.opts, "upcast_attn", False)))
+
+        TEXT = TextHost(prompt_parser.get_learned_conditioning, contexts, attend)
+
+        def new_pass(plan, p):
+            return A1111Pass(plan, p, TEXT)
 
         def kind_target(model):
             return model

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..sampling.model_call import Interval, ModelCall
 from ..sampling.stages import ORIGINAL, Stages
 from ..schema.feature import Feature
+from ..schema.window import NO_UPPER_END
 
 
 class Technique(Feature, Stages):
@@ -18,3 +19,14 @@ class Technique(Feature, Stages):
         """Return True if a call lies between the settings ``start_step`` and ``end_step``, as counted by its recipe."""
         window = Interval(self.value("start_step", call.hires), self.value("end_step", call.hires))
         return window.contains_lagging(call) if self.recipe == ORIGINAL else window.contains(call)
+
+    def in_noise_window(self, call: ModelCall) -> bool:
+        """Return True if a call's noise level is at most the setting ``sigma_from`` and above ``sigma_to``."""
+        if not self.limits_noise():
+            return True
+        first, last = self.settings.sigma_from, self.settings.sigma_to
+        return last < call.sigma and (call.sigma <= first or first >= NO_UPPER_END)
+
+    def limits_noise(self) -> bool:
+        """Return True if the settings ``sigma_from`` and ``sigma_to`` leave out any noise level."""
+        return self.settings.sigma_from < NO_UPPER_END or self.settings.sigma_to > 0

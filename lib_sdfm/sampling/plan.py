@@ -1,6 +1,6 @@
 """The techniques of one run and how they compose; this is the only place that defines their order.
 
-1. ``main_perturbation`` and ``skip`` change the model's own predictions.
+1. ``main_perturbation``, ``cross_attention`` and ``skip`` change the model's own predictions, the last two in 2. as well.
 2. ``perturbation``: the conditional rows are predicted once more for each technique that needs it.
 3. ``guidance_scale``: each technique may change the CFG scale of the call.
 4. ``combine``: one technique may replace plain CFG; two of them exclude each other (:meth:`Stages.combines`).
@@ -76,6 +76,11 @@ class Plan:
 def main_perturbations(active: tuple[Stages, ...], call: ModelCall) -> list[Perturbation]:
     """Return the attention changes of the main prediction's unconditional rows."""
     return [change for t in active if (change := t.main_perturbation(call)) is not None]
+
+
+def cross_editor(techniques: tuple[Stages, ...]) -> Stages | None:
+    """Return the technique that edits cross-attention: only one can, as each compares with a text of its own."""
+    return next((t for t in techniques if type(t).cross_attention is not Stages.cross_attention), None)
 
 
 def skip_editors(active: tuple[Stages, ...]) -> tuple[Stages, ...]:

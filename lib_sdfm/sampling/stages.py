@@ -104,6 +104,18 @@ class Stages:
     def main_perturbation(self, call: ModelCall) -> Perturbation | None:
         """Return the attention change of the unconditional rows in the main prediction itself, if any."""
 
+    def negative_text(self) -> str:
+        """Return the negative prompt of :meth:`cross_attention`; empty for the job's."""
+        return ""
+
+    def cross_attention(self, positive: Tensor, negative: Tensor, call: ModelCall) -> Tensor:
+        """Edit what a cross-attention layer gives in conditional rows, ``(rows, tokens, channels)`` before its projection.
+
+        :param positive: attention to the prompt
+        :param negative: attention of the same queries to the negative prompt
+        """
+        return positive
+
     def skip(self, h: Tensor, skip: Tensor, base_width: int, call: ModelCall) -> tuple[Tensor, Tensor]:
         """Edit the inputs of a decoder block: backbone ``h`` and skip features, each ``(rows, C, H, W)``.
 

@@ -14,6 +14,7 @@ from .freeu import FreeU
 from .hires_cfg import HiresCfg
 from .mahiro import Mahiro
 from .model_kind import ModelKinds
+from .nag import Nag
 from .pag import Pag
 from .refiner_sync import RefinerSync
 from .seg import Seg
@@ -31,6 +32,7 @@ TECHNIQUES: tuple[type[Feature], ...] = (
     Mahiro,
     CfgRescale,
     EpsilonScaling,
+    Nag,
     FreeU,
     ModelKinds,
     Flow,

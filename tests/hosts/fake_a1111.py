@@ -7,6 +7,8 @@ their calls goes. A job goes through :meth:`Host.run`.
 from __future__ import annotations
 
 import inspect
+import math
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -18,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from lib_sdfm.hosts.a1111.run_pass import A1111Pass
+from lib_sdfm.hosts.negative import TextHost
 from lib_sdfm.sampling.plan import Plan
 from tests.hosts.variety import Variety, joined, rows_from
 from tests.support import CONTEXT, DEPTH, noise_of, stable_diffusion_alphas
@@ -32,6 +35,14 @@ class Prompts(list):
     @property
     def batch(self) -> list[list[SimpleNamespace]]:
         return [[SimpleNamespace(weight=weight) for _, weight in prompts] for prompts in self]
+
+
+@dataclass(frozen=True)
+class ScheduledCond:
+    """What prompt editing gives up to a step: a tensor ``(tokens, channels)``, or SDXL's dictionary."""
+
+    end_at_step: float
+    cond: Any
 
 
 class Interrupted(BaseException):
@@ -147,6 +158,7 @@ class CFGDenoiser(nn.Module):
         host.raise_if_interrupted()
         if host.refiner is not None and self.step == host.refiner[0]:
             host.sd_model, self.model_wrap = host.refiner[1], None
+            self.p.setup_conds()
         conds_list, text = rows_of(cond)
         text, uncond = host.variety.conds(text), host.variety.conds(uncond)
         image_of_row = [image for image, conds in enumerate(conds_list) for _ in conds] + list(range(batch))
@@ -389,13 +401,18 @@ class Processing:
     init_latent: Tensor | None = None
     conds: Conds | None = None
     unconds: Tensor | None = None
+    negative_prompts: list[str] | None = None
     c: Conds | None = None
     uc: Tensor | None = None
     is_api: bool = True
     is_hr_pass: bool = False
+    firstpass_steps: int = 0
+    hr_second_pass_steps: int = 0
     sampler: Sampler | None = None
     iteration: int = 0
+    extra_network_data = hr_extra_network_data = None
     extra_generation_params: dict[str, Any] = field(default_factory=dict)
+    _scheduled: tuple[Tensor, list[list[ScheduledCond]]] | None = None
     comments: list[str] = field(default_factory=list)
 
     @property
@@ -421,8 +438,34 @@ class Processing:
         placed = self.host.variety.placed
         return lambda *sigmas: placed(torch.stack([torch.randn(x.shape[1:], generator=g) for g in generators]))
 
+    @property
+    def hr_negative_prompts(self) -> list[str]:
+        return self.negative_prompts
+
+    def get_conds(self) -> tuple[Conds, list[list[ScheduledCond]] | None]:
+        """Prompts, and the schedule of each negative prompt: the same objects until the prompts are encoded again."""
+        if self.uc is None:
+            return self.c, None
+        if self._scheduled is None or self._scheduled[0] is not self.uc:
+            rows = [self.host.variety.conds(row[None]) for row in self.uc]
+            self._scheduled = self.uc, [[ScheduledCond(math.inf, rows_from(row, 0))] for row in rows]
+        return self.c, self._scheduled[1]
+
+    def get_conds_with_caching(
+        self,
+        function: Callable[..., Any],
+        prompts: Any,
+        steps: int,
+        caches: Any,
+        extra_network_data: Any,
+        hires_steps: Any = None,
+    ) -> Any:
+        return function(self.sd_model, prompts, steps, hires_steps)
+
     def setup_conds(self) -> None:
         """One prompt per image, of the length of the negative one, unless the job brings other conds."""
+        self.firstpass_steps = self.steps
+        self.negative_prompts = self.negative_prompts or [NEGATIVE] * self.batch_size
         self.c = Prompts(self.conds or [[(prompt(seed), 1.0)] for seed in self.seeds()])
         self.uc = self.negatives()
 
@@ -451,9 +494,31 @@ class Processing:
         return samples
 
 
-def prompt(seed: int, tokens: int = 3) -> Tensor:
+TOKENS, CHUNK = 3, 75
+"""Rows of conditioning, and characters, of each part of a long text."""
+
+
+def prompt(seed: int, tokens: int = TOKENS) -> Tensor:
     """The conditioning of a prompt, ``(tokens, channels)``."""
     return noise_of(100 + seed, tokens, CONTEXT)
+
+
+NEGATIVE = "the usual negative prompt"
+"""The text that :func:`encoded` gives the conditioning of the first prompt."""
+
+
+def encoded(text: str, checkpoint: str = "first") -> Tensor:
+    """The conditioning of a text, ``(tokens, channels)``, longer for long ones; other checkpoints have other encoders."""
+    usual = (text, checkpoint) == (NEGATIVE, "first")
+    return prompt(0 if usual else zlib.crc32(f"{checkpoint} {text}".encode()), TOKENS * (1 + len(text) // CHUNK))
+
+
+def get_learned_conditioning(
+    model: Any, texts: Sequence[str], steps: int, hires_steps: int | None = None
+) -> list[list[ScheduledCond]]:
+    """The host's encoder, without prompt editing."""
+    rows = [model.variety.conds(encoded(text, model.sd_checkpoint_info.name)[None]) for text in texts]
+    return [[ScheduledCond(math.inf, rows_from(row, 0))] for row in rows]
 
 
 class Host:
@@ -494,7 +559,7 @@ class Host:
 
     def new_pass(self, plan: Plan, p: Processing) -> A1111Pass:
         """SDFM's adapter for this host."""
-        return A1111Pass(plan, p)
+        return A1111Pass(plan, p, TextHost(get_learned_conditioning))
 
     def reset_tables(self) -> None:
         """What the host does to the noise table before each picture."""

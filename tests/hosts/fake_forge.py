@@ -16,8 +16,18 @@ import torch
 from torch import Tensor, nn
 
 from lib_sdfm.hosts.forge.run_pass import ForgePass
+from lib_sdfm.hosts.negative import TextHost
 from lib_sdfm.sampling.plan import Plan
-from tests.hosts.fake_a1111 import SAMPLERS, Conds, Host, Processing, Sampler, rescaled_table, rows_of
+from tests.hosts.fake_a1111 import (
+    SAMPLERS,
+    Conds,
+    Host,
+    Processing,
+    Sampler,
+    get_learned_conditioning,
+    rescaled_table,
+    rows_of,
+)
 from tests.hosts.forge_unet import ForgeUnet
 from tests.hosts.variety import Variety, joined, rows_from
 from tests.support import stable_diffusion_alphas
@@ -233,6 +243,7 @@ class ForgeDenoiser(nn.Module):
             x = x * (sigma**2 + 1).sqrt().view(-1, 1, 1, 1)
         if host.refiner is not None and self.step == host.refiner[0]:
             host.sd_model, self.model_wrap = host.refiner[1], None
+            self.p.setup_conds()
         conds_list, text = rows_of(cond)
         text, uncond = host.variety.conds(text), None if uncond is None else host.variety.conds(uncond)
         params = SimpleNamespace(
@@ -314,7 +325,7 @@ class ForgeHost(Host):
         return ForgeDenoiser(sampler)
 
     def new_pass(self, plan: Plan, p: Processing) -> ForgePass:
-        return ForgePass(plan, p, calc_cond_uncond_batch)
+        return ForgePass(plan, p, calc_cond_uncond_batch, TextHost(get_learned_conditioning))
 
     def reset_tables(self) -> None:
         """Forge leaves them alone."""

@@ -88,7 +88,11 @@ def _transformer(layer: BasicTransformerBlock, x: Tensor, context: Tensor, optio
     for patch in patches.get("attn1_output_patch", ()):
         n = patch(n, extra)
     x = n + x
-    x = layer.attn2(layer.norm2(x), context=context) + x
+    n, other = layer.norm2(x), context
+    for patch in patches.get("attn2_patch", ()):
+        n, context, other = patch(n, context, other, extra)
+    q, k, v = layer.attn2.to_q(n), layer.attn2.to_k(context), layer.attn2.to_v(other)
+    x = layer.attn2.to_out(_attention(q, k, v, layer.attn2.heads)) + x
     return layer.ff(layer.norm3(x)) + x
 
 

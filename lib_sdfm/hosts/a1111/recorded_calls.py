@@ -33,7 +33,7 @@ class CallRecorder:
         self._module: nn.Module | None = None
         self._handle: RemovableHandle | None = None
         self._calls: list[RecordedCall] = []
-        self._paused = False
+        self._replayed: tuple[int, int] | None = None
 
     @property
     def module(self) -> nn.Module | None:
@@ -52,6 +52,10 @@ class CallRecorder:
         """Return the number of rows of the calls before the current one."""
         return sum(call.rows for call in self._calls[:-1])
 
+    def current_rows(self) -> tuple[int, int]:
+        """Return the number of rows of the calls before the current one, and of this one, also while calls are repeated."""
+        return self._replayed or (self.rows_before(), self._calls[-1].rows)
+
     def rows_of_calls(self, limit: int | None = None) -> list[int]:
         """Return the number of rows of each call, counting only the first ``limit`` of all rows."""
         rows: list[int] = []
@@ -69,30 +73,31 @@ class CallRecorder:
 
     def replay(self, rows: int) -> Tensor:
         """Return the module's output for the first ``rows`` rows of the recorded calls, in the same batches."""
-        outputs = []
-        with self._pause():
-            for call in list(self._calls):
-                take = min(call.rows, rows)
-                if take:
-                    args, kwargs = first_rows((call.args, call.kwargs), take, call.rows)
+        outputs, before = [], 0
+        for call in list(self._calls):
+            take = min(call.rows, rows - before)
+            if take:
+                args, kwargs = first_rows((call.args, call.kwargs), take, call.rows)
+                with self._replay(before, take):
                     outputs.append(self._module(*args, **kwargs))
-                rows -= take
-        if rows:
+            before += take
+        if before < rows:
             raise UnsupportedError(
                 "the model was called for fewer rows than there are prompts: another extension splits its calls"
             )
         return torch.cat(outputs)
 
     @contextmanager
-    def _pause(self) -> Iterator[None]:
-        self._paused = True
+    def _replay(self, before: int, rows: int) -> Iterator[None]:
+        """Don't record the call in this context, which repeats ``rows`` rows after ``before`` others."""
+        self._replayed = before, rows
         try:
             yield
         finally:
-            self._paused = False
+            self._replayed = None
 
     def _record(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-        if not self._paused:
+        if self._replayed is None:
             self._calls.append(RecordedCall(args, kwargs))
 
 

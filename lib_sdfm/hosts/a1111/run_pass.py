@@ -18,13 +18,16 @@ from ...sampling.plan import Plan, compose, guidance_scale, main_perturbations, 
 from ...sampling.prediction import Prediction
 from ...sampling.stages import Perturbation, Stages
 from ..attributes import InstanceAttribute, undo_all, undone_on_failure
+from ..cross_attention import CrossGuidance
 from ..model_kind import is_flow_model, unet_time
+from ..negative import TextHost
 from ..run import together_of
 from ..steps import SamplerSteps, asked_scale
 from ..tail import Together
 from ..unet_layers import UnetLayers
 from .attention import PerturbedAttention
 from .cond_only import CondOnly
+from .cross_attention import CondFirst, images_of_prompts
 from .decoder import EditedSkips
 from .recorded_calls import CallRecorder, row_count
 from .space import Space, alpha_bar_of
@@ -36,9 +39,10 @@ class A1111Pass:
 
     :param plan: the active techniques
     :param p: the host's processing object
+    :param text: encodes negative prompts and attends to them
     """
 
-    def __init__(self, plan: Plan, p: Any) -> None:
+    def __init__(self, plan: Plan, p: Any, text: TextHost) -> None:
         sampler = p.sampler
         self.problem: Exception | None = None
         self.denoiser = sampler.model_wrap_cfg
@@ -50,13 +54,15 @@ class A1111Pass:
         self._tail_fits = True  # until a call goes through the UNet in another way: then whole passes for the rest
         self._together = together_of(p)
         self._rows: tuple[tuple[list, int], tuple[Tensor, Tensor]] | None = None
+        self._cross = CrossGuidance(plan, p, text)
         self._combination = InstanceAttribute(self.denoiser, "combine_denoised", self._combine_denoised)
-        with undone_on_failure(self._combination.restore):
+        with undone_on_failure(self._cross.detach, self._combination.restore):
             self._steps = SamplerSteps(sampler, self._drop_call, plan.needs_ratio)
 
     def detach(self) -> None:
         """Restore everything; may be called again."""
-        undo_all(self._combination.restore, self._steps.detach, self._recorder.detach, self._end_call)
+        attached = (self._combination.restore, self._steps.detach, self._recorder.detach, self._end_call, self._cross.detach)
+        undo_all(*attached)
 
     def _end_call(self) -> None:
         """Drop a call whose predictions were never combined, which is an error."""
@@ -80,8 +86,16 @@ class A1111Pass:
             self._call.attach(self._unet_layers(), self._recorder, self._together if self._tail_fits else None)
             if self._can_leave_out_uncond(self._call):
                 self._call.cond_only = CondOnly(self.denoiser.inner_model, self._call.cond_rows)
+            self._attach_cross(self._call)
         except Exception as problem:  # raised when the call's result is combined
             self.problem = self.problem or problem
+
+    def _attach_cross(self, call: _DenoiserCall) -> None:
+        if self._cross.technique is None:
+            return
+        images = images_of_prompts(self.denoiser.sampler.sampler_extra_args["cond"])
+        rows = CondFirst(images, self._recorder, lambda: None if call.shared is None else call.shared.own_rows)
+        self._cross.attach(call.active, call.model_call, self._unet_layers(), self.denoiser.step, rows.images)
 
     def _can_leave_out_uncond(self, call: _DenoiserCall) -> bool:
         """Return True if this call's unconditional prediction is not used: CFG scale 1, one prompt of weight 1 per image."""
@@ -93,8 +107,7 @@ class A1111Pass:
 
     def _drop_call(self) -> None:
         call, self._call = self._call, None
-        if call is not None:
-            call.detach()
+        undo_all(*(() if call is None else (call.detach,)), self._cross.detach_call)
 
     def _unet_layers(self) -> UnetLayers:
         """Return the layers of the denoiser's model; in img2img after a refiner's batch it may not be the loaded one."""
@@ -128,11 +141,12 @@ class A1111Pass:
             return self._combine(x_out, conds_list, uncond, cond_scale)
         try:
             call.end_main_prediction()
+            self._cross.require_ran()
             if not call.active:
                 return self._combine(x_out, conds_list, uncond, cond_scale)
             return self._guide(call, x_out, conds_list, uncond, cond_scale)
         finally:
-            call.detach()
+            undo_all(call.detach, self._cross.detach_call)
 
     def _guide(self, call: _DenoiserCall, x_out: Tensor, conds_list: list, uncond: Any, cond_scale: float) -> Tensor:
         scale = guidance_scale(call.active, cond_scale, call.model_call)

@@ -5,7 +5,7 @@ it ends. The work is done by functions in the clone's options:
 
 * a conditioning modifier sees the CFG scale of the call, before the model is called
 * a post-CFG function, the first in its list, combines the predictions, and makes the extra ones
-* transformer patches edit decoder features and the attention of unconditional rows
+* transformer patches edit decoder features and the attention of unconditional rows, and tell whose rows cross-attention sees
 """
 
 from __future__ import annotations
@@ -25,12 +25,15 @@ from ...sampling.prediction import Prediction
 from ...sampling.stages import Perturbation, Stages
 from ..attention import decoder_did_not_run
 from ..attributes import undo_all, undone_on_failure
+from ..cross_attention import CrossGuidance
 from ..model_kind import is_flow_model, unet_time
+from ..negative import TextHost
 from ..run import together_of
 from ..steps import SamplerSteps, asked_scale
 from ..tail import Together
 from ..unet_layers import UnetLayers
 from .attention import AttentionPatches, uncond_rows
+from .cross_attention import MarkedRows
 from .patched_unet import PatchedUnet
 from .space import ForgeSpace
 from .tail import ForgeTail, forge_tail, is_shareable
@@ -45,9 +48,10 @@ class ForgePass:
     :param plan: the active techniques
     :param p: the host's processing object
     :param predict: Forge's prediction function
+    :param text: encodes negative prompts and attends to them
     """
 
-    def __init__(self, plan: Plan, p: Any, predict: Predict) -> None:
+    def __init__(self, plan: Plan, p: Any, predict: Predict, text: TextHost) -> None:
         self.problem: Exception | None = None
         self.denoiser = p.sampler.model_wrap_cfg
         self._plan, self._p, self._predict = plan, p, predict
@@ -55,13 +59,16 @@ class ForgePass:
         self._layers: UnetLayers | None = None
         self._tail_fits = True  # until a call goes through the UNet in another way: then whole passes for the rest
         self._together = together_of(p)
-        self._patched = PatchedUnet(self._objects(), self._functions())
-        with undone_on_failure(self._patched.detach):
+        self._marked_rows = MarkedRows()
+        self._cross = CrossGuidance(plan, p, text)
+        with undone_on_failure(self._cross.detach):
+            self._patched = PatchedUnet(self._objects(), self._functions())
+        with undone_on_failure(self._cross.detach, self._patched.detach):
             self._steps = SamplerSteps(p.sampler, self._drop_call, plan.needs_ratio)
 
     def detach(self) -> None:
         """Restore everything; may be called again."""
-        undo_all(self._steps.detach, self._patched.detach, self._require_combined, self._drop_call)
+        undo_all(self._steps.detach, self._patched.detach, self._require_combined, self._drop_call, self._cross.detach)
 
     def before_call(self, params: Any, run_call: int) -> None:
         """Prepare for one denoiser call. The host swallows exceptions here, so they are kept and raised later."""
@@ -80,6 +87,7 @@ class ForgePass:
         call, self._call = self._call, None
         if call is not None and call.tail is not None:
             call.tail.detach()
+        self._cross.detach_call()
 
     def _require_combined(self) -> None:
         if self._call is not None and not self._call.combined:
@@ -126,6 +134,8 @@ class ForgePass:
         functions = {"conditioning_modifiers": modify, "sampler_post_cfg_function": combine}
         if skip_editors(self._plan.techniques):
             functions["output_block_patch"] = self._skip_patch()
+        if self._cross.technique is not None:
+            functions["attn2_patch"] = self._marked_rows.patch()
         if any(type(t).main_perturbation is not Stages.main_perturbation for t in self._plan.techniques):
             functions["attn1_patch"] = self._attention_patch()
         return functions
@@ -168,6 +178,8 @@ class ForgePass:
             call.tail = None
         if call.tail is not None:
             call.tail.attach()
+        unet, step = self._unet_layers(), self.denoiser.step
+        self._cross.attach(call.active, call.model_call, unet, step, self._marked_rows.images)
         return scale, options
 
     def _combine(self, args: dict[str, Any]) -> Tensor:
@@ -177,7 +189,15 @@ class ForgePass:
         call.combined = True
         if not call.active:
             return denoised
+        try:
+            return self._guide(call, args)
+        finally:
+            self._cross.detach_call()
+
+    def _guide(self, call: _DenoiserCall, args: dict[str, Any]) -> Tensor:
+        denoised = args["denoised"]
         call.require_ran()
+        self._cross.require_ran()
         space = ForgeSpace(args["input"], args["sigma"], in_eps=self._in_eps(call))
         cond = space.enter(args["cond_denoised"])
         prediction = Prediction(
