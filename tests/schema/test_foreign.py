@@ -169,6 +169,29 @@ class TestPamparamm:
         assert "pag_hr_cfg: 5" in read(keys).warnings[0]
         assert read(f"{keys}, Hires CFG Scale: 7").warnings == []
 
+    NAG = "nag_enabled: True, nag_scale: 4, nag_tau: 2.5, nag_alpha: 0.8, nag_sigma_start: -1, nag_sigma_end: 3.5"
+
+    @pytest.mark.parametrize(
+        ("keys", "scales"),
+        [
+            ("nag_hr_mode: Both", (4.0, None)),
+            ("nag_hr_mode: HRFix Off, nag_hr_override: True, nag_hr_scale: 2", (4.0, 0.0)),
+            ("nag_hr_mode: HRFix Only", (0.0, 4.0)),
+            ("nag_hr_mode: HRFix Only, nag_hr_override: True, nag_hr_scale: 2", (0.0, 2.0)),
+            ("nag_hr_mode: Both, nag_hr_override: True, nag_hr_scale: 2", (4.0, 2.0)),
+        ],
+    )
+    def test_nag_in_either_pass(self, keys: str, scales: tuple[float, float | None]):
+        reading = read(f'{self.NAG}, nag_negative: "a, b", {keys}')
+        assert reading.errors + reading.warnings == []
+        values = {name: reading.values[f"nag.{name}"] for name in ("tau", "alpha", "negative", "sigma_from", "sigma_to")}
+        assert values == {"tau": 2.5, "alpha": 0.8, "negative": "a, b", "sigma_from": 100.0, "sigma_to": 3.5}
+        assert (reading.values["nag.scale"], reading.values["nag.hires_scale"]) == scales
+
+    def test_what_nag_lacks_is_named(self):
+        assert "nag_block_list: middle" in read(f"{self.NAG}, nag_block_list: middle").warnings[0]
+        assert "nag_hr_mode" in read(f"{self.NAG}, nag_hr_mode: Never").errors[0]
+
     def test_fusion_is_fusion_over_pixels_without_rescale(self):
         values = read("pag_enabled: True, pag_rescale: 0.5, pag_rescale_mode: snf").values
         assert (values["pag.sanf"], values["pag.rescale"], values["recipe"]) == (True, 0.0, "sdfm")

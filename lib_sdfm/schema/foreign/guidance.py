@@ -99,12 +99,6 @@ GUIDANCE = (
     Source("tcfg", "tangential damping CFG (TCFG)", None, by_presence=True),
     Source("eps_scaling_factor", "epsilon scaling", "epsilon_scaling", by_presence=True),
     Source(
-        "nag_enabled", "pamparamm's normalized attention guidance (NAG)", "nag",
-        _keys(
-            "nag_", "scale,negative,tau,alpha,hr_mode,hr_override,hr_scale,hr_tau,hr_alpha,sigma_start,sigma_end,block_list"
-        ),
-    ),
-    Source(
         "NAG Scale", "guidance on self-attention that is also called NAG", None, (Key("NAG Alpha"), Key("NAG Tau")),
         by_presence=True, why_not="is another method than NAG and not part of SDFM; it was left out",
     ),

@@ -1,9 +1,10 @@
-"""pamparamm's extension for Forge and reForge (sd-perturbed-attention): PAG and SEG."""
+"""pamparamm's extension for Forge and reForge (sd-perturbed-attention): PAG, SEG and NAG."""
 
 from __future__ import annotations
 
 import math
 
+from ..window import NO_UPPER_END
 from .source import Key, Said, Source
 from .text import ForeignText, number_of
 
@@ -107,6 +108,42 @@ def _blur(text: ForeignText, key: str) -> tuple[float, str]:
     return math.log2(max(sigma, 1.0)), key
 
 
+BOTH, FIRST, HIRES = "Both", "HRFix Off", "HRFix Only"
+
+
+def _nag(text: ForeignText) -> Said:
+    mode, override = text.value("nag_hr_mode", BOTH), text.is_on("nag_hr_override")
+    if mode not in (BOTH, FIRST, HIRES):
+        text.refuse("nag_hr_mode", f"one of {BOTH}, {FIRST}, {HIRES}")
+    if text.value("nag_block_list", ""):
+        text.name(["nag_block_list"], "was left out: NAG acts on all blocks here")
+    scale = text.value("nag_scale", 6.0)
+    said: Said = {"scale": (0.0 if mode == HIRES else scale, "nag_scale")}
+    if mode != BOTH:
+        said["hires_scale"] = 0.0 if mode == FIRST else scale, "nag_hr_mode"
+    if override and mode != FIRST:
+        said |= {
+            "hires_scale": (text.value("nag_hr_scale", 6.0), "nag_hr_scale"),
+            "hires_tau": (text.value("nag_hr_tau", 2.5), "nag_hr_tau"),
+            "hires_alpha": (text.value("nag_hr_alpha", 0.5), "nag_hr_alpha"),
+        }
+    first, last = text.value("nag_sigma_start", -1.0), text.value("nag_sigma_end", -1.0)
+    return said | {
+        "sigma_from": (NO_UPPER_END if first < 0 else min(first, NO_UPPER_END), "nag_sigma_start"),
+        "sigma_to": (max(last, 0.0), "nag_sigma_end"),
+    }
+
+
+NAG_KEYS = (
+    Key("nag_scale"),
+    Key("nag_tau", 2.5, "tau"),
+    Key("nag_alpha", 0.5, "alpha"),
+    Key("nag_negative", "", "negative"),
+    *(Key(f"nag_{name}") for name in ("hr_mode", "hr_override", "hr_scale", "hr_tau", "hr_alpha")),
+    *(Key(f"nag_{name}") for name in ("sigma_start", "sigma_end", "block_list")),
+)
+
+
 def _keys(name: str, *more: Key) -> tuple[Key, ...]:
     """Return PAG's or SEG's keys; those without a setting are read by the functions above."""
     own = ("rescale", "rescale_mode", "block", "block_id", "block_list", "sigma_start", "sigma_end")
@@ -120,4 +157,5 @@ PAMPARAMM = (
         "pag_enabled", "pamparamm's PAG", "pag", _keys("pag", Key("pag_adaptive_scale", 0.0, "adaptive")), _pag,
     ),
     Source("seg_enabled", "pamparamm's SEG", "seg", _keys("seg", Key("seg_blur_sigma")), _seg),
+    Source("nag_enabled", "pamparamm's normalized attention guidance (NAG)", "nag", NAG_KEYS, _nag),
 )  # fmt: skip
