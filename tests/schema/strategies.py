@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from hypothesis import reject
 from hypothesis import strategies as st
 
@@ -44,7 +46,7 @@ def allowed_values(param: Param) -> st.SearchStrategy:
         values = st.integers(int(param.minimum), int(param.maximum or 5000))
     else:
         end = param.slider_maximum or param.maximum
-        values = st.floats(param.minimum, end) | st.integers(int(param.minimum), int(end)).map(float)
+        values = st.floats(param.minimum, end) | st.integers(math.ceil(param.minimum), math.floor(end)).map(float)
     return values | st.none() if param.optional else values
 
 
