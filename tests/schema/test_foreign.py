@@ -268,7 +268,6 @@ class TestForge:
             ("stylealign_enabled: True, stylealign_strength: 1", "stylealign_strength: 1"),
             ("multidiffusion_enabled: True, multidiffusion_method: MultiDiffusion", "MultiDiffusion"),
             ("latent_modifier_enabled: True, latent_modifier_tonemap_multiplier: 3", "latent_modifier_tonemap_multiplier: 3"),
-            ("mahiro_cfg_enabled: True", "MaHiRo"),
             ("apgisyourcfg_enabled: True, apgisyourcfg_momentum: 0.5", "APG"),
             ("HyperTile_enabled: True, HyperTile_tile_size: 256", "HyperTile_tile_size: 256"),
             ("rescale_cfg_enabled: True, rescale_cfg_version: Alternative", "rescale_cfg"),
