@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from lib_sdfm.schema.axes import Axis, axes_of
+from lib_sdfm.schema.axes import ALL_OLD, Axis, axes_of
 from lib_sdfm.schema.settings import Schema
 
 from .errors import shown_to_user
@@ -53,7 +53,8 @@ def _option(plot: ModuleType, axis: Axis) -> Any:
 def _applier(axis: Axis) -> Callable[[Any, Any, list[Any]], None]:
     def apply(p: Any, value: Any, values: list[Any]) -> None:
         # a new dictionary: the plot copies p for each cell without its contents
-        setattr(p, ATTRIBUTE, {**axes_of_job(p), **axis.values(value)})
+        before = axes_of_job(p)
+        setattr(p, ATTRIBUTE, {**before, **axis.values(value), ALL_OLD: axis.old and before.get(ALL_OLD, True)})
 
     return apply
 

@@ -83,7 +83,8 @@ def build_panel(
     inputs = [controls[f.id] if f else hidden[schema.reserved[place]] for place, f in enumerate(schema.positional)]
     with accordion:
         connect_header(schema, accordion, inputs, elem_id)
-    connect_preset_row(schema, presets, preset_row, inputs, [controls[f.id] for f in schema.fields])
+    fields = [controls[f.id] for f in schema.fields]
+    connect_preset_row(schema, presets, preset_row, inputs, fields, [hidden["notes"], pasted])
     _connect_implied(schema, controls)
     paste_fields = [(controls[f.id], targets.by_id[f.id]) for f in schema.fields]
     paste_fields += [(hidden["request"], targets.request), (hidden["notes"], targets.notes), (pasted, targets.notice)]

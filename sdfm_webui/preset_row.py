@@ -45,22 +45,27 @@ def build_preset_row(presets: PresetStore, elem_id: Callable[[str], str]) -> Pre
     return PresetRow(id, name, *buttons, message)
 
 
-def connect_preset_row(schema: Schema, presets: PresetStore, row: PresetRow, inputs: list[Any], controls: list[Any]) -> None:
+def connect_preset_row(
+    schema: Schema, presets: PresetStore, row: PresetRow, inputs: list[Any], controls: list[Any], pasted: list[Any]
+) -> None:
     """Connect the buttons.
 
     :param inputs: the panel's controls in positional order
     :param controls: the controls of the schema's fields, in their order
+    :param pasted: components with notes on the last pasted parameters, which are cleared
     """
+    cleared = [""] * len(pasted)
 
     def show(values: dict[str, Any]) -> list[Any]:
         shown = schema.shown(values)
         return [gr.update(value=shown[field.id]) for field in schema.fields]
 
-    unchanged = [gr.update() for _ in controls]
+    unchanged = [gr.update() for _ in (*controls, *pasted)]
 
     def load(name: str | None) -> list[Any]:
         try:
-            return [*show(presets.values(name or "")), _message(presets.get(name or "").about or f"{name} is loaded.")]
+            values = show(presets.values(name or ""))
+            return [*values, *cleared, _message(presets.get(name or "").about or f"{name} is loaded.")]
         except UserError as error:
             return [*unchanged, _message(str(error))]
 
@@ -78,11 +83,11 @@ def connect_preset_row(schema: Schema, presets: PresetStore, row: PresetRow, inp
         except UserError as error:
             return [gr.update(), _message(str(error))]
 
-    shown, said = [*controls, row.message], [row.name, row.message]
+    shown, said = [*controls, *pasted, row.message], [row.name, row.message]
     press(row.id, row.load, fn=load, inputs=[row.name], outputs=shown, **QUIET)
     press(row.id, row.save, fn=save, inputs=[row.name, *inputs], outputs=said, **QUIET)
     press(row.id, row.delete, fn=delete, inputs=[row.name], outputs=said, **QUIET)
-    press(row.id, row.reset, fn=lambda: [*show(schema.defaults()), ""], outputs=shown, **QUIET)
+    press(row.id, row.reset, fn=lambda: [*show(schema.defaults()), *cleared, ""], outputs=shown, **QUIET)
 
 
 def _names(presets: PresetStore) -> list[str]:

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..sampling.stages import ORIGINAL
 from .fields import Field
 from .params import Param
 from .settings import Schema, Values
 
+ALL_OLD = "all axes are old"
+"""Key among a cell's values by field id: true if all its axes are those of the originals."""
 OLD_SWITCHES = {"0": "False", "1": "True", "true": "True", "false": "False"}
 TYPES = {"number": float, "integer": int, "boolean": str, "choice": str, "text": str}
 
@@ -62,8 +65,14 @@ def _choices(param: Param) -> tuple[str, ...]:
 
 def apply_axes(schema: Schema, values: Values, axes: Mapping[str, Any]) -> Values:
     """Return ``values`` with those of the axes; an axis of a technique's setting turns the technique on unless another
-    axis says otherwise."""
-    merged = dict(values)
+    axis says otherwise. Where nothing else is on, axes of the originals mean recipe original.
+
+    :param axes: values by field id, and :data:`ALL_OLD`
+    """
+    merged, axes = dict(values), dict(axes)
+    nothing_else = not any(values[f"{t.name}.enabled"] for t in schema.techniques if not t.on_by_default)
+    if axes.pop(ALL_OLD, False) and nothing_else:
+        merged["recipe"] = ORIGINAL
     for id, value in axes.items():
         field = schema.by_id[id]
         if field.role == "setting":

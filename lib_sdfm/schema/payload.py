@@ -53,7 +53,7 @@ def resolve_job(
     :param is_api: true if notes on pasted parameters belong to this request (in the panel they were shown on paste)
     :raises UserError: for invalid settings
     """
-    errors, warnings = _read_notes(args) if is_api else ([], [])
+    errors, warnings = read_notes(args) if is_api else ([], [])
     if errors:
         raise UserError("; ".join(errors))
     values = resolve_values(schema, args, old_payloads)
@@ -66,7 +66,7 @@ def old_notes(old_payloads: Sequence[tuple[OldEntry, Sequence[Any]]]) -> list[st
     return [f"{entry.title}: {note}" for entry, args in old_payloads for note in entry.notes(args)]
 
 
-def _read_notes(args: Sequence[Any]) -> tuple[list[str], list[str]]:
+def read_notes(args: Sequence[Any]) -> tuple[list[str], list[str]]:
     """Return the errors and warnings written by :func:`notes_of`.
 
     :raises SettingError: if their position holds anything else

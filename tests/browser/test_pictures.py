@@ -116,6 +116,14 @@ def test_what_a_text_gets_wrong_is_told_beside_the_controls(panel):
     panel.paste("Steps: 4, Sampler: Euler, CFG scale: 5, Seed: 1, Size: 128x128, PAG Active: True, PAG Scale: much, SDFM: 1")
     pasted = f"#{panel.control_id('pasted')}"
     panel.page.wait_for_function("(id) => document.querySelector(id).innerText.includes('much')", arg=pasted)
+    title = f"#{panel.control_id('panel')} > .label-wrap"
+    shows = "([id, text]) => document.querySelector(id).innerText.includes(text)"
+    panel.page.wait_for_function(shows, arg=[title, "1 value not read"])
+    # a text that changes no control: the title follows all the same
+    panel.paste("Steps: 4, Sampler: Euler, CFG scale: 5, Seed: 1, Size: 128x128, tcfg: enabled, sag_enabled: True")
+    panel.page.wait_for_function(shows, arg=[title, "2 values not read"])
+    panel.paste("Steps: 4, Sampler: Euler, CFG scale: 5, Seed: 1, Size: 128x128")
+    panel.page.wait_for_function("(id) => !document.querySelector(id).innerText.includes('read')", arg=title)
 
 
 def test_interrupt_and_progress(panel):

@@ -6,7 +6,7 @@ import pytest
 
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.errors import SettingError
-from lib_sdfm.schema.axes import Axis, axes_of
+from lib_sdfm.schema.axes import ALL_OLD, Axis, axes_of
 from lib_sdfm.schema.payload import resolve_job
 from lib_sdfm.schema.settings import Settings
 from lib_sdfm.techniques.pag import PagSettings
@@ -83,3 +83,20 @@ def test_axes_go_on_top_of_what_the_panel_says():
     args = ["", "original", "", True, True, 1.0, 2, 5]
     job = resolve_job(SCHEMA, args, axes={"pag.end_step": 9, "recipe": "sdfm"})
     assert job.settings == Settings("sdfm", {"pag": PagSettings(sanf=True, scale=1.0, start_step=2, end_step=9)})
+
+
+@pytest.mark.parametrize(
+    ("args", "axes", "recipe"),
+    [
+        ([], {"pag.scale": 2.0, ALL_OLD: True}, "original"),
+        ([], {"pag.scale": 2.0, "seg.blur": 9.0, ALL_OLD: True}, "original"),
+        ([], {"pag.scale": 2.0, ALL_OLD: False}, "sdfm"),
+        ([], {"pag.scale": 2.0}, "sdfm"),
+        ([], {"pag.scale": 2.0, "recipe": "sdfm", ALL_OLD: False}, "sdfm"),
+        ([{"pag": {}}], {"pag.scale": 2.0, ALL_OLD: True}, "sdfm"),
+        ([{"recipe": "original", "pag": {}}], {"pag.scale": 2.0, ALL_OLD: True}, "original"),
+    ],
+)
+def test_axes_of_the_originals_mean_recipe_original_where_nothing_else_is_on(args: list, axes: dict, recipe: str):
+    settings = resolve_job(SCHEMA, args, axes=axes).settings
+    assert settings.recipe == recipe and settings.techniques["pag"].scale == 2.0

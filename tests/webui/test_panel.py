@@ -159,3 +159,14 @@ def targets_of(event: dict[str, Any], name: str) -> list[int]:
     """Ids of the controls whose event of a name this is; gradio 3 has the name apart."""
     pairs = [(target, event["trigger"]) for target in event["targets"]] if "trigger" in event else event["targets"]
     return [id for id, trigger in pairs if trigger == name]
+
+
+def test_the_title_counts_what_was_not_read_of_a_pasted_text(panel: Panel):
+    args = [control.value for control in panel.inputs]
+    pasted = {"Steps": "20", "PAG Active": "True", "PAG Scale": "much", "SCFG Active": "True"}
+    args[2] = TARGETS.notes(pasted)
+    assert header_line(SCHEMA, tuple(args)) == "SDFM: 2 values not read"
+    args[2] = TARGETS.notes({"Steps": "20", "SCFG Active": "True"})
+    assert header_line(SCHEMA, tuple(args)) == "SDFM: 1 value not read"
+    args[2] = TARGETS.notes({"Steps": "20"})
+    assert header_line(SCHEMA, tuple(args)) == "SDFM"

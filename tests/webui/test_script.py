@@ -13,6 +13,7 @@ import pytest
 from fastapi import FastAPI
 
 from lib_sdfm.catalog import SCHEMA
+from lib_sdfm.schema.axes import ALL_OLD
 from lib_sdfm.schema.originals import OLD_ENTRIES
 from sdfm_webui.axes import axes_of_job
 from sdfm_webui.errors import SdfmError
@@ -224,7 +225,9 @@ def test_routes_and_axes_are_added_when_the_server_starts(modules: FakeModules):
     option.apply(p, 2.0, [2.0])
     cell = copy.copy(p)  # the plot makes one for each cell
     option.apply(cell, 3.0, [3.0])
-    assert (axes_of_job(p), axes_of_job(cell)) == ({"pag.scale": 2.0}, {"pag.scale": 3.0})
+    assert (axes_of_job(p), axes_of_job(cell)) == ({"pag.scale": 2.0, ALL_OLD: True}, {"pag.scale": 3.0, ALL_OLD: True})
+    options[labels.index("[SDFM] PAG start step")].apply(cell, 2, [2])
+    assert axes_of_job(cell) == {"pag.scale": 3.0, "pag.start_step": 2, ALL_OLD: False}
 
 
 def test_calls_of_samplers_that_are_not_ours_are_left_alone(modules: FakeModules):
