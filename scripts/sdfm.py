@@ -139,6 +139,7 @@ else:
         old_payloads=lambda p: old_payloads(scripts, p),
         rivals=rivals,
         built_ins=built_ins_on,
+        options=lambda: shared.opts,
         old_timelines=lambda: bool(getattr(shared.opts, "use_old_scheduling", False)),
         kinds=KINDS,
     )

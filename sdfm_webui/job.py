@@ -10,6 +10,7 @@ from typing import Any
 from lib_sdfm.errors import UserError
 from lib_sdfm.hosts.attributes import InstanceAttribute, undo_all, undone_on_failure
 from lib_sdfm.hosts.run import NewPass, Run
+from lib_sdfm.planning.effect import features_without_effect, without_features
 from lib_sdfm.planning.plan import plan_of
 from lib_sdfm.sampling.stages import ModelFacts
 from lib_sdfm.schema.originals import OldEntry
@@ -19,6 +20,7 @@ from lib_sdfm.schema.settings import Schema, Settings
 from .axes import axes_of_job
 from .errors import shown_to_user
 from .idle import asks_for_nothing, missing_in_host, stand_aside
+from .job_facts import facts_of_job
 from .model_kinds import KindHost
 from .refiner import RefinerJob, forget_keys
 from .warnings import prompt_warnings, scale_warnings, tell
@@ -39,6 +41,7 @@ class HostObjects:
     :param built_ins: returns titles of other scripts that are on in a processing object, and the technique that does the same
     :param old_timelines: returns True if the option for old prompt editing timelines is on
     :param kinds: model kinds
+    :param options: returns the host's options
     """
 
     new_pass: NewPass
@@ -48,6 +51,7 @@ class HostObjects:
     built_ins: Callable[[Any], Sequence[tuple[str, str]]] = lambda p: ()
     old_timelines: Callable[[], bool] = lambda: False
     kinds: KindHost | None = None
+    options: Callable[[], Any] = lambda: None
 
 
 def begin_batch(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> None:
@@ -84,9 +88,12 @@ def _prepare(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> 
     require_no_rival(schema, job.settings, host.rivals(p))
     doubled = _doubled(job.settings, host.built_ins(p))
     kinds = _contradictions(host, job.settings)
-    tell(p, [*job.warnings, *doubled, *kinds, *prompt_warnings(p, job.settings), *scale_warnings(p)])
     sync = RefinerJob(schema, job.settings, p, host.old_timelines())
     settings = schema.resolved(sync.settings, _facts(p, host, sync.settings))
+    idle = features_without_effect(schema, settings, facts_of_job(p, host.options()))
+    settings = without_features(settings, [feature for feature, _ in idle])
+    unused = [f"{feature.label} has no effect in this picture and is not written into it: {why}" for feature, why in idle]
+    tell(p, [*job.warnings, *doubled, *kinds, *unused, *prompt_warnings(p, job.settings), *scale_warnings(p)])
     sync.write(settings)
     sampling = _sampling(schema, settings, p, host)
     if sync.acts:

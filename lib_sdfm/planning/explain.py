@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..prompts.marks import mark_notes
+from ..schema.feature import Feature
 from ..schema.foreign.sampler import HIRES_SAMPLER, SAMPLER, hires_sampler, pass_sampler, shown_name, unknown_sampler
 from ..schema.foreign.writer import writer_of
 from ..schema.grammar import NEGATIVE_PROMPT, PROMPT, parse_text, why_unread
@@ -18,6 +19,8 @@ from ..schema.payload import old_notes, resolve_values
 from ..schema.reading import NAMES, read_parameters
 from ..schema.settings import Schema, Settings, Values
 from ..schema.shapes import TITLE, args_of, shape_notes
+from .effect import UNKNOWN, JobFacts, features_without_effect, without_features
+from .facts import facts_of_request, facts_of_text
 from .plan import inert_features, plan_of
 
 BASE_PASSES = 2
@@ -46,7 +49,8 @@ def explain_infotext(
     """
     pairs = parse_text(text)
     reading = read_parameters(schema, pairs, claimed, samplers)
-    report = explain_values(schema, reading.values) if not reading.errors else {"recipe": reading.values["recipe"]}
+    facts = facts_of_text(pairs)
+    report = explain_values(schema, reading.values, facts) if not reading.errors else {"recipe": reading.values["recipe"]}
     notes = _text_notes(text) + reading.warnings + _mark_notes(schema, pairs, reading.values)
     return {
         **_written_by(pairs), **report, "sampler": _samplers(pairs, samplers), "errors": reading.errors, "warnings": notes,
@@ -75,7 +79,7 @@ def explain_payload(
             raise UserError("; ".join(reading.errors))
         values = resolve_values(schema, args, old, reading.values)
         warnings += old_notes(old) + _mark_notes(schema, asked, values)
-        report = explain_values(schema, values)
+        report = explain_values(schema, values, facts_of_request(body, asked))
         return {**_written_by(pairs), **report, "errors": [], "warnings": warnings, **known}
     except UserError as error:
         return {"errors": [error.for_api()], "warnings": warnings, **known}
@@ -120,9 +124,10 @@ def _keys(pairs: Mapping[str, Any], reading: Reading, claimed: Collection[str]) 
     return {"understood": [key for key in pairs if key in reading.used], "unknown": unknown}
 
 
-def explain_values(schema: Schema, values: Values) -> dict[str, Any]:
+def explain_values(schema: Schema, values: Values, facts: JobFacts = UNKNOWN) -> dict[str, Any]:
     """Return recipe, techniques with their values, what is inert and why, further conditions, and the cost.
 
+    :param facts: what is known of the job
     :raises SettingError: if a value isn't allowed
     """
     settings = schema.settings(values)
@@ -130,23 +135,32 @@ def explain_values(schema: Schema, values: Values) -> dict[str, Any]:
         "recipe": settings.recipe,
         "techniques": {name: dataclasses.asdict(chosen) for name, chosen in settings.techniques.items()},
         "standing": {feature.name: dataclasses.asdict(feature.settings) for feature in schema.by_default(settings)},
-        "inert": [{"technique": feature.name, "why": why} for feature, why in inert_features(schema, settings)],
-        "conditions": _conditions(schema, settings),
-        "passes": unet_passes(schema, settings),
+        "inert": [{"technique": feature.name, "why": why} for feature, why in _idle(schema, settings, facts)],
+        "conditions": _conditions(schema, settings, facts),
+        "passes": unet_passes(schema, settings, facts),
     }
 
 
-def _conditions(schema: Schema, settings: Settings) -> list[dict[str, str]]:
+def _idle(schema: Schema, settings: Settings, facts: JobFacts) -> list[tuple[Feature, str]]:
+    """Return the features that are on and have no effect, with the reason."""
+    return [*inert_features(schema, settings), *features_without_effect(schema, settings, facts)]
+
+
+def _working_settings(schema: Schema, settings: Settings, facts: JobFacts) -> Settings:
+    return without_features(settings, [feature for feature, _ in features_without_effect(schema, settings, facts)])
+
+
+def _conditions(schema: Schema, settings: Settings, facts: JobFacts) -> list[dict[str, str]]:
     """Return the conditions on the model and the host's settings for the techniques that are not inert."""
-    plan = plan_of(schema, settings)
+    plan = plan_of(schema, _working_settings(schema, settings, facts))
     working = {technique.name: technique for hires in (False, True) for technique in plan.working(hires)}
     wanted = {name: technique.condition() for name, technique in working.items()}
     return [{"technique": name, "needs": needed} for name, needed in wanted.items() if needed is not None]
 
 
-def unet_passes(schema: Schema, settings: Settings) -> dict[str, int]:
+def unet_passes(schema: Schema, settings: Settings, facts: JobFacts = UNKNOWN) -> dict[str, int]:
     """Return the UNet passes per image and step, inside the techniques' windows."""
-    working = plan_of(schema, settings).working(hires=False)
+    working = plan_of(schema, _working_settings(schema, settings, facts)).working(hires=False)
     extra = {technique.name: technique.passes(hires=False) for technique in working}
     return {"base": BASE_PASSES, **extra, "total": BASE_PASSES + sum(extra.values())}
 
@@ -155,7 +169,7 @@ def summary(schema: Schema, settings: Settings) -> str:
     """Return one line: what is active, what of it has no effect, and the cost; empty if nothing is on."""
     if not settings.techniques:
         return ""
-    idle = {feature.name: why for feature, why in inert_features(schema, settings)}
+    idle = {feature.name: why for feature, why in _idle(schema, settings, UNKNOWN)}
     names = [f.label + (f" (no effect: {idle[f.name]})" if f.name in idle else "") for f in schema.chosen(settings)]
     passes = unet_passes(schema, settings)["total"]
     return f"{', '.join(names)} · recipe {settings.recipe} · {passes} UNet passes per step instead of {BASE_PASSES}"

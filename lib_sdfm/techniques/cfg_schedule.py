@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ..errors import SettingError
 from ..ops.schedules import CONSTANT, INTERVAL, SCHEDULES, edm_noise_level, nearest_edm_noise_level
 from ..planning.technique import Technique
 from ..sampling.model_call import ModelCall
@@ -64,6 +65,14 @@ class CfgSchedule(Technique):
     positions = (*range(28, 32), *range(74, 78))
     replaces_cfg = True
 
+    @classmethod
+    def check(cls, settings: CfgScheduleSettings, recipe: str) -> None:
+        for hires in (False, True) if recipe != ORIGINAL else ():  # the old extension swapped them
+            low, high = (cls(settings, recipe).value(name, hires) for name in ("low", "high"))
+            if low > high:
+                key = "CFG Interval Hires Low" if hires and settings.hires_low is not None else "CFG Interval Low"
+                raise SettingError(key, low, f"a number up to the upper end of the interval, {high:g}")
+
     def inert(self, hires: bool) -> str | None:
         if self.recipe == ORIGINAL or self.value("schedule", hires) != CONSTANT:
             return None
@@ -88,7 +97,7 @@ class CfgSchedule(Technique):
         return SCHEDULES[schedule](plain, min(call.index / call.steps, 1.0)) * call.cfg_unit
 
     def _interval(self, schedule: str, hires: bool) -> tuple[float, float]:
-        low, high = sorted((self.value("low", hires), self.value("high", hires)))
+        low, high = self.value("low", hires), self.value("high", hires)
         high = math.inf if high == NO_UPPER_END else high
         if schedule == INTERVAL:
             low, high = max(low, PAPER_INTERVAL[0]), min(high, PAPER_INTERVAL[1])

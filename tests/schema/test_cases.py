@@ -14,6 +14,7 @@ from lib_sdfm.schema.reading import NAMES
 from lib_sdfm.techniques.refiner_sync import RefinerSync
 
 HEAD = "p\nNegative prompt: n\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 512x512, "
+FREEU = 'FreeU Stages: "[{\\"skip_factor\\": 0.5}]"'
 
 
 def explained(text: str) -> dict[str, Any]:
@@ -289,6 +290,74 @@ class TestPayloads:
         keys = 'FreeU Stages: "[{\\"skip_factor\\": 0.5}]", FreeU Schedule: "0, 1, 0.0", FreeU Version: 2'
         assert "step 1" in explained(HEAD + keys)["warnings"][0]
         assert explained(HEAD + keys + ", SDFM: 1")["warnings"] == []
+
+
+class TestWithoutEffect:
+    """What does nothing in the whole job is named with the reason."""
+
+    @pytest.mark.parametrize(
+        ("keys", "technique", "why"),
+        [
+            ("PAG Active: True, PAG Scale: 3, PAG Start Step: 9, PAG End Step: 3, SDFM: 1", "pag", "from 9 to 3"),
+            ("PAG Active: True, PAG Scale: 3, PAG Start Step: 20, PAG End Step: 150, SDFM: 1", "pag", "the 20 steps"),
+            ("SEG Active: True, SEG Start Step: 9, SEG End Step: 3", "seg", "from 9 to 3"),
+            (
+                'FreeU Stages: "[{\\"skip_factor\\": 0.5}]", FreeU Schedule: "0.9, 0.1, 0.0", SDFM: 1',
+                "freeu",
+                "from 0.9 to 0.1",
+            ),
+            (f'{FREEU}, FreeU Schedule: "0.9, 0.1, 0.0"', "freeu", "from 0.9 to 0.1"),
+            ("CFG Rescale: 0.7, NGMS: 15, NGMS all steps: True, SDFM: 1", "cfg_rescale", "minimum sigma"),
+            ("CFG Interval Enable: True, CFG Interval Schedule: Linear, Skip Early CFG: 1.0", "cfg_schedule", "early sampling"),
+            ("SEG Active: True, Skip Early CFG: 1.0", "seg", "no unconditional prediction"),
+        ],
+    )
+    def test_windows_and_missing_predictions(self, keys: str, technique: str, why: str):
+        report = explained(HEAD + keys)
+        (inert,) = report["inert"]
+        assert inert["technique"] == technique and why in inert["why"] and report["passes"]["total"] == 2
+        assert report["conditions"] == []
+
+    @pytest.mark.parametrize(
+        ("keys", "inert"),
+        [
+            ("CFG Rescale: 0.7, SDFM: 1", ["cfg_rescale"]),
+            ("CFG Rescale: 0.7, PAG Active: True, PAG Scale: 3, SDFM: 1", []),
+            ("CFG Rescale: 0.7, CFG Interval Enable: True, CFG Interval Schedule: Linear, SDFM: 1", []),
+            ("CFG Rescale: 0.7, CFGpp Scale: 0.6, SDFM: 1", []),
+            ("SEG Active: True", ["seg"]),
+            ("SEG Active: True, PAG Active: True, PAG Scale: 1", ["seg"]),
+            ("SEG Active: True, PAG Active: True, PAG SANF: True, PAG Scale: 1", []),
+            ("SEG Active: True, SEG Scale: 3, SDFM: 1", []),
+            ("CFG Interval Enable: True, CFG Interval Schedule: Linear", []),
+        ],
+    )
+    def test_cfg_scale_1(self, keys: str, inert: list[str]):
+        text = HEAD.replace("CFG scale: 7", "CFG scale: 1") + keys
+        assert [said["technique"] for said in explained(text)["inert"]] == inert
+        assert explained(text.replace("p\n", "a AND b\n", 1))["inert"] == []
+        assert explained(text.replace("Euler a", "DDIM CFG++"))["inert"] == []
+        assert explained(text.replace("CFG scale: 1", "CFG scale: 2"))["inert"] == []
+
+    def test_windows_that_hold_a_step_of_either_pass(self):
+        late = "PAG Active: True, PAG Scale: 3, PAG Start Step: 25, PAG End Step: 150, SDFM: 1"
+        assert explained(HEAD + late)["inert"] != []
+        assert explained(HEAD + "Hires upscale: 2, Hires steps: 30, " + late)["inert"] == []
+        assert explained(HEAD.replace("Euler a", "DPM adaptive") + late)["inert"] == []
+
+    def test_a_request(self):
+        scripts = {"SDFM": {"args": [{"cfg_rescale": {}, "pag": {"start_step": 12}}]}}
+        assert posted(scripts, steps=20, cfg_scale=1)["inert"] == []
+        found = posted(scripts, steps=10, cfg_scale=1, sampler_name="Euler")
+        assert [said["technique"] for said in found["inert"]] == ["pag"]
+        scripts = {"SDFM": {"args": [{"cfg_rescale": {}}]}}
+        options = {"skip_early_cond": 1.0}
+        assert posted(scripts, override_settings=options)["inert"] != [] == posted(scripts)["inert"]
+
+    def test_an_interval_with_swapped_ends_is_an_error(self):
+        keys = "CFG Interval Enable: True, CFG Interval Schedule: Linear, CFG Interval Low: 9, CFG Interval High: 3"
+        assert "CFG Interval Low: 9" in explained(HEAD + keys + ", SDFM: 1")["errors"][0]
+        assert explained(HEAD + keys)["errors"] == []
 
 
 class TestStillRight:

@@ -9,8 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lib_sdfm.catalog import SCHEMA
+from lib_sdfm.errors import SettingError
 from lib_sdfm.ops.schedules import SCHEDULES
 from lib_sdfm.sampling.model_call import HostCounters, ModelCall
+from lib_sdfm.schema.payload import resolve_job
 from lib_sdfm.techniques.cfg_schedule import CfgSchedule, CfgScheduleSettings
 from tests.hosts.fake_a1111 import Host, Processing, Sampler
 from tests.hosts.jobs import samples
@@ -60,9 +63,26 @@ def test_recipe_original_ignores_what_the_sampler_multiplies(name: str):
 @pytest.mark.parametrize(
     ("sigma", "scale"), [(1.49, 1), (1.5, 7), (2.0, 7), (5.0, 7), (5.01, 1), (0.0, 1), (14.6, 1), (1e4, 1)]
 )
-@pytest.mark.parametrize("ends", [(1.5, 5.0), (5.0, 1.5)], ids=str)
-def test_the_interval_is_one_of_noise_levels_with_both_ends(ends: tuple[float, float], sigma: float, scale: float):
-    assert scale_at(sigma=sigma, low=ends[0], high=ends[1]) == scale
+def test_the_interval_is_one_of_noise_levels_with_both_ends(sigma: float, scale: float):
+    assert scale_at(sigma=sigma, low=1.5, high=5.0) == scale
+
+
+@pytest.mark.parametrize(
+    ("chosen", "name"),
+    [
+        ({"low": 9, "high": 3}, "cfg_schedule.low: 9.0"),
+        ({"low": 2, "high": 5, "hires_high": 1}, "cfg_schedule.low: 2.0"),
+        ({"hires_low": 6, "high": 5}, "cfg_schedule.hires_low: 6.0"),
+    ],
+)
+def test_an_interval_whose_ends_are_swapped_is_refused(chosen: dict, name: str):
+    with pytest.raises(SettingError) as caught:
+        resolve_job(SCHEMA, [{"cfg_schedule": chosen}])
+    assert caught.value.for_api().startswith(name)
+
+
+def test_the_old_extension_swapped_them():
+    resolve_job(SCHEMA, [{"recipe": "original", "cfg_schedule": {"low": 9, "high": 3}}])
 
 
 def test_100_is_no_upper_end():
