@@ -148,6 +148,27 @@ def test_neos_cfg_rescale_is_ours_and_a_shift_is_named():
     assert "hires pass" in report["warnings"][0]
 
 
+def test_neos_other_methods_are_ours():
+    report = explained(HEAD + "Rescale CFG: 0.7, MaHiRo: True, Version: neo-2.29")
+    assert report["techniques"]["cfg_rescale"]["phi"] == 0.7 and "mahiro" in report["techniques"]
+    assert report["errors"] == [] and len(report["warnings"]) == 1 and "after CFG rescale" in report["warnings"][0]
+    report = explained(HEAD + "eps_scaling_factor: 1.02, Version: neo-2.29")
+    assert report["techniques"]["epsilon_scaling"]["factor"] == 1.02 and report["warnings"] == []
+    assert list(explained(HEAD + "mahiro_cfg_enabled: True")["techniques"]) == ["mahiro"]
+
+
+def test_apg_has_the_meaning_of_whoever_wrote_it():
+    """The keys are shared by three programs, and one of them writes the paper's method."""
+    apg = explained(HEAD + "APG Eta: 0.0, APG Norm Threshold: 12, APG Momentum: -0.3")["techniques"]["apg"]
+    assert (apg["eta"], apg["norm_threshold"], apg["momentum"]) == (0.0, 12.0, -0.3)
+    assert explained(HEAD + "APG Eta: 0")["techniques"]["apg"]["momentum"] == 0.0
+    for others in ("APG Active: True, APG Momentum: -0.5", "Integrated Guidance Enabled: True, APG Eta: 0.00", "APG Eta: None"):
+        assert explained(HEAD + others)["techniques"] == {}
+    ours = "SDFM APG Active: True, SDFM APG Eta: 0.2, APG Eta: 0.5, SDFM: 1"
+    report = explained(HEAD + ours)
+    assert report["techniques"]["apg"]["eta"] == 0.2 and "APG Eta: 0.5" in report["warnings"][0]
+
+
 def test_sdnexts_values_are_read_and_the_rest_is_named():
     keys = "CFG rescale: 0.7, CFGZero: True, APG: ETA=1.0 Momentum=-0.5 Threshold=0.0, FreeU: b1=1.2 b2=1.4 s1=0.9 s2=0.2"
     report = explained(HEAD + f"{keys}, App: SD.Next, Version: 8b73cb6")

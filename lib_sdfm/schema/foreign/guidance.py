@@ -32,7 +32,21 @@ def _neo_rescale(text: ForeignText) -> Said | None:
     return {"phi": (phi, "Rescale CFG")}
 
 
-def _sdnext_rescale(text: ForeignText) -> Said:
+def _mahiro(text: ForeignText) -> Said:
+    if text.value("Rescale CFG", 0.0) >= SMALLEST_RESCALE:
+        text.name(["MaHiRo"], "was done after CFG rescale there, and is done before it here")
+    return {}
+
+
+def _apg(text: ForeignText) -> Said:
+    if text.value("APG Adaptive Momentum", 0.0):
+        text.name(["APG Adaptive Momentum"], "momentum that fades is not part of SDFM; it stays as it begins")
+    return {}
+
+
+def _sdnext_rescale(text: ForeignText) -> Said | None:
+    if not text.value("CFG rescale", 0.0):
+        return None
     text.name(["CFG rescale"], "SD.Next rescales the model's raw output, SDFM velocities: close, but not the same")
     return {"phi": (text.value("CFG rescale", 0.0), "CFG rescale")}
 
@@ -68,7 +82,7 @@ def _shift(text: ForeignText) -> Said | None:
 ANOTHER_APG = "projects in another space than the paper's APG, so that its values mean nothing here, and was left out"
 ANOTHER_CFG_ZERO = "applies the paper's factor to another quantity than the paper and was left out"
 GUIDANCE = (
-    Source("MaHiRo", "MaHiRo", "mahiro"),
+    Source("MaHiRo", "MaHiRo", "mahiro", (), _mahiro),
     Source("mahiro_cfg_enabled", "MaHiRo", "mahiro"),
     Source(
         "apgisyourcfg_enabled", "reForge's adaptive projected guidance (APG)", None,
@@ -88,7 +102,7 @@ GUIDANCE = (
         (
             Key("APG Eta", 0.0, "eta"), Key("APG Norm Threshold", 15.0, "norm_threshold"),
             Key("APG Momentum", 0.0, "momentum"), Key("APG Adaptive Momentum"),
-        ), by_presence=True, unless="Integrated Guidance Enabled",
+        ), _apg, by_presence=True, unless="Integrated Guidance Enabled",
     ),
     Source("APG", "SD.Next's adaptive projected guidance (APG)", None, by_presence=True, why_not=ANOTHER_APG),
     Source("CFGZero", "SD.Next's CFG-Zero* (the text leaves its values out)", None, by_presence=True),
@@ -97,7 +111,10 @@ GUIDANCE = (
         why_not=ANOTHER_CFG_ZERO,
     ),
     Source("tcfg", "tangential damping CFG (TCFG)", None, by_presence=True),
-    Source("eps_scaling_factor", "epsilon scaling", "epsilon_scaling", by_presence=True),
+    Source(
+        "eps_scaling_factor", "epsilon scaling", "epsilon_scaling", (Key("eps_scaling_factor", 1.005, "factor"),),
+        by_presence=True,
+    ),
     Source(
         "NAG Scale", "guidance on self-attention that is also called NAG", None, (Key("NAG Alpha"), Key("NAG Tau")),
         by_presence=True, why_not="is another method than NAG and not part of SDFM; it was left out",

@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import SettingError
 from ..params import LARGEST_NUMBER
 
-UNSET = ("", "0", "False", "false", "None", "N/A (Disabled)")
+UNSET = ("", "False", "false", "None", "N/A (Disabled)")
 """Values with which a feature that is switched on by a value is off."""
 SWITCHES = {"True": True, "true": True, "False": False, "false": False}
 
