@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from modules import images, infotext_versions, paths, rng, sd_models, sd_samplers
+from modules import devices, images, infotext_versions, paths, rng, sd_models, sd_samplers
 from modules import scripts as scripts_module
 from modules.processing_base import StableDiffusionProcessing, latents_to_unit, unit_to_latents
 from modules.processing_img2img import StableDiffusionProcessingImg2Img
@@ -147,14 +147,9 @@ def _process_batch(p: StableDiffusionProcessing, n: int) -> list[tuple[Image.Ima
     if p.n_iter > 1:
         state.job = f"Batch {n + 1} out of {p.n_iter}"
     apply_alpha_schedule_override(p.sd_model, p)
-    samples = p.sample(
-        conditioning=p.c,
-        unconditional_conditioning=p.uc,
-        seeds=p.seeds,
-        subseeds=p.subseeds,
-        subseed_strength=p.subseed_strength,
-        prompts=p.prompts,
-    )
+    seeds = {"seeds": p.seeds, "subseeds": p.subseeds, "subseed_strength": p.subseed_strength}
+    with devices.autocast():
+        samples = p.sample(conditioning=p.c, unconditional_conditioning=p.uc, prompts=p.prompts, **seeds)
     return _finish_batch(p, n, samples)
 
 

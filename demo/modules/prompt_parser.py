@@ -12,7 +12,8 @@ from typing import Any
 
 import lark
 import torch
-from torch import Tensor
+
+from modules.conditions import ConditionDict, rows_from
 
 GRAMMAR = r"""
 start: (prompt | stray)*
@@ -132,7 +133,7 @@ def get_learned_conditioning(
     for prompt, schedule in zip(prompts, schedules):
         if prompt not in encoded:
             conds = model.get_learned_conditioning(SdConditioning([text for _, text in schedule], copy_from=prompts))
-            encoded[prompt] = [ScheduledPromptConditioning(end, cond) for (end, _), cond in zip(schedule, conds)]
+            encoded[prompt] = [ScheduledPromptConditioning(end, rows_from(conds, row)) for row, (end, _) in enumerate(schedule)]
     return [encoded[prompt] for prompt in prompts]
 
 
@@ -172,19 +173,19 @@ def get_multicond_learned_conditioning(
     return MulticondLearnedConditioning((len(prompts),), batch)
 
 
-def _at(schedule: Sequence[ScheduledPromptConditioning], call: int) -> Tensor:
+def _at(schedule: Sequence[ScheduledPromptConditioning], call: int) -> Any:
     """The cond at a call counted from 0: ``[a:b:3]`` is still ``a`` at call 3 (a quirk of A1111). After the end, the first."""
     return next((entry.cond for entry in schedule if call <= entry.end_at_step), schedule[0].cond)
 
 
-def reconstruct_cond_batch(conds: Sequence[Sequence[ScheduledPromptConditioning]], current_step: int) -> Tensor:
-    """The conds of a batch at a call, ``(B, tokens, width)``."""
+def reconstruct_cond_batch(conds: Sequence[Sequence[ScheduledPromptConditioning]], current_step: int) -> Any:
+    """The conds of a batch at a call, ``(B, tokens, width)``, or a dictionary with them."""
     return _stacked([_at(schedule, current_step) for schedule in conds])
 
 
 def reconstruct_multicond_batch(
     conds: MulticondLearnedConditioning, current_step: int
-) -> tuple[list[list[tuple[int, float]]], Tensor]:
+) -> tuple[list[list[tuple[int, float]]], Any]:
     """The conds of all prompts at a call, and for each picture its (row, weight) pairs."""
     tensors, rows = [], []
     for prompts in conds.batch:
@@ -193,8 +194,12 @@ def reconstruct_multicond_batch(
     return rows, _stacked(tensors)
 
 
-def _stacked(conds: list[Tensor]) -> Tensor:
-    """Conds of one batch in one tensor; shorter ones repeat their last token."""
+def _stacked(conds: list[Any]) -> Any:
+    """Conds of one batch in one; shorter texts repeat their last token."""
+    if isinstance(conds[0], dict):
+        return ConditionDict({name: _stacked([cond[name] for cond in conds]) for name in conds[0]})
+    if conds[0].dim() == 1:
+        return torch.stack(conds)
     longest = max(cond.shape[0] for cond in conds)
     padded = [torch.cat([cond, cond[-1:].expand(longest - cond.shape[0], -1)]) for cond in conds]
     return torch.stack(padded)

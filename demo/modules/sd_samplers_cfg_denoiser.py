@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from modules import prompt_parser, sd_samplers_common, shared
+from modules.conditions import ConditionDict, joined, rows_from
 from modules.script_callbacks import (
     AfterCFGCallbackParams,
     CFGDenoisedParams,
@@ -19,8 +20,8 @@ from modules.script_callbacks import (
 from modules.shared import opts, state
 
 
-def _condition(crossattn: Tensor, concat: Tensor) -> dict[str, list[Tensor]]:
-    return {"c_crossattn": [crossattn], "c_concat": [concat]}
+def _condition(text: Any, concat: Tensor) -> dict[str, Any]:
+    return {**(text if isinstance(text, dict) else {"c_crossattn": [text]}), "c_concat": [concat]}
 
 
 class CFGDenoiser(torch.nn.Module):
@@ -46,7 +47,7 @@ class CFGDenoiser(torch.nn.Module):
     def inner_model(self) -> Any:
         raise NotImplementedError
 
-    def combine_denoised(self, x_out: Tensor, conds_list: list, uncond: Tensor, cond_scale: float) -> Tensor:
+    def combine_denoised(self, x_out: Tensor, conds_list: list, uncond: Any, cond_scale: float) -> Tensor:
         """Classifier-free guidance; the negative prompts' rows are as many as ``uncond`` has."""
         of_uncond = x_out[-uncond.shape[0] :]
         denoised = of_uncond.clone()
@@ -95,7 +96,7 @@ class CFGDenoiser(torch.nn.Module):
         return after.x
 
     def _tell_extensions(
-        self, x: Tensor, sigma: Tensor, image_cond: Tensor, conds_list: list, text: Tensor, text_uncond: Tensor
+        self, x: Tensor, sigma: Tensor, image_cond: Tensor, conds_list: list, text: Any, text_uncond: Any
     ) -> CFGDenoiserParams:
         """The rows, through the callback that may change them (it does not hear whether uncond will be skipped)."""
         images = [image for image, conds in enumerate(conds_list) for _ in conds] + list(range(len(conds_list)))
@@ -126,20 +127,21 @@ class CFGDenoiser(torch.nn.Module):
             x, sigma = x[:-images], sigma[:-images]
         together = opts.batch_cond_uncond
         if skip_uncond or text.shape[1] == text_uncond.shape[1]:
-            rows = text if skip_uncond else torch.cat([text, text_uncond])
-            portions = [(rows, 0)] if together else [(rows[a : a + images], a) for a in range(0, len(rows), images)]
+            rows = text if skip_uncond else joined([text, text_uncond])
+            size = rows.shape[0] if together else images
+            portions = _cut(rows, size)
         else:
             size = images * 2 if together else images
-            portions = [(text[a : a + size], a) for a in range(0, len(text), size)] + [(text_uncond, len(text))]
+            portions = [*_cut(text, size), (text_uncond, text.shape[0])]
         out = torch.zeros_like(x)
         if len(portions) == 1:  # the image conditioning goes along whole, with more rows where uncond is skipped
             return self.inner_model(x, sigma, cond=_condition(portions[0][0], concat))
         for rows, a in portions:
-            b = a + len(rows)
+            b = a + rows.shape[0]
             out[a:b] = self.inner_model(x[a:b], sigma[a:b], cond=_condition(rows, concat[a:b]))
         return out
 
-    def _padded(self, text: Tensor, text_uncond: Tensor) -> tuple[Tensor, Tensor]:
+    def _padded(self, text: Any, text_uncond: Any) -> tuple[Any, Any]:
         """With the option, the shorter prompts with empty chunks at their end."""
         self.padded_cond_uncond = self.padded_cond_uncond_v0 = False
         if not opts.pad_cond_uncond or text.shape[1] == text_uncond.shape[1]:
@@ -153,7 +155,14 @@ class CFGDenoiser(torch.nn.Module):
         return latent * self.nmask + self.init_latent * self.mask
 
 
-def _with_empty_chunks(text: Tensor, tokens: int) -> Tensor:
+def _cut(text: Any, size: int) -> list[tuple[Any, int]]:
+    """Portions of so many rows, each with the number of its first row."""
+    return [(rows_from(text, slice(a, a + size)), a) for a in range(0, text.shape[0], size)]
+
+
+def _with_empty_chunks(text: Any, tokens: int) -> Any:
+    if isinstance(text, dict):
+        return ConditionDict(text, crossattn=_with_empty_chunks(text["crossattn"], tokens))
     empty = shared.sd_model.cond_stage_model_empty_prompt
     missing = (tokens - text.shape[1]) // empty.shape[1]
     return torch.cat([text, empty.repeat(text.shape[0], missing, 1)], 1) if missing > 0 else text

@@ -18,6 +18,7 @@ import k_diffusion.sampling as k_sampling
 import torch
 from torch import Tensor, nn
 
+from demo.modules.conditions import ConditionDict, joined, rows_from
 from tests.accelerator import DEVICE, accelerator, from_device, to_device
 from tests.support import ADM, vector_of
 
@@ -92,31 +93,6 @@ class Variety:
         given = {name: _in_type(value, self.dtype) for name, value in conds.items() if value is not None}
         output = unet(x.to(self.dtype), timesteps.to(self.dtype if self.autocast else torch.float32), **given)
         return output if self.autocast else output.float()
-
-
-class ConditionDict(dict):
-    """SDXL's conditioning, as A1111 and Forge have it: its length is the number of its tensors, not of rows."""
-
-    @property
-    def shape(self) -> torch.Size:
-        return self["crossattn"].shape
-
-    def __getitem__(self, key: Any) -> Any:
-        return super().__getitem__(key)
-
-
-def rows_from(cond: Any, rows: Any) -> Any:
-    """Return some rows of a conditioning of either form."""
-    if isinstance(cond, dict):
-        return ConditionDict({name: value[rows] for name, value in cond.items()})
-    return cond[rows]
-
-
-def joined(conds: list[Any]) -> Any:
-    """Return conditionings of either form one behind the other."""
-    if isinstance(conds[0], dict):
-        return ConditionDict({name: torch.cat([cond[name] for cond in conds]) for name in conds[0]})
-    return torch.cat(conds)
 
 
 def _in_type(value: Any, dtype: torch.dtype) -> Any:
