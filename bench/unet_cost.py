@@ -2,8 +2,8 @@
 
 ``python -m bench.unet_cost [--json]``. ``cfg`` is plain CFG (a cond and an uncond row); ``cfg_pag`` with PAG in the middle
 block as SDFM computes it, ``cfg_pag_full`` with a whole extra row (Forge, ComfyUI), ``cfg_pag_doubled`` with two
-(incantations), ``cfg_pag_seg`` with PAG and SEG. ``decoder_calls_cfg`` and ``decoder_calls_cfg_pag`` count the calls of the
-decoder's modules in a step, without and with PAG.
+(incantations), ``cfg_pag_seg`` with PAG and SEG; ``cond_nag`` is a cond row alone, with NAG. ``decoder_calls_cfg`` and
+``decoder_calls_cfg_pag`` count the calls of the decoder's modules in a step, without and with PAG.
 """
 
 from __future__ import annotations
@@ -22,9 +22,12 @@ from bench.unets import SHAPES, Denoiser, Shape, inputs, make_unet
 from lib_sdfm.hosts.a1111.attention import PerturbedAttention
 from lib_sdfm.hosts.a1111.recorded_calls import CallRecorder
 from lib_sdfm.hosts.a1111.tail import a1111_tail
+from lib_sdfm.hosts.cross_attention import CrossAttention
+from lib_sdfm.hosts.negative import TextHost
 from lib_sdfm.hosts.tail import Together
 from lib_sdfm.hosts.unet_layers import UnetLayers
 from lib_sdfm.ops.blur import mean_tokens
+from lib_sdfm.ops.nag import normalized_guidance
 from lib_sdfm.sampling.layers import parse_layers
 from lib_sdfm.sampling.stages import Perturbation
 
@@ -98,6 +101,20 @@ def step_flops(shape: Shape, changes: Changes, share: bool = True) -> int:
     return counter.get_total_flops()
 
 
+@torch.no_grad()
+def nag_flops(shape: Shape) -> int:
+    """Operations of a conditional row alone with NAG, keys and values of the negative prompt already made."""
+    unet, negative = UnetLayers(make_unet(shape, DEVICE)), torch.zeros(shape.tokens, shape.context, device=DEVICE)
+    model, cross = Denoiser(unet.unet, max(shape.depths.values())), CrossAttention(unet, "NAG", TextHost(None))
+    for counter in (FlopCounterMode(display=False), FlopCounterMode(display=False)):
+        cross.attach(lambda good, bad: normalized_guidance(good, bad, 2.0, 2.5, 0.5), [negative], lambda rows: [0] * rows)
+        given = inputs(shape, COND_ROWS, DEVICE)
+        with counter:
+            model(given.pop("x"), given.pop("time"), **given)
+        cross.detach()
+    return counter.get_total_flops()
+
+
 def costs(shape: Shape) -> dict[str, int]:
     """Operations of one step by what is computed, and calls of the decoder's modules."""
     cfg = step_flops(shape, {})
@@ -109,6 +126,7 @@ def costs(shape: Shape) -> dict[str, int]:
         "cfg_pag_full": full,
         "cfg_pag_seg": step_flops(shape, {"pag": PAG, "seg": SEG}),
         "cfg_pag_doubled": full + (full - cfg),
+        "cond_nag": nag_flops(shape),
         "decoder_calls_cfg": run_step(shape, {}),
         "decoder_calls_cfg_pag": run_step(shape, {"pag": PAG}),
     }
@@ -126,7 +144,7 @@ def main() -> None:
         row = of["cfg"] / ROWS
         print(f"{name}: a cond row takes {row / 1e12:.2f} TFLOP; passes per step")
         for what, number in of.items():
-            print(f"  {what:21} {number if what.startswith('decoder_calls') else f'{number / row:.2f}'}")
+            print(f"  {what:21} {number if what.startswith('decoder_calls') else f'{number / row:.3f}'}")
 
 
 if __name__ == "__main__":

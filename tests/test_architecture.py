@@ -110,7 +110,7 @@ def test_the_folder_of_techniques_holds_one_file_each():
 def test_a_folder_per_host_with_the_same_file_names():
     hosts = ROOT / "lib_sdfm" / "hosts"
     folders = [path for path in hosts.iterdir() if path.is_dir() and path.name != "__pycache__"]
-    common = {"run_pass.py", "attention.py", "tail.py", "model_kind.py"}
+    common = {"run_pass.py", "attention.py", "cross_attention.py", "tail.py", "model_kind.py"}
     assert {path.name for path in folders} >= {"a1111", "forge"}
     assert all(common <= {path.name for path in folder.glob("*.py")} for folder in folders)
     assert len(list(hosts.glob("*.py"))) <= 14

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,35 +20,30 @@ from tests.hosts.jobs import another_checkpoint, new_forge, new_host, samples
 from tests.hosts.reference import Reference
 from tests.hosts.variety import VARIETIES
 from tests.support import noise_of
+from tests.techniques.recorded_guidance import Case, assert_recorded, recorded
 from tests.techniques.reference import assert_same_picture, euler_samples, fresh_host
 from tests.techniques.test_freeu import patch_cat, plain_cat
 
-CASES = json.loads((Path(__file__).parents[1] / "recorded" / "nag.json").read_text(encoding="utf8"))["cases"]
 VALUES = {"scale": 2.0, "tau": 2.5, "alpha": 0.5}
 
 
-def built(said: dict[str, Any], shape: list[int]) -> Tensor:
-    shape = said.get("shape", shape)
-    index = torch.arange(torch.Size(shape).numel(), dtype=torch.float64)
-    a, p, s, b, q = said.get("wave", [0.0] * 5)
-    return (a * torch.sin(p * index + s) + b * torch.cos(q * index)).view(shape)
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-8), (torch.float32, 2e-5)], ids=["float64", "float32"])
-def test_it_gives_recorded_numbers(case: dict[str, Any], dtype: torch.dtype, tolerance: float):
-    given = {name: built(said, case["shape"]).to(dtype) for name, said in case["inputs"].items()}
-    said = case["params"]
+def guided_as(case: Case, dtype: torch.dtype) -> Tensor:
+    given, said = {name: tensor.to(dtype) for name, tensor in case.inputs.items()}, case.params
     values = said["nag_scale"] - 1 if "nag_scale" in said else said["scale"], said["tau"], said["alpha"]
     if "z_pos" in given:
-        got = normalized_guidance(given["z_pos"], given["z_neg"], *values)
-    else:  # rows: uncond, cond
-        got = attention(given["q"], given["k"], given["v"], said["heads"])
-        if said["sigma_end"] < said["sigma"]:
-            negative = attention(given["q"][1:], given["k_neg"], given["v_neg"], said["heads"])
-            got = torch.cat([got[:1], normalized_guidance(got[1:], negative, *values)])
-    wanted = torch.tensor(case["output"]["values"], dtype=torch.float64).view(case["output"]["shape"])
-    assert ((got - wanted).abs() <= tolerance * (1 + wanted.abs().max())).all()
+        return normalized_guidance(given["z_pos"], given["z_neg"], *values)
+    plain = attention(given["q"], given["k"], given["v"], said["heads"])  # rows: uncond, cond
+    if said["sigma_end"] >= said["sigma"]:
+        return plain
+    negative = attention(given["q"][1:], given["k_neg"], given["v_neg"], said["heads"])
+    return torch.cat([plain[:1], normalized_guidance(plain[1:], negative, *values)])
+
+
+@pytest.mark.parametrize("case", recorded("nag"), ids=lambda case: case.id)
+def test_it_gives_recorded_numbers(case: Case):
+    wanted = case.outputs["result"]
+    assert_recorded(guided_as(case, torch.float64), wanted)
+    torch.testing.assert_close(guided_as(case, torch.float32).double(), wanted, rtol=2e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
