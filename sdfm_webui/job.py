@@ -12,6 +12,7 @@ from lib_sdfm.hosts.attributes import InstanceAttribute, undo_all, undone_on_fai
 from lib_sdfm.hosts.run import NewPass, Run
 from lib_sdfm.planning.effect import features_without_effect, without_features
 from lib_sdfm.planning.plan import plan_of
+from lib_sdfm.sampling.plan import Plan
 from lib_sdfm.sampling.stages import ModelFacts
 from lib_sdfm.schema.originals import OldEntry
 from lib_sdfm.schema.payload import require_no_rival, resolve_job
@@ -19,6 +20,7 @@ from lib_sdfm.schema.settings import Schema, Settings
 
 from .axes import axes_of_job
 from .errors import shown_to_user
+from .found import put_found
 from .idle import asks_for_nothing, missing_in_host, stand_aside
 from .job_facts import facts_of_job
 from .model_kinds import KindHost
@@ -133,8 +135,19 @@ def _sampling(schema: Schema, settings: Settings, p: Any, host: HostObjects) -> 
     if use is None and not plan.techniques:
         return None if host.kinds is None else host.kinds.plain_sampling(p)
     if host.kinds is None:
-        return Run(plan, p, host.new_pass).sample
-    return host.kinds.sampling(lambda new_pass: Run(plan, p, new_pass), p, host.new_pass, use)
+        return _recording(schema, plan, p, Run(plan, p, host.new_pass).sample)
+    return _recording(schema, plan, p, host.kinds.sampling(lambda new_pass: Run(plan, p, new_pass), p, host.new_pass, use))
+
+
+def _recording(schema: Schema, plan: Plan, p: Any, sampling: Sampling) -> Sampling:
+    """Return the sampling of a batch that then writes the settings found in it to the generation parameters."""
+
+    def run(sample: Sampling, *args: Any, **kwargs: Any) -> Any:
+        result = sampling(sample, *args, **kwargs)
+        put_found(p, {schema.by_id[id].param.key: values for id, values in plan.found.items()})
+        return result
+
+    return run
 
 
 def forget_earlier(schema: Schema, p: Any) -> None:

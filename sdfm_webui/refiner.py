@@ -11,6 +11,8 @@ from lib_sdfm.schema.infotext import our_keys, write_infotext
 from lib_sdfm.schema.settings import Schema, Settings
 from lib_sdfm.techniques.refiner_sync import RefinerSync
 
+from .found import PerImage, place_of
+
 Sampling = Callable[..., Any]
 
 
@@ -46,7 +48,10 @@ class RefinerJob:
         :param settings: ``self.settings``, with what depends on the model filled in
         """
         self.settings = settings
-        self._p.extra_generation_params.update(write_infotext(self._schema, settings, self._names))
+        self._p.extra_generation_params.update(write_infotext(self._schema, settings, self._names, self._place_of))
+
+    def _place_of(self, key: str) -> PerImage:
+        return place_of(self._p, key)
 
     def around(self, sampling: Sampling | None) -> Sampling:
         """Return the sampling of a batch whose prompts follow the refiner.
@@ -58,9 +63,9 @@ class RefinerJob:
             inner = sample if sampling is None else (lambda *a, **k: sampling(sample, *a, **k))
             result = self.prompts.sample(inner, *args, **kwargs)
             if self.prompts.stored and not self.prompts.moves_switch():
+                plain = write_infotext(self._schema, replace(self.settings, by_default={}), place_of=self._place_of)
                 forget_keys(self._schema, self._p)
-                plain = replace(self.settings, by_default={})
-                self._p.extra_generation_params.update(write_infotext(self._schema, plain))
+                self._p.extra_generation_params.update(plain)
             return result
 
         return run

@@ -11,6 +11,7 @@ from ..sampling.call_levels import at_the_end, ddim_calls, one_step_each
 from ..sampling.clock import CallClock, StepClock, single_calls
 from ..sampling.memory import PassMemory
 from ..sampling.model_call import HostCounters, ModelCall
+from ..sampling.plan import Plan
 from ..sampling.sampler_names import require_spans, sampler_of
 from ..sampling.sampler_record import AFTER_FIRST_CALL, ONE_CALL_AHEAD, SamplerRecord
 from ..sampling.step_spans import StepSpans, straight
@@ -25,14 +26,15 @@ class SamplerSteps:
 
     :param sampler: the host's sampler object
     :param on_break: called when the sampler's function ends with an exception, an interrupt included
-    :param needs_ratio: true if any technique needs the step ratio
+    :param plan: the plan of the run
     """
 
-    def __init__(self, sampler: Any, on_break: Callable[[], None], needs_ratio: bool = False) -> None:
+    def __init__(self, sampler: Any, on_break: Callable[[], None], plan: Plan) -> None:
         self._name, self._options = sampler.config.name, sampler.config.options
         self._function = getattr(sampler.func, "__name__", "")
         self._record = sampler_of(self._name, self._function)
-        self._on_break, self._needs_ratio = on_break, needs_ratio
+        self._on_break, self._plan = on_break, plan
+        self._first_model: Any = None
         self._spans: StepSpans | None = None
         self._clock, self._total = StepClock(single_calls), None
         self._memory: tuple[PassMemory, Any, Any] = (PassMemory(), None, None)
@@ -66,6 +68,8 @@ class SamplerSteps:
             hires=hires,
             cfg_unit=self._cfg_unit(level.get("scale_multiplier", 1.0)),
             memory=self._memory_of(params),
+            refined=self._first_model is not params.denoiser.inner_model,
+            found=self._plan.found,
             host=HostCounters(
                 lagging=params.sampling_step,
                 call=params.denoiser.step,
@@ -82,6 +86,8 @@ class SamplerSteps:
     def _memory_of(self, params: Any) -> PassMemory:
         """Return what techniques keep, emptied if the model (after a refiner switch) or the latent's size has changed."""
         memory, model, size = self._memory
+        if self._first_model is None:
+            self._first_model = params.denoiser.inner_model
         if model is not params.denoiser.inner_model or size != params.x.shape[1:]:
             memory = PassMemory()
         self._memory = (memory, params.denoiser.inner_model, params.x.shape[1:])
@@ -89,6 +95,7 @@ class SamplerSteps:
 
     def _forget(self) -> None:
         self._memory = (PassMemory(), None, None)
+        self._first_model = None
 
     def _cfg_unit(self, scale_multiplier: float) -> float:
         """Return what CFG 1 is in the scale of a call: a sampler's lambda, or the sampler's multiplier of the scale."""
@@ -125,7 +132,7 @@ class SamplerSteps:
         own_steps = self._record is not None and self._record.own_steps
         self._clock = _clock_of(self._record, calls)
         self._total = None if calls is None or own_steps else len(calls)
-        if self._needs_ratio:
+        if self._plan.needs_ratio:
             spans = require_spans(self._name, self._function)
             if "timesteps" in arguments:
                 model = arguments["model"].inner_model.inner_model

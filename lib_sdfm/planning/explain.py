@@ -159,10 +159,11 @@ def _conditions(schema: Schema, settings: Settings, facts: JobFacts) -> list[dic
 
 
 def unet_passes(schema: Schema, settings: Settings, facts: JobFacts = UNKNOWN) -> dict[str, int]:
-    """Return the UNet passes per image and step, inside the techniques' windows."""
+    """Return the UNet passes per image and step, inside the techniques' windows; ``least`` if some may be left out."""
     working = plan_of(schema, _working_settings(schema, settings, facts)).working(hires=False)
     extra = {technique.name: technique.passes(hires=False) for technique in working}
-    return {"base": BASE_PASSES, **extra, "total": BASE_PASSES + sum(extra.values())}
+    total, spared = BASE_PASSES + sum(extra.values()), sum(technique.spares(hires=False) for technique in working)
+    return {"base": BASE_PASSES, **extra, **({"least": total - spared} if spared else {}), "total": total}
 
 
 def summary(schema: Schema, settings: Settings) -> str:
@@ -171,5 +172,6 @@ def summary(schema: Schema, settings: Settings) -> str:
         return ""
     idle = {feature.name: why for feature, why in _idle(schema, settings, UNKNOWN)}
     names = [f.label + (f" (no effect: {idle[f.name]})" if f.name in idle else "") for f in schema.chosen(settings)]
-    passes = unet_passes(schema, settings)["total"]
-    return f"{', '.join(names)} · recipe {settings.recipe} · {passes} UNet passes per step instead of {BASE_PASSES}"
+    passes = unet_passes(schema, settings)
+    number = " to ".join(str(passes[name]) for name in ("least", "total") if name in passes)
+    return f"{', '.join(names)} · recipe {settings.recipe} · {number} UNet passes per step instead of {BASE_PASSES}"

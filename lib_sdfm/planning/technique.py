@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..sampling.model_call import Interval, ModelCall
 from ..sampling.stages import ORIGINAL, Stages
 from ..schema.feature import Feature
 from ..schema.window import NO_UPPER_END
+
+ANY_CALL = ModelCall(index=0, total=None, sigma=1.0, timestep=500.0)
 
 
 class Technique(Feature, Stages):
@@ -14,6 +18,10 @@ class Technique(Feature, Stages):
     def conflict(self, other: Feature) -> str | None:
         combine = self.combines() and isinstance(other, Technique) and other.combines()
         return "each of them computes CFG in its own way" if combine else None
+
+    def needs_uncond_throughout(self) -> bool:
+        """Return True if its settings make it need the unconditional prediction for more than CFG, in either pass."""
+        return any(self.needs_uncond(replace(ANY_CALL, hires=hires)) for hires in (False, True))
 
     def in_window(self, call: ModelCall) -> bool:
         """Return True if a call lies between the settings ``start_step`` and ``end_step``, as counted by its recipe."""

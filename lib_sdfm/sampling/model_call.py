@@ -51,6 +51,8 @@ class ModelCall:
         all calls of a step, 1 or more where the level rises, ``None`` if only the sampler knows
     :param cfg_unit: what CFG 1 is in this call's CFG scale: ``scale_multiplier``, or 1/12.5 if the scale is CFG++'s lambda
     :param flow_model: true if the model is sampled as a flow model
+    :param refined: true once a refiner has taken over in this pass
+    :param found: values of settings that techniques find while sampling, per image, by field id (``pag.scale``)
     :param memory: what techniques keep over the steps of this pass
     """
 
@@ -64,6 +66,8 @@ class ModelCall:
     ratio: float | None = None
     cfg_unit: float = 1.0
     flow_model: bool = False
+    refined: bool = False
+    found: dict[str, list] = field(default_factory=dict, compare=False, repr=False)
     memory: PassMemory = field(default_factory=PassMemory, compare=False, repr=False)
 
     @property

@@ -2,21 +2,25 @@
 
 1. ``main_perturbation``, ``cross_attention`` and ``skip`` change the model's own predictions, the last two in 2. as well.
 2. ``perturbation``: the conditional rows are predicted once more for each technique that needs it.
-3. ``guidance_scale``: each technique may change the CFG scale of the call.
-4. ``combine``: one technique may replace plain CFG; two of them exclude each other (:meth:`Stages.combines`).
-5. ``correct``: each technique adds to the result, in the order of registration.
-6. ``finish``: the whole result is changed (CFG rescale).
-7. ``scale_noise``: the noise that it leaves in the latent is scaled.
-8. ``renoise``: the whole result is changed for the sampler's renoising (CFG++).
+3. ``guidance_scale``: each technique may change the CFG scale of the call; it is 1 if CFG is left out for all images.
+4. ``observe``: techniques look at the predictions.
+5. ``combine``: one technique may replace plain CFG; two of them exclude each other (:meth:`Stages.combines`). Images without
+   CFG (``images_without_cfg``) get CFG at scale 1 instead.
+6. ``correct``: each technique adds to the result, in the order of registration.
+7. ``finish``: the whole result is changed (CFG rescale).
+8. ``scale_noise``: the noise that it leaves in the latent is scaled.
+9. ``renoise``: the whole result is changed for the sampler's renoising (CFG++).
 
-In recipe original a technique that computes CFG itself (PAG, the CFG schedule) replaces step 4.
+In recipe original a technique that computes CFG itself (PAG, the CFG schedule) replaces step 5.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import UnsupportedError
@@ -31,10 +35,12 @@ class Plan:
 
     :param recipe: ``sdfm`` or ``original``
     :param techniques: techniques that are on
+    :param found: values of settings that the run finds while sampling, see :class:`ModelCall`
     """
 
     recipe: str
     techniques: tuple[Stages, ...]
+    found: dict[str, list] = field(default_factory=dict, compare=False)
 
     def in_host_space(self, active: tuple[Stages, ...]) -> bool:
         """Return True if predictions stay in the sampler's own space (else they are x0 in float32)."""
@@ -66,6 +72,18 @@ class Plan:
     def needs_level(self) -> bool:
         """Return True if any technique needs the noise level of a call."""
         return any(technique.needs_level() for technique in self.techniques)
+
+    def require_fits(self, denoiser: Any, sampler: str) -> None:
+        """Raise :class:`UnsupportedError` if a technique leaves out unconditional rows that the sampler renoises with.
+
+        :param denoiser: the host's CFG denoiser; such samplers set its ``need_last_noise_uncond``
+        :param sampler: the sampler's name
+        """
+        leaving = next((technique for technique in self.techniques if technique.leaves_out_uncond()), None)
+        if leaving is not None and denoiser.need_last_noise_uncond:
+            raise UnsupportedError(
+                f"{leaving.label}: {sampler} renoises with the unconditional prediction in every step. Choose another sampler"
+            )
 
     @property
     def needs_ratio(self) -> bool:
@@ -99,7 +117,18 @@ def guidance_scale(active: tuple[Stages, ...], scale: float, call: ModelCall) ->
     for technique in active:
         scale = technique.guidance_scale(scale, call)
         call = technique.after_scale(call)
-    return scale
+    return 1.0 if all_without_cfg(active, call) else scale
+
+
+def images_without_cfg(active: tuple[Stages, ...], call: ModelCall) -> list[bool]:
+    """Return for each image if CFG is left out in this call; one value for all images, or none for no image."""
+    return next((list(off) for technique in active if (off := technique.images_without_cfg(call))), [])
+
+
+def all_without_cfg(active: tuple[Stages, ...], call: ModelCall) -> bool:
+    """Return True if CFG is left out for all images in this call."""
+    off = images_without_cfg(active, call)
+    return bool(off) and all(off)
 
 
 def compose(active: tuple[Stages, ...], prediction: Prediction, call: ModelCall, plain_cfg: Callable[[], Tensor]) -> Tensor:
@@ -110,9 +139,15 @@ def compose(active: tuple[Stages, ...], prediction: Prediction, call: ModelCall,
     """
     for technique in active:
         call = technique.after_scale(call)
+    for technique in active:
+        technique.observe(prediction, call)
     denoised = next((d for t in active if (d := t.combine(prediction, call)) is not None), None)
     if denoised is None:
         denoised = plain_cfg()
+    off = images_without_cfg(active, call)
+    if any(off) and not all(off):
+        images = zip(prediction.unguided(), denoised, off)
+        denoised = torch.stack([unguided if is_off else guided for unguided, guided, is_off in images])
     for technique in active:
         denoised = technique.correct(denoised, prediction, call)
     for technique in active:

@@ -21,6 +21,7 @@ class Prediction:
     :param images: ``(N,)`` int64, the image of each conditional row
     :param cfg_scale: the CFG scale of this call, with the sampler's multiplier
     :param perturbed: the conditional rows with perturbed attention, ``(N, C, H, W)`` by the technique's name
+    :param has_uncond: false if the unconditional rows were not predicted
     :param noisy: the noisy latents, ``x0 + sigma * noise`` in float32, ``(B, C, H, W)`` (recipe sdfm)
     """
 
@@ -31,6 +32,7 @@ class Prediction:
     cfg_scale: float
     perturbed: dict[str, Tensor] = field(default_factory=dict)
     noisy: Tensor | None = None
+    has_uncond: bool = True
 
     def weighted(self, rows: Tensor) -> Tensor:
         """Return rows ``(N, C, H, W)`` times their weights."""
@@ -57,6 +59,10 @@ class Prediction:
     def weights_per_image(self) -> Tensor:
         """Return the sum of the prompts' weights of each image, ``(B, 1, 1, 1)``."""
         return self.weights.new_zeros(len(self.uncond)).index_add_(0, self.images, self.weights).view(-1, 1, 1, 1)
+
+    def unguided(self) -> Tensor:
+        """Return CFG at scale 1 for each image, ``(B, C, H, W)``: the conditional prediction if its weights sum to 1."""
+        return self.sum_per_image(self.weighted(self.cond)) + self.uncond * (1 - self.weights_per_image())
 
     def cfg_terms(self) -> Tensor:
         """Return plain CFG's term for each conditional row: ``w_j * s * (cond_j - uncond)``, ``(N, C, H, W)``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -130,6 +130,21 @@ class Stages:
     def after_scale(self, call: ModelCall) -> ModelCall:
         """Return the call as it is for the stages that get the CFG scale after this one's ``guidance_scale``."""
         return call
+
+    def images_without_cfg(self, call: ModelCall) -> Sequence[bool]:
+        """Return for each image if CFG is left out in this call; one value counts for all, none for no image.
+
+        If all go without it, the unconditional rows are not predicted.
+        """
+        return ()
+
+    @classmethod
+    def leaves_out_uncond(cls) -> bool:
+        """Return True if it may leave out CFG, and with it the unconditional rows."""
+        return cls.images_without_cfg is not Stages.images_without_cfg
+
+    def observe(self, prediction: Prediction, call: ModelCall) -> None:
+        """Look at the predictions before they are combined."""
 
     def combine(self, prediction: Prediction, call: ModelCall) -> Tensor | None:
         """Return the guided result ``(B, C, H, W)`` in place of plain CFG, or ``None`` for plain CFG."""

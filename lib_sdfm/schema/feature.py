@@ -83,6 +83,10 @@ class Feature:
         """Return the extra UNet passes per image and step while it is active."""
         return 0
 
+    def spares(self, hires: bool) -> int:
+        """Return how many UNet passes per image and step it may leave out."""
+        return 0
+
     def inert(self, hires: bool) -> str | None:
         """Return why its settings have no effect in a pass, or ``None`` if they have."""
 

@@ -5,7 +5,7 @@ Our keys and their order: FreeU, dynamic thresholding, SEG, PAG, CFG schedule, o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,8 @@ FORMAT = 1
 FORMAT_KEY = "SDFM"
 LONGEST_FORMAT = 9  # digits
 
+PlaceOf = Callable[[str], Any]
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -41,10 +43,13 @@ class Reading:
     used: set[str] = field(default_factory=set)
 
 
-def write_infotext(schema: Schema, settings: Settings, acting: Collection[str] = ()) -> dict[str, Any]:
+def write_infotext(
+    schema: Schema, settings: Settings, acting: Collection[str] = (), place_of: PlaceOf = lambda key: None
+) -> dict[str, Any]:
     """Return our pairs in the order in which they are written; the host formats values with ``str`` and quotes them.
 
     :param acting: names of on-by-default features that are also written at their defaults
+    :param place_of: returns what to write for a key whose value is found while sampling, ``None`` to omit it
     """
     ranked = sorted((t for t in schema.chosen(settings) if t.recorded()), key=lambda t: t.rank)
     changed = settings.by_default
@@ -55,11 +60,11 @@ def write_infotext(schema: Schema, settings: Settings, acting: Collection[str] =
     pairs: dict[str, Any] = {}
     for technique in ranked:
         pairs[technique.active_key] = True
-        pairs.update(_written(technique, own=False))
+        pairs.update(_written(technique, own=False, place_of=place_of))
     for technique in ranked:
-        pairs.update(_written(technique, own=True))
+        pairs.update(_written(technique, own=True, place_of=place_of))
     for technique in by_default:
-        pairs.update({technique.active_key: True, **_written(technique, own=True)})
+        pairs.update({technique.active_key: True, **_written(technique, own=True, place_of=place_of)})
     pairs.update({technique.active_key: False for technique in off})
     if settings.recipe != SDFM:
         pairs[RECIPE.key] = settings.recipe
@@ -67,12 +72,13 @@ def write_infotext(schema: Schema, settings: Settings, acting: Collection[str] =
     return pairs
 
 
-def _written(technique: Feature, own: bool) -> dict[str, Any]:
+def _written(technique: Feature, own: bool, place_of: PlaceOf) -> dict[str, Any]:
     chosen = technique.settings
     texts = {c.key: c.encode(chosen) for c in technique.composites if c.own is own}
-    params = [p for p in params_of(technique.Settings) if p.own is own and not _omitted(p, chosen)]
-    values = {p.key: p.format(getattr(chosen, p.name)) for p in params}
-    return {**{key: text for key, text in texts.items() if text is not None}, **values}
+    params = [p for p in params_of(technique.Settings) if p.own is own]
+    values = {p.key: p.format(getattr(chosen, p.name)) for p in params if not _omitted(p, chosen)}
+    places = {p.key: place_of(p.key) for p in params if p.is_found(chosen)}
+    return {key: value for key, value in {**texts, **values, **places}.items() if value is not None}
 
 
 def _omitted(param: Param, chosen: object) -> bool:

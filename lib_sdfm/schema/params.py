@@ -44,6 +44,7 @@ class Param:
     :param composite: true if the key holds several settings together, see :class:`Composite`
     :param written_if: returns True if the key has a meaning with the technique's settings (a minimum without its mode
         has none)
+    :param found_at: value at which the setting is found while sampling; what was found is written, one value per image
     :param implies: values of other settings of the technique that are set when this one is named in a dictionary or by an axis
     """
 
@@ -70,6 +71,7 @@ class Param:
     aliases: tuple[str, ...] = ()
     composite: bool = False
     written_if: Callable[[Any], bool] | None = None
+    found_at: Any = None
     implies: tuple[tuple[str, Any], ...] = ()
 
     @property
@@ -90,6 +92,13 @@ class Param:
         if self.maximum is None:
             return f"{noun} of at least {plain(self.minimum)}"
         return f"{noun} from {plain(self.minimum)} to {plain(self.maximum)}"
+
+    def is_found(self, settings: Any) -> bool:
+        """Return True if it is found while sampling, with these settings of its technique."""
+        value = getattr(settings, self.name)
+        if value is None and self.optional:
+            value = getattr(settings, self.follows)
+        return self.found_at is not None and value == self.found_at
 
     def check(self, value: Any) -> Any:
         """Return the value in the setting's type.

@@ -1,6 +1,7 @@
 """All techniques, in the order of the panel."""
 
 from ..schema.feature import Feature
+from .adaptive_guidance import AdaptiveGuidance
 from .apg import Apg
 from .cfg_rescale import CfgRescale
 from .cfg_schedule import CfgSchedule
@@ -25,6 +26,7 @@ TECHNIQUES: tuple[type[Feature], ...] = (
     HiresCfg,
     CfgPlusPlus,
     CfgSchedule,
+    AdaptiveGuidance,
     DynamicThresholding,
     Apg,
     Fdg,

@@ -57,7 +57,7 @@ class A1111Pass:
         self._cross = CrossGuidance(plan, p, text)
         self._combination = InstanceAttribute(self.denoiser, "combine_denoised", self._combine_denoised)
         with undone_on_failure(self._cross.detach, self._combination.restore):
-            self._steps = SamplerSteps(sampler, self._drop_call, plan.needs_ratio)
+            self._steps = SamplerSteps(sampler, self._drop_call, plan)
 
     def detach(self) -> None:
         """Restore everything; may be called again."""
@@ -80,6 +80,7 @@ class A1111Pass:
         """
         self._drop_call()
         try:
+            self._plan.require_fits(self.denoiser, self._p.sampler.config.name)
             self._recorder.follow(self.denoiser.inner_model)
             step = self._step(params, run_call)
             self._call = _DenoiserCall(params, step, self._plan.active(step))
@@ -153,6 +154,7 @@ class A1111Pass:
         space = Space(self.denoiser, call.params, call.images, convert=not self._plan.in_host_space(call.active))
         rows = x_out.shape[0] - call.images
         weights, images = self._rows_of(conds_list, rows, x_out.device)
+        has_uncond = call.cond_only is None and sum(self._recorder.rows_of_calls()) > rows
         prediction = Prediction(
             cond=space.enter(x_out[:rows], images),
             uncond=space.enter(x_out[rows:]),
@@ -161,6 +163,7 @@ class A1111Pass:
             cfg_scale=scale,
             perturbed=self._extra_predictions(call, space, images),
             noisy=space.noisy,
+            has_uncond=has_uncond,
         )
 
         def plain_cfg() -> Tensor:

@@ -64,7 +64,7 @@ class ForgePass:
         with undone_on_failure(self._cross.detach):
             self._patched = PatchedUnet(self._objects(), self._functions())
         with undone_on_failure(self._cross.detach, self._patched.detach):
-            self._steps = SamplerSteps(p.sampler, self._drop_call, plan.needs_ratio)
+            self._steps = SamplerSteps(p.sampler, self._drop_call, plan)
 
     def detach(self) -> None:
         """Restore everything; may be called again."""
@@ -75,6 +75,7 @@ class ForgePass:
         self._require_combined()
         self._drop_call()
         try:
+            self._plan.require_fits(self.denoiser, self._p.sampler.config.name)
             self._follow_model()
             step = self._step(params, run_call)
             call = _DenoiserCall(step, self._plan.active(step), params.text_uncond is None)
@@ -171,8 +172,9 @@ class ForgePass:
             require_no_uncond_needed(call.active, call.model_call)
         elif not call.skips_uncond:
             scale = guidance_scale(call.active, scale, call.model_call)
-            if self.denoiser.need_last_noise_uncond or any(t.needs_uncond(call.model_call) for t in call.active):
+            if self._needs_uncond(call, cond):
                 options = {**options, "disable_cfg1_optimization": True}
+            call.skips_uncond = is_one(scale) and not options.get("disable_cfg1_optimization", False)
         call.scale = scale
         if call.tail is not None and not is_shareable(options, cond, self._patched.functions):
             call.tail = None
@@ -181,6 +183,14 @@ class ForgePass:
         unet, step = self._unet_layers(), self.denoiser.step
         self._cross.attach(call.active, call.model_call, unet, step, self._marked_rows.images)
         return scale, options
+
+    def _needs_uncond(self, call: _DenoiserCall, cond: list[dict]) -> bool:
+        """Return True if the unconditional prediction is used at CFG scale 1 too.
+
+        Without it Forge multiplies the whole prediction by the sum of the prompts' weights.
+        """
+        needy = self.denoiser.need_last_noise_uncond or any(t.needs_uncond(call.model_call) for t in call.active)
+        return needy or not is_one(prompts_weight(cond))
 
     def _combine(self, args: dict[str, Any]) -> Tensor:
         call, denoised = self._call, args["denoised"]
@@ -208,6 +218,7 @@ class ForgePass:
             cfg_scale=call.scale,
             perturbed=self._extra_predictions(call, args, space),
             noisy=args["input"].float(),
+            has_uncond=not call.skips_uncond,
         )
         if call.tail is not None:
             call.tail.detach()
