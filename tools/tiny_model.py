@@ -19,7 +19,7 @@ from tools import shapes
 
 DEMO = Path(__file__).resolve().parents[1] / "demo"
 MODELS = DEMO / "models"
-EPS, FLOW = "eps", "flow"
+EPS, FLOW, V = "eps", "flow", "v"
 CONSTANT = 6.0
 """In the channels that don't carry the input, see :func:`_let_input_through`."""
 PREFIXES = {"unet": "model.diffusion_model.", "text": "cond_stage_model.transformer.", "coding": "first_stage_model."}
@@ -35,7 +35,7 @@ text joins the time embedding."""
 class TinyModel(nn.Module):
     """All of a checkpoint.
 
-    :param config: ``unet``, ``text``, ``coding``: the networks' arguments; ``objective``: eps or flow
+    :param config: ``unet``, ``text``, ``coding``: the networks' arguments; ``objective``: eps, flow, or v (zero terminal SNR)
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -71,7 +71,9 @@ class TinyModel(nn.Module):
             for part, prefix in PREFIXES.items()
             for name, value in getattr(self, part).state_dict().items()
         }
-        # a WebUI knows nothing of flow: such a checkpoint says of itself what all do, and is taken for eps
+        if self.objective == V:  # the marks that WebUIs look for
+            weights |= {"v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}
+        # a WebUI knows nothing of flow or v: such a checkpoint says of itself what all do, and is taken for eps
         described = {**self.config, **about, "parameterization": "eps"}
         metadata = {
             "sdfm_demo": json.dumps(described),
@@ -79,7 +81,7 @@ class TinyModel(nn.Module):
             "modelspec.architecture": "sdfm-shapes",
             "modelspec.title": path.stem,
             "modelspec.resolution": f"{shapes.SIZE}x{shapes.SIZE}",
-            "modelspec.prediction_type": {EPS: "epsilon", FLOW: "flow"}[self.objective],
+            "modelspec.prediction_type": {EPS: "epsilon", FLOW: "flow", V: "v"}[self.objective],
         }
         partial = path.with_suffix(".partial")
         save_file(weights, partial, metadata)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tools.tiny_model import FLOW, TinyModel
+from lib_sdfm.ops.v_prediction import v_to_eps, with_zero_terminal_snr
+from tools.tiny_model import FLOW, TinyModel, V
 
 FLOW_SHIFT = 3.0
 TIMESTEPS = 1000
@@ -17,6 +18,11 @@ def noise_table() -> Tensor:
     """``alphas_cumprod`` of SDXL, ``(1000,)``, float64."""
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, TIMESTEPS, dtype=torch.float64) ** 2
     return torch.cumprod(1 - betas, 0)
+
+
+def v_table() -> Tensor:
+    """The same with zero terminal SNR."""
+    return with_zero_terminal_snr(noise_table())
 
 
 def shifted(t: Tensor, shift: float = FLOW_SHIFT) -> Tensor:
@@ -31,14 +37,17 @@ def _guided(model: TinyModel, x: Tensor, timestep: Tensor, context: Tensor, cfg:
 
 
 def _euler_eps(model: TinyModel, noise: Tensor, context: Tensor, steps: int, cfg: float) -> Tensor:
-    """Variance-exploding Euler over evenly spaced timesteps, as k-diffusion's ``get_sigmas``."""
-    table = ((1 - noise_table()) / noise_table()).sqrt()
+    """Variance-exploding Euler over evenly spaced timesteps, as k-diffusion's ``get_sigmas``; of eps or v models."""
+    alpha_bars = v_table() if model.objective == V else noise_table()
+    table = ((1 - alpha_bars) / alpha_bars).sqrt()
     timesteps = torch.linspace(TIMESTEPS - 1, 0, steps, dtype=torch.float64)
     sigmas = torch.cat([torch.lerp(table[timesteps.long()], table[timesteps.ceil().long()], timesteps.frac()), torch.zeros(1)])
     x = noise * sigmas[0].float()
     for timestep, sigma, sigma_next in zip(timesteps.float(), sigmas.float(), sigmas[1:].float()):
         scaled = x / (sigma**2 + 1).sqrt()
-        x = x + (sigma_next - sigma) * _guided(model, scaled, timestep, context, cfg)
+        predicted = _guided(model, scaled, timestep, context, cfg)
+        eps = v_to_eps(predicted, scaled, sigma) if model.objective == V else predicted
+        x = x + (sigma_next - sigma) * eps
     return x
 
 

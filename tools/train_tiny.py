@@ -1,7 +1,8 @@
 """Trains the shapes models from pictures that it draws itself: ``python -m tools.train_tiny``.
 
-First the latent coding, then shapes-eps, shapes-ink from it, and shapes-flow. What a stage has finished lies in the work
-folder and is not done again; a stage that was interrupted goes on from its last state. To begin anew empty that folder.
+First the latent coding, then shapes-eps, and from it shapes-ink, shapes-flow and shapes-v. What a stage has finished lies in
+the work folder and is not done again; a stage that was interrupted goes on from its last state. To begin anew empty that
+folder.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tools import drawing, shapes
-from tools.tiny_model import DEMO, EPS, FLOW, MODELS, TinyModel, load, new_model
-from tools.tiny_sampling import TIMESTEPS, noise_table, sample, shifted
+from tools.tiny_model import DEMO, EPS, FLOW, MODELS, TinyModel, V, load, new_model
+from tools.tiny_sampling import TIMESTEPS, noise_table, sample, shifted, v_table
 from tools.training import fit, step_random
 
 CODING = {"steps": 6000, "batch": 32, "crop": 64, "rate": 2e-3, "pictures": 16000}
@@ -29,8 +30,9 @@ STAGES = {
     "shapes-eps": {"objective": EPS, "style": drawing.PLAIN, "steps": 8000, "rate": 1e-3, "pictures": 30000},
     "shapes-ink": {"objective": EPS, "style": drawing.INK, "steps": 1500, "rate": 5e-4, "pictures": 16000},
     "shapes-flow": {"objective": FLOW, "style": drawing.PLAIN, "steps": 2500, "rate": 8e-4, "pictures": 30000},
+    "shapes-v": {"objective": V, "style": drawing.PLAIN, "steps": 2500, "rate": 8e-4, "pictures": 30000},
 }
-BEGINS = {"shapes-ink": "shapes-eps", "shapes-flow": "shapes-eps"}
+BEGINS = {"shapes-ink": "shapes-eps", "shapes-flow": "shapes-eps", "shapes-v": "shapes-eps"}
 """A stage that begins with another's weights."""
 BATCH = 32
 NO_CAPTION = 0.12
@@ -126,6 +128,16 @@ def noised_eps(x0: Tensor, noise: Tensor, random: torch.Generator) -> tuple[Tens
     return alpha.sqrt() * x0 + (1 - alpha).sqrt() * noise, timesteps.float(), noise, weight
 
 
+def noised_v(x0: Tensor, noise: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The same for v-prediction with zero terminal SNR, of whose times the last is pure noise."""
+    timesteps = (TIMESTEPS * spread(len(x0), random)).long()
+    alpha = v_table().float()[timesteps][:, None, None, None]
+    level = ((1 - alpha) / alpha).sqrt()
+    weight = (1 + level).square() / (1 + level.square())  # an error of the velocity, as above
+    wanted = alpha.sqrt() * noise - (1 - alpha).sqrt() * x0
+    return alpha.sqrt() * x0 + (1 - alpha).sqrt() * noise, timesteps.float(), wanted, weight
+
+
 def noised_flow(x0: Tensor, noise: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """As :func:`noised_eps`, for rectified flow with logit-normal times."""
     t = shifted(torch.sigmoid(torch.special.ndtri(spread(len(x0), random))))
@@ -218,7 +230,7 @@ def train_stage(model: TinyModel, name: str, seed: int, work: Path) -> None:
 
 def diffusion_errors(model: TinyModel, x0: Tensor, numbers: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
     """Each row's weighted error and timestep, with noise, times and spoiled captions by chance."""
-    noised = {EPS: noised_eps, FLOW: noised_flow}[model.objective]
+    noised = {EPS: noised_eps, FLOW: noised_flow, V: noised_v}[model.objective]
     x, timesteps, wanted, weight = noised(x0, torch.randn(x0.shape, generator=random), random)
     left_out = int(torch.rand((), generator=random) < LAYER_LEFT_OUT)
     context = model.text(spoil_captions(numbers, random), left_out)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tools import tiny_sampling, train_tiny, training
-from tools.tiny_model import EPS, FLOW
+from tools.tiny_model import EPS, FLOW, V
 
 
 class PerfectModel:
@@ -22,11 +22,14 @@ class PerfectModel:
         t = timesteps[0]
         if self.objective == FLOW:
             return (x - self.x0) / (t / 1000)
+        if self.objective == V:
+            alpha = tiny_sampling.v_table()[t.round().long()].float()
+            return (alpha.sqrt() * x - self.x0) / (1 - alpha).sqrt()
         alpha = tiny_sampling.noise_table()[t.round().long()].float()
         return (x - alpha.sqrt() * self.x0) / (1 - alpha).sqrt()
 
 
-@pytest.mark.parametrize("objective", [EPS, FLOW])
+@pytest.mark.parametrize("objective", [EPS, FLOW, V])
 @pytest.mark.parametrize("steps", [1, 2, 20])
 @pytest.mark.parametrize("cfg", [1.0, 4.0])
 def test_samplers_find_the_only_picture(objective, steps, cfg):
@@ -42,6 +45,9 @@ def test_noised_latents_and_what_is_to_be_predicted_belong_together():
     alpha = tiny_sampling.noise_table()[timesteps.long()].float()[:, None, None, None]
     assert torch.allclose((x - (1 - alpha).sqrt() * wanted) / alpha.sqrt(), x0, atol=1e-5)
     assert weight.min() > 0
+    x, timesteps, wanted, weight = train_tiny.noised_v(x0, noise, torch.Generator().manual_seed(2))
+    alpha = tiny_sampling.v_table()[timesteps.long()].float()[:, None, None, None]
+    assert torch.allclose(alpha.sqrt() * x - (1 - alpha).sqrt() * wanted, x0, atol=1e-5) and weight.min() > 0
     x, timesteps, wanted, _ = train_tiny.noised_flow(x0, noise, torch.Generator().manual_seed(2))
     t = (timesteps / 1000)[:, None, None, None]
     assert (t > 0).all() and (t < 1).all() and torch.allclose(x - t * wanted, x0, atol=1e-6)

@@ -23,7 +23,7 @@ from tests.webui.host import input_accordion
 pytestmark = pytest.mark.panel
 TARGETS = PasteTargets(SCHEMA)
 TYPES = {"number": float, "integer": int, "boolean": bool, "choice": str, "text": str}
-LARGEST_EVENTS = 12_000
+LARGEST_EVENTS = 14_000
 """Characters of the page's configuration that one panel's events may take."""
 
 
