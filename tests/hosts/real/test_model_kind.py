@@ -11,15 +11,16 @@ from tests.hosts.real.test_flow import EULER, HIRES, farthest, is_picture
 
 V = "v-prediction"
 PLAIN, ZERO = ({"model": {"kind": V, "zero_terminal_snr": zero}} for zero in (False, True))
+USUAL = {"sd_noise_schedule": "Default", "use_downcasted_alpha_bar": False}
 RESCALED = {"sd_noise_schedule": "Zero Terminal SNR"}
 OPTIONS = {"live_previews_enable": True, "show_progress_every_n_steps": 1, "show_progress_type": "Approx cheap"}
 
 
 @pytest.fixture(autouse=True)
 def nothing_stays(webui: WebUi, plain: Pictures) -> Iterator[None]:
-    """After each test the plain picture is what it was."""
+    """After each test the plain picture is what it was; the options that tests override are reset."""
     yield
-    assert webui.txt2img() == plain
+    assert webui.txt2img(override_settings=USUAL) == plain
 
 
 def test_the_texts_say_how_it_was_sampled(webui: WebUi):
@@ -58,14 +59,15 @@ def test_the_webui_s_own_option_counts_as_the_switch(a1111: WebUi):
     wanted = a1111.txt2img(ZERO, **EULER)
     for asked in (PLAIN, ZERO):
         assert farthest(a1111.txt2img(asked, **EULER, override_settings=RESCALED), wanted) <= 1
-    assert a1111.txt2img(ZERO, **EULER).pixels == wanted.pixels
+    assert a1111.txt2img(ZERO, **EULER, override_settings=USUAL).pixels == wanted.pixels
 
 
 def test_half_precision_of_the_table_is_refused_for_zero_terminal_snr(a1111: WebUi):
+    halved = {"use_downcasted_alpha_bar": True}
     with pytest.raises(Refused, match="Downcast") as caught:
-        a1111.txt2img(ZERO, **EULER, override_settings={"use_downcasted_alpha_bar": True})
+        a1111.txt2img(ZERO, **EULER, override_settings=halved)
     assert caught.value.status == 422
-    assert is_picture(a1111.txt2img(PLAIN, **EULER, override_settings={"use_downcasted_alpha_bar": True}))
+    assert is_picture(a1111.txt2img(PLAIN, **EULER, override_settings=halved))
 
 
 @pytest.mark.parametrize("asked, named", [
