@@ -118,7 +118,7 @@ def title(host: KindHost, model: Any, asked: str | None) -> str:
     if getattr(model, "sd_checkpoint_info", None) is None:
         return PART_TITLE
     known, said, own = host.memory.get(checkpoint_of(model)), file_says(model), host.taken_for(model)
-    if known is not None:
+    if known is not None and (known.kind != NOISE or own is None):  # Noise says that it is no other kind of ours
         return f"{PART_TITLE}: {_in_words(entry(known))}, remembered"
     if own is not None:
         return f"{PART_TITLE}: {own}, left to the WebUI"

@@ -150,6 +150,9 @@ class TestTitle:
         kinds.memory.put("abc", Remembered(V, zero_terminal_snr=True))
         assert title(kinds, model, None) == "Model kind: v-prediction, zero terminal SNR, remembered"
         assert title(kinds, model, NOISE) == "Model kind: Noise, chosen here"
+        kinds.memory.put("abc", Remembered("Off"))
+        assert title(kinds, model, None) == "Model kind: Noise, remembered"
+        assert title(host(tmp_path, own=V), model, None) == "Model kind: v-prediction, left to the WebUI"
         assert title(kinds, None, None) == title(kinds, SimpleNamespace(), None) == "Model kind"
 
     @pytest.mark.parametrize("controls, kind", [

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Iterator
 
 import pytest
+from PIL import Image
 
 from tests.hosts.real.client import Pictures, Refused, WebUi
 from tests.hosts.real.test_flow import EULER, HIRES, farthest, is_picture
@@ -53,6 +56,15 @@ def test_hires_img2img_and_previews(webui: WebUi, sampler: str):
     settings = {**EULER, "sampler_name": sampler, "override_settings": OPTIONS}
     assert is_picture(webui.txt2img(ZERO, **settings, **HIRES))
     assert is_picture(webui.img2img(ZERO, **settings, denoising_strength=0.6))
+
+
+def test_inpainting(a1111: WebUi):
+    """Forge's draws its noise from the global generator."""
+    mask = io.BytesIO()
+    Image.new("L", (128, 128), 255).save(mask, "PNG")
+    masked = {"mask": base64.b64encode(mask.getvalue()).decode(), "inpainting_fill": 1, "denoising_strength": 0.7}
+    for sampler in ("Euler", "DDIM"):
+        assert is_picture(a1111.img2img(ZERO, **{**EULER, "sampler_name": sampler}, **masked))
 
 
 def test_the_webui_s_own_option_counts_as_the_switch(a1111: WebUi):
