@@ -67,6 +67,7 @@ CASES = {
     "thresholding": Case("dynamic thresholding", {"dynamic_thresholding": True}),
     "cfgpp": Case("CFG++", {"cfgpp": True}),
     "cfg_rescale": Case("CFG rescale", {"cfg_rescale": True}),
+    "nag": Case("NAG", {"nag": True}),
     "interval": Case("CFG schedule Interval", INTERVAL),
     "pag_adaptive": Case("PAG, adaptive", {"pag": {"adaptive": 0.1}}),
     "flow": Case("flow matching", {"flow": True}),

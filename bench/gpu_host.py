@@ -29,7 +29,7 @@ from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.hosts.a1111.model_kind import A1111Adapters
 from sdfm_webui.kind_memory import KindMemory
 from sdfm_webui.model_kinds import KindHost
-from tests.hosts.fake_a1111 import CFGDenoiser, Host, Processing, Prompts, Sampler
+from tests.hosts.fake_a1111 import NEGATIVE, CFGDenoiser, Host, Processing, Prompts, Sampler
 from tests.hosts.jobs import SdfmScript
 from tests.hosts.variety import ConditionDict, Variety
 from tests.support import noise_of
@@ -86,6 +86,7 @@ class Job(Processing):
         variety = self.host.variety
         self.c = Prompts([[(variety.text(seed), 1.0)] for seed in self.seeds()])
         self.uc = torch.stack([variety.text(0)] * self.batch_size)
+        self.negative_prompts = [NEGATIVE] * self.batch_size
 
 
 class BenchHost(Host):

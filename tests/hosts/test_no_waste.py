@@ -16,7 +16,14 @@ from tests.hosts.fake_a1111 import Host
 from tests.hosts.jobs import new_forge, new_host, samples
 
 SMALL = Shape({1: 0, 2: 2, 4: 3}, context=64, side=32, channels=64, head_channels=32, extra=64)
-EVERYTHING = {"pag": {}, "seg": {"blur": 1}, "freeu": {}, "dynamic_thresholding": {}, "cfg_schedule": {"schedule": "Linear"}}
+EVERYTHING = {
+    "pag": {},
+    "seg": {"blur": 1},
+    "freeu": {},
+    "nag": {},
+    "dynamic_thresholding": {},
+    "cfg_schedule": {"schedule": "Linear"},
+}
 
 
 class Waits(TorchDispatchMode):

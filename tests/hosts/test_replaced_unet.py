@@ -20,6 +20,7 @@ REQUESTS = {
     "pag": ({"pag": {}}, "Attention"),
     "seg": ({"seg": {}}, "Attention"),
     "seg original": ({"recipe": "original", "seg": {}}, "Attention"),
+    "nag": ({"nag": {}}, "NAG"),
     "both": ({"pag": {}, "freeu": {}}, "FreeU"),
 }
 

@@ -89,11 +89,11 @@ def test_the_prompt_itself_as_negative_prompt_changes_nothing(webui: WebUi, cfg:
 
 def test_prompt_editing_in_the_negative_prompt(webui: WebUi, cfg: int):
     first, edited, second = (
-        made(webui, {"scale": 4}, cfg_scale=cfg, negative_prompt=text) for text in ("blurry", "[blurry:a cat:0.5]", "a cat")
+        made(webui, {"scale": 4}, cfg_scale=cfg, negative_prompt=text) for text in ("blurry", "[blurry:a cat:0.25]", "a cat")
     )
     assert edited.pixels not in (first.pixels, second.pixels)
-    own = made(webui, {"scale": 4, "negative": "[blurry:a cat:0.5]"}, cfg_scale=1, negative_prompt="a dog")
-    assert own.pixels == made(webui, {"scale": 4}, cfg_scale=1, negative_prompt="[blurry:a cat:0.5]").pixels
+    own = made(webui, {"scale": 4, "negative": "[blurry:a cat:0.25]"}, cfg_scale=1, negative_prompt="a dog")
+    assert own.pixels == made(webui, {"scale": 4}, cfg_scale=1, negative_prompt="[blurry:a cat:0.25]").pixels
 
 
 def test_a_refiner_has_its_own_encoding(webui: WebUi, another_checkpoint: str, cfg: int):
