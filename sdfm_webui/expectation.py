@@ -17,15 +17,19 @@ from torch import Tensor
 from lib_sdfm.hosts.model_kind import kind_of
 from lib_sdfm.prompts.expected import expected_calls
 from lib_sdfm.prompts.report import Expected
+from lib_sdfm.sampling.model_kind import FLOW, V
 from lib_sdfm.sampling.sampler_names import resolve_sampler
 from lib_sdfm.sampling.sampler_record import SamplerRecord
 from lib_sdfm.techniques.flow import AUTO, ON
+from lib_sdfm.techniques.model_kind import AUTOMATIC
 
 from .samplers import SamplerModules
 
 SAME = ("Use same sampler", "Use same scheduler", None, "")
 FIRST, SECOND = "first pass", "second pass"
 UNIFORM = "time_uniform"
+PURE_NOISE = 100.0
+"""Noise level above those of Stable Diffusion's own table."""
 HOST_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """Exceptions that a schedule of the host or of another extension may raise for the current values."""
 
@@ -114,6 +118,8 @@ class HostSchedule:
         p, own_steps = self._pass(values)
         record, config = self._sampler(p.sampler_name)
         denoiser = _asked(lambda: self.denoiser(model, record))
+        if _rescales(values) and float(denoiser.sigmas[-1]) < PURE_NOISE:
+            raise UnknownSchedule("with zero terminal SNR the noise table is set when the run begins")
         points, steps = self._points(p, own_steps, record, {"config": config, "model_wrap": denoiser})
         arguments = self._arguments(p, record, points, denoiser.sigmas)
         by_calls = self.goes_by_calls or self.opts.refiner_switch_by_sample_steps
@@ -193,8 +199,20 @@ class HostSchedule:
         return {**chosen, "s_tmax": chosen.get("s_tmax") or math.inf}
 
 
+def _kind(values: Mapping[str, Any]) -> str:
+    return values.get("model_kind", AUTOMATIC) if values.get("model") else AUTOMATIC
+
+
+def _rescales(values: Mapping[str, Any]) -> bool:
+    """Return True if the panel asks for zero terminal SNR."""
+    return _kind(values) == V and bool(values.get("zero_terminal_snr"))
+
+
 def _samples_as_flow(values: Mapping[str, Any], is_remembered: Callable[[], bool]) -> bool:
     """Return True if the job will sample the checkpoint as a flow model."""
+    kind = _kind(values)
+    if kind != AUTOMATIC:
+        return kind == FLOW
     mode = values.get("flow_mode", AUTO) if values.get("flow") else AUTO
     return is_remembered() if mode == AUTO else mode == ON
 

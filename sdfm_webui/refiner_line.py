@@ -32,7 +32,12 @@ HIRES = {
     "hires_scheduler": "hr_scheduler",
 }  # fmt: skip
 """Controls that exist only in txt2img."""
-FLOW = {"flow": "script_{tab}_sdfm_flow-checkbox", "flow_mode": "script_{tab}_sdfm_flow_mode"}
+KIND = {
+    "flow": "script_{tab}_sdfm_flow-checkbox", "flow_mode": "script_{tab}_sdfm_flow_mode",
+    "model": "script_{tab}_sdfm_model-checkbox", "model_kind": "script_{tab}_sdfm_model_kind",
+    "zero_terminal_snr": "script_{tab}_sdfm_model_zero_terminal_snr",
+}  # fmt: skip
+"""Our controls that decide which noise table is used."""
 LAST = "{tab}_gallery"
 """Control that the hosts create after all of those."""
 BOXES = {"prompt": ("prompt", False), "negative": ("negative prompt", True)}
@@ -68,7 +73,7 @@ class RefinerLine:
                 self._connect(tab)
 
     def _connect(self, tab: str) -> None:
-        wanted = {**HOSTS_OWN, **OURS, **FLOW, **(HIRES if tab == TABS[0] else {})}
+        wanted = {**HOSTS_OWN, **OURS, **KIND, **(HIRES if tab == TABS[0] else {})}
         ids = {name: id.format(tab=tab) for name, id in wanted.items()}
         line = self._found.get(f"line_{tab}")
         present = {name: self._found[id] for name, id in ids.items() if id in self._found}

@@ -167,6 +167,11 @@ class TestWhatIsNotKnown:
             ({"steps": 0}, "the number of steps is 0"),
             ({"strength": None, "hires": True}, "the denoising strength is missing"),
             ({"flow": True, "flow_mode": "On"}, "with a flow model the schedule is made when the run begins"),
+            ({"model": True, "model_kind": "Flow matching"}, "with a flow model the schedule is made when the run begins"),
+            (
+                {"model": True, "model_kind": "v-prediction", "zero_terminal_snr": True},
+                "with zero terminal SNR the noise table",
+            ),
             ({"steps": 1001, "sampler": "DDIM"}, "the WebUI's schedule can't be made beforehand"),
         ],
         ids=str,
@@ -192,6 +197,8 @@ class TestWhatIsNotKnown:
         line.expect = dataclasses.replace(line.expect, is_flow=lambda: True)
         assert "flow model" in line().unknown and not line(flow=True, flow_mode="Off").unknown
         assert "flow model" in line(flow=True, flow_mode="Auto").unknown
+        assert not line(model=True, model_kind="v-prediction").unknown
+        assert "flow model" in line(model=False, model_kind="v-prediction").unknown
 
     def test_our_own_mistakes_are_not_hidden(self, host: Host):
         line = Line(host)
