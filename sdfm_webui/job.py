@@ -14,6 +14,7 @@ from lib_sdfm.planning.effect import features_without_effect, without_features
 from lib_sdfm.planning.plan import plan_of
 from lib_sdfm.sampling.plan import Plan
 from lib_sdfm.sampling.stages import ModelFacts
+from lib_sdfm.schema.feature import Feature
 from lib_sdfm.schema.originals import OldEntry
 from lib_sdfm.schema.payload import require_no_rival, resolve_job
 from lib_sdfm.schema.settings import Schema, Settings
@@ -92,7 +93,7 @@ def _prepare(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> 
     kinds = _contradictions(host, job.settings)
     sync = RefinerJob(schema, job.settings, p, host.old_timelines())
     settings = schema.resolved(sync.settings, _facts(p, host, sync.settings))
-    idle = features_without_effect(schema, settings, facts_of_job(p, host.options()))
+    idle = _idle_features(schema, settings, p, host)
     settings = without_features(settings, [feature for feature, _ in idle])
     unused = [f"{feature.label} has no effect in this picture and is not written into it: {why}" for feature, why in idle]
     tell(p, [*job.warnings, *doubled, *kinds, *unused, *prompt_warnings(p, job.settings), *scale_warnings(p)])
@@ -103,6 +104,16 @@ def _prepare(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> 
         sync.prompts.attach()
     elif sampling is not None:
         _wrap_sample(p, sampling)
+
+
+def _idle_features(schema: Schema, settings: Settings, p: Any, host: HostObjects) -> list[tuple[Feature, str]]:
+    """Return the features without effect in this job, with the reason; a defect in one is left for the run to raise."""
+    try:
+        return features_without_effect(schema, settings, facts_of_job(p, host.options()))
+    except UserError:
+        raise
+    except Exception:
+        return []
 
 
 def _named_for(p: Any, problem: UserError) -> UserError:
