@@ -95,11 +95,11 @@ def refusal(webui: WebUi, sdfm: Any = None, **request: Any) -> str:
 @pytest.mark.parametrize(
     ("sdfm", "words"),
     [
-        ({"pag": {"scale": -1}}, ["PAG Scale", "-1", "0 to 100"]),
+        ({"pag": {"scale": -1}}, ["pag.scale", "-1", "0 to 100"]),
         ({"pag": {"strength": 1}}, ["pag.strength"]),
         ({"pog": {}}, ["pog"]),
         ({"pag": {"layers": "middle.40"}}, ["middle block", "40"]),
-        (["", "sdfm", "", True, "yes"], ["PAG SANF", "yes"]),
+        (["", "sdfm", "", True, "yes"], ["pag.sanf", "yes"]),
         (["", "sdfm", "nonsense"], ["nonsense"]),
     ],
     ids=lambda value: str(value)[:40],
