@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lib_sdfm.errors import UserError
-from lib_sdfm.hosts.attributes import InstanceAttribute, undo_all, undone_on_failure
+from lib_sdfm.hosts.attributes import InstanceAttribute, undo_all
 from lib_sdfm.hosts.run import NewPass, Run
 from lib_sdfm.planning.effect import features_without_effect, without_features
 from lib_sdfm.planning.plan import plan_of
@@ -68,7 +68,7 @@ def begin_batch(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) 
     one_call = vars(p).get(LAST_CALL)
     if one_call is not None and host.kinds is not None:
         with suppress(Exception):  # a host that is not as expected: the call itself says so
-            one_call.on_failure = host.kinds.table_keeper()
+            one_call.at_end = host.kinds.table_keeper()
 
 
 def _wrap_what_is_asked(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> None:
@@ -239,7 +239,7 @@ class _OneCall:
 
     def __init__(self, run: Sampling, sample: Callable[..., Any], take_back: Callable[[], None]) -> None:
         self._run, self._sample, self.take_back = run, sample, take_back
-        self.on_failure: Callable[[], None] = lambda: None
+        self.at_end: Callable[[], None] = lambda: None
         self._spent = False
 
     def end(self) -> None:
@@ -251,5 +251,6 @@ class _OneCall:
         if self._spent:
             return self._sample(*args, **kwargs)
         self.end()
-        with shown_to_user(), undone_on_failure(self.on_failure):
+        with shown_to_user(), ExitStack() as stack:
+            stack.callback(self.at_end)
             return self._run(self._sample, *args, **kwargs)

@@ -317,8 +317,8 @@ class ForgeHost(Host):
             table = rescaled_table(1 / (own**2 + 1))
             predictor.set_sigmas(((1 - table) / table) ** 0.5)
         samples = super().sample_batch(p)
-        if self.rescales_table:
-            predictor.set_sigmas(own)
+        if self.rescales_table:  # of the predictor that is in place by now
+            self.sd_model.kmodel.predictor.set_sigmas(own)
         return samples
 
     def new_denoiser(self, sampler: Sampler) -> ForgeDenoiser:

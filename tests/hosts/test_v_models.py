@@ -359,6 +359,17 @@ class TestBadInput:
             host.run(job(host, **{**JOB, **refused}))
         assert torch.equal(samples(host, ZERO, **JOB), wanted) and torch.equal(target(host).predictor.sigmas, table)
 
+    def test_a_flow_model_that_is_set_up_inside_forge_s_rescaling(self, tmp_path: Path):
+        """Where a refiner was loaded as the job began."""
+        host = v_host(new_forge, tmp_path, True)
+        host.rescales_table, table = True, target(host).predictor.sigmas
+        p = job(host, {"flow": {}}, **JOB)
+        p.sd_model_hash, host.sd_model.sd_model_hash = "first", "second"
+        host.run(p)
+        assert kind_of(target(host)).is_flow
+        samples(host, None, **JOB)
+        assert torch.equal(target(host).predictor.sigmas, table)
+
     def test_a_switch_to_an_ordinary_model_in_the_middle(self, host: Host):
         put(host, MixtureUnet(V, True))
         before = samples(host, None, **JOB)

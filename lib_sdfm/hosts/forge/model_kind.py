@@ -104,8 +104,11 @@ def host_kind(model: Any) -> str | None:
 
 
 def kept_table(model: Any) -> Callable[[], None]:
-    """Return a function that restores the noise table of now: Forge rescales it around ``p.sample``, and restores it only if
-    that raises nothing."""
+    """Return a function that restores the noise table of now.
+
+    Forge rescales it around ``p.sample``, and restores it only if that raises nothing; and in the predictor that is in place by
+    then, which may be a flow model's.
+    """
     predictor = model.predictor
     sigmas = getattr(predictor, "sigmas", None)
 
