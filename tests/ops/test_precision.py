@@ -196,10 +196,9 @@ def test_around_the_unet_autocast_changes_nothing(name: str, autocast: torch.dty
 @pytest.mark.parametrize("name", ON_FEATURES)
 @torch.no_grad()
 def test_inside_the_unet_half_features_give_the_same_within_rounding(name: str, size: tuple[int, int, int]):
-    """Each mean of each size in one of the types, so that all means and all sizes meet either of them."""
-    function = ON_FEATURES[name]
-    for number, mean in enumerate(MEANS):
-        kind = HALVES[(number + FEATURES.index(size)) % 2]
+    """Two means for each size, one in either type: means take turns along sizes, so that either type has all of them."""
+    function, number = ON_FEATURES[name], FEATURES.index(size)
+    for kind, mean in zip(HALVES, (MEANS[number % 4], MEANS[(number + 2) % 4])):
         features = (noise_of(4, 1, *size) + mean).to(kind)
         wanted = function(features.double())
         with torch.autocast("cpu", kind):
