@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from ..errors import UnsupportedError
+from ..sampling.layers import TransformerLayer
 
 
 def with_rows(tensor: Tensor, chosen: slice, rows: Tensor) -> Tensor:
@@ -33,6 +36,41 @@ def values_like(values: Tensor, wanted: Tensor, name: str) -> Tensor:
             "extension changes it, and it can't be perturbed as well"
         )
     return values.to(wanted.dtype)
+
+
+class ChangedTokens:
+    """Inputs of transformer blocks, changed in a prediction of all conditional rows while it is entered.
+
+    Neither host has a place for that, so that it is done by hooks on the blocks.
+
+    :param layers: the transformer blocks
+    :param change: see :class:`Perturbation`
+    :param images: image of each conditional row, in the order in which the host's calls bring them
+    """
+
+    def __init__(
+        self, layers: Sequence[TransformerLayer], change: Callable[[Tensor, Sequence[int], str], Tensor], images: Sequence[int]
+    ) -> None:
+        self._layers, self._change, self._images = layers, change, images
+        self._seen = dict.fromkeys((layer.name for layer in layers), 0)
+        self._handles: list[RemovableHandle] = []
+
+    def __enter__(self) -> ChangedTokens:
+        for layer in self._layers:
+            self._handles.append(layer.module.register_forward_pre_hook(functools.partial(self._change_input, layer.name)))
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        if error is None:
+            require_layers_ran(name for name, rows in self._seen.items() if not rows)
+
+    def _change_input(self, name: str, module: nn.Module, args: tuple) -> tuple:
+        first, tokens = self._seen[name], args[0]
+        self._seen[name] += len(tokens)
+        return (self._change(tokens, self._images[first : self._seen[name]], name), *args[1:])
 
 
 def require_layers_ran(idle: Iterable[str]) -> None:

@@ -70,6 +70,7 @@ class SamplerSteps:
             memory=self._memory_of(params),
             refined=self._first_model is not params.denoiser.inner_model,
             found=self._plan.found,
+            seeds=tuple(p.seeds),
             host=HostCounters(
                 lagging=params.sampling_step,
                 call=params.denoiser.step,

@@ -302,7 +302,11 @@ class Tail:
 
 def in_the_tail(unet: UnetLayers, changes: dict[str, Perturbation]) -> dict[str, Perturbation]:
     """Return the changes that leave the encoder as it is: their predictions can share the main one's features."""
-    return {name: change for name, change in changes.items() if tail_start(unet, [change], edits_skips=False) is not None}
+
+    def fits(change: Perturbation) -> bool:
+        return change.tokens is None and tail_start(unet, [change], edits_skips=False) is not None
+
+    return {name: change for name, change in changes.items() if fits(change)}
 
 
 def tail_start(unet: UnetLayers, perturbations: list[Perturbation], edits_skips: bool) -> int | None:

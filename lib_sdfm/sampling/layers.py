@@ -2,7 +2,8 @@
 
 Comma-separated. ``input.B``, ``middle`` and ``output.B`` name the UNet's own blocks; an optional ``.T`` or ``.T-T`` picks
 transformer blocks (all of them without it). ``d``, ``m``, ``u`` count only blocks with attention, from 0, as in
-pamparamm's extension (``d2`` is the third such input block).
+pamparamm's extension (``d2`` is the third such input block). ``deep`` is the end of the encoder: of its last two blocks with
+attention the last 18 transformer blocks, which are those of TPG's paper (arXiv 2506.10036) in SDXL.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from ..errors import UnsupportedError
 
 NAMED = re.compile(r"(?:(input|output)\.(\d+)|(middle))(?:\.(\d+)(?:-(\d+))?)?")
 COUNTED = re.compile(r"([dmu])(\d+)(?:-(\d+))?(?:\.(\d+)(?:-(\d+))?)?")
+DEEP = "deep"
+DEEP_BLOCKS, DEEP_TRANSFORMERS = 2, 18
 SECTIONS = {"d": "input", "m": "middle", "u": "output"}
 
 
@@ -24,8 +27,8 @@ SECTIONS = {"d": "input", "m": "middle", "u": "output"}
 class LayerRange:
     """A range of transformer blocks in one section.
 
-    :param section: ``input``, ``middle`` or ``output``
-    :param first: first block, ``None`` for the middle block
+    :param section: ``input``, ``middle``, ``output``, or ``deep``
+    :param first: first block, ``None`` for the middle block and ``deep``
     :param last: last block, inclusive
     :param transformers: first and last transformer block, ``None`` for all
     :param counted: true if only blocks with attention are counted
@@ -71,6 +74,8 @@ def parse_layers(text: str) -> tuple[LayerRange, ...]:
 
 
 def _parse_part(part: str) -> LayerRange:
+    if part == DEEP:
+        return LayerRange(DEEP, None, None, None, counted=True)
     if match := NAMED.fullmatch(part):
         section, block, middle, first, last = match.groups()
         number = None if middle else int(block)
@@ -79,7 +84,7 @@ def _parse_part(part: str) -> LayerRange:
         letter, first, last, first_inner, last_inner = match.groups()
         blocks = _span(first, last)
         return LayerRange(SECTIONS[letter], *blocks, _span(first_inner, last_inner), counted=True)
-    raise ValueError("a comma list of input.B, middle, output.B, each with an optional .T or .T-T, or d2.2-9, m0, u0.4")
+    raise ValueError("a comma list of input.B, middle, output.B, each with an optional .T or .T-T, d2.2-9, m0, u0.4, or deep")
 
 
 def _span(first: str | None, last: str | None) -> tuple[int, int] | None:
@@ -119,7 +124,17 @@ def select_layers(unet: nn.Module, ranges: tuple[LayerRange, ...]) -> list[Trans
     return [layer for layer in layers if layer in chosen]
 
 
+def _deep(layers: list[TransformerLayer]) -> list[TransformerLayer]:
+    encoder = [layer for layer in layers if layer.section == "input"]
+    blocks = sorted({layer.block for layer in encoder})[-DEEP_BLOCKS:]
+    if not blocks:
+        raise UnsupportedError("Layers: the encoder of this model has no attention")
+    return [layer for layer in encoder if layer.block in blocks][-DEEP_TRANSFORMERS:]
+
+
 def _matching(layers: list[TransformerLayer], wanted: LayerRange) -> list[TransformerLayer]:
+    if wanted.section == DEEP:
+        return _deep(layers)
     here = [layer for layer in layers if layer.section == wanted.section]
     numbers = sorted({layer.block for layer in here})
     label = {number: place for place, number in enumerate(numbers)} if wanted.counted else {n: n for n in numbers}

@@ -50,6 +50,7 @@ class ModelCall:
     :param ratio: noise level at the end of this step over the one at its start, before the sampler adds noise; the same for
         all calls of a step, 1 or more where the level rises, ``None`` if only the sampler knows
     :param cfg_unit: what CFG 1 is in this call's CFG scale: ``scale_multiplier``, or 1/12.5 if the scale is CFG++'s lambda
+    :param seeds: the seed of each image of the batch
     :param flow_model: true if the model is sampled as a flow model
     :param refined: true once a refiner has taken over in this pass
     :param found: values of settings that techniques find while sampling, per image, by field id (``pag.scale``)
@@ -65,6 +66,7 @@ class ModelCall:
     host: HostCounters = field(default_factory=HostCounters)
     ratio: float | None = None
     cfg_unit: float = 1.0
+    seeds: tuple[int, ...] = ()
     flow_model: bool = False
     refined: bool = False
     found: dict[str, list] = field(default_factory=dict, compare=False, repr=False)

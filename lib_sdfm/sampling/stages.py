@@ -19,18 +19,20 @@ RECIPES = (SDFM, ORIGINAL)
 
 @dataclass(frozen=True)
 class Perturbation:
-    """Change of self-attention in an extra prediction of the conditional rows.
+    """Change of transformer blocks in an extra prediction of the conditional rows: of their self-attention, or their input.
 
-    :param layers: the transformer blocks whose self-attention changes
+    :param layers: the transformer blocks that change
     :param query: replaces the queries ``(rows, tokens, channels)``, given the height and width of the token map
     :param identity: true if the attention map becomes the identity, so that the output of attention is its values V
     :param project: true if ``to_out`` is applied to the output of attention
+    :param tokens: replaces the blocks' input ``(rows, tokens, channels)``, given the image of each row and the block's name
     """
 
     layers: tuple[LayerRange, ...]
     query: Callable[[Tensor, tuple[int, int]], Tensor] | None = None
     identity: bool = False
     project: bool = True
+    tokens: Callable[[Tensor, Sequence[int], str], Tensor] | None = None
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,12 @@ from .nag import Nag
 from .pag import Pag
 from .refiner_sync import RefinerSync
 from .seg import Seg
+from .tpg import Tpg
 
 TECHNIQUES: tuple[type[Feature], ...] = (
     Pag,
     Seg,
+    Tpg,
     HiresCfg,
     CfgPlusPlus,
     CfgSchedule,

@@ -426,15 +426,16 @@ class Processing:
         if self.init_latent is not None:
             self.sampler = Sampler(self.host, self.sampler_name)
 
+    @property
     def seeds(self) -> list[int]:
         first = self.seed + self.iteration * self.batch_size
         return list(range(first, first + self.batch_size))
 
     def noise(self, *size: int) -> Tensor:
-        return self.host.variety.placed(torch.stack([noise_of(seed, 4, *size) for seed in self.seeds()]))
+        return self.host.variety.placed(torch.stack([noise_of(seed, 4, *size) for seed in self.seeds]))
 
     def noise_sampler(self, x: Tensor) -> Callable[[Any, Any], Tensor]:
-        generators = [torch.Generator().manual_seed(seed + 1000) for seed in self.seeds()]
+        generators = [torch.Generator().manual_seed(seed + 1000) for seed in self.seeds]
         placed = self.host.variety.placed
         return lambda *sigmas: placed(torch.stack([torch.randn(x.shape[1:], generator=g) for g in generators]))
 
@@ -466,7 +467,7 @@ class Processing:
         """One prompt per image, of the length of the negative one, unless the job brings other conds."""
         self.firstpass_steps = self.steps
         self.negative_prompts = self.negative_prompts or [NEGATIVE] * self.batch_size
-        self.c = Prompts(self.conds or [[(prompt(seed), 1.0)] for seed in self.seeds()])
+        self.c = Prompts(self.conds or [[(prompt(seed), 1.0)] for seed in self.seeds])
         self.uc = self.negatives()
 
     def negatives(self) -> Tensor:
@@ -589,7 +590,7 @@ class Host:
 
     def sample_batch(self, p: Processing) -> Tensor:
         """The samples of one batch."""
-        return p.sample(conditioning=p.c, unconditional_conditioning=p.uc, seeds=p.seeds())
+        return p.sample(conditioning=p.c, unconditional_conditioning=p.uc, seeds=p.seeds)
 
     def _run(self, p: Processing) -> Tensor:
         self.sampling_step = 0

@@ -7,6 +7,7 @@ inner model; during a model call it also hooks modules of the UNet. All of it is
 from __future__ import annotations
 
 import functools
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from ...sampling.model_call import ModelCall
 from ...sampling.plan import Plan, compose, guidance_scale, main_perturbations, perturbations, skip_editors
 from ...sampling.prediction import Prediction
 from ...sampling.stages import Perturbation, Stages
+from ..attention import ChangedTokens
 from ..attributes import InstanceAttribute, undo_all, undone_on_failure
 from ..cross_attention import CrossGuidance
 from ..model_kind import is_flow_model, unet_time
@@ -190,8 +192,14 @@ class A1111Pass:
         return {name: space.enter(predicted, images) for name, predicted in predictions.items()}
 
     def _whole_prediction(self, change: Perturbation, rows: int) -> Tensor:
-        with PerturbedAttention(self._unet_layers(), change):
+        with self._perturbing(change):
             return self._recorder.replay(rows)
+
+    def _perturbing(self, change: Perturbation) -> AbstractContextManager:
+        layers = self._unet_layers()
+        if change.tokens is None:
+            return PerturbedAttention(layers, change)
+        return ChangedTokens(layers.select(change.layers), change.tokens, image_numbers(*self._rows[0]))
 
 
 class _DenoiserCall:
@@ -256,8 +264,17 @@ def has_single_prompts(cond: Any) -> bool:
 
 def rows_of(conds_list: list, rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return weight and image of each conditional row, from the host's list of (row, weight) per image."""
-    weights, images = [0.0] * rows, [0] * rows
-    for image, conds in enumerate(conds_list):
+    weights = [0.0] * rows
+    for conds in conds_list:
         for row, weight in conds:
-            weights[row], images[row] = float(weight), image
-    return torch.tensor(weights, device=device), torch.tensor(images, device=device)
+            weights[row] = float(weight)
+    return torch.tensor(weights, device=device), torch.tensor(image_numbers(conds_list, rows), device=device)
+
+
+def image_numbers(conds_list: list, rows: int) -> list[int]:
+    """Return the image of each conditional row, from the host's list of (row, weight) per image."""
+    images = [0] * rows
+    for image, conds in enumerate(conds_list):
+        for row, _ in conds:
+            images[row] = image
+    return images

@@ -23,7 +23,7 @@ from ...sampling.model_call import ModelCall
 from ...sampling.plan import Plan, compose, guidance_scale, main_perturbations, perturbations, skip_editors
 from ...sampling.prediction import Prediction
 from ...sampling.stages import Perturbation, Stages
-from ..attention import decoder_did_not_run
+from ..attention import ChangedTokens, decoder_did_not_run
 from ..attributes import undo_all, undone_on_failure
 from ..cross_attention import CrossGuidance
 from ..model_kind import is_flow_model, unet_time
@@ -241,7 +241,12 @@ class ForgePass:
         return {name: space.enter(denoised) for name, denoised in predictions.items()}
 
     def _whole_prediction(self, args: dict[str, Any], change: Perturbation) -> Tensor:
-        patches, options = AttentionPatches(self._unet_layers(), change), args["model_options"]
+        options = args["model_options"]
+        if change.tokens is not None:
+            images = [*range(len(args["input"]))] * len(args["cond"])
+            with ChangedTokens(self._unet_layers().select(change.layers), change.tokens, images):
+                return self._predict_cond(args, options)
+        patches = AttentionPatches(self._unet_layers(), change)
         transformer = patches.added_to(options.get("transformer_options", {}))
         denoised = self._predict_cond(args, {**options, "transformer_options": transformer})
         patches.require_ran()
