@@ -17,19 +17,18 @@ from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
-from k_diffusion.external import CompVisVDenoiser
 from ldm.modules import attention
 from ldm.modules.diffusionmodules import openaimodel
 from torch import Tensor, nn
 
-import bench.gpu_libraries  # noqa: F401: makes importable what follows
+from bench.gpu_libraries import CompVisVDenoiser  # makes importable what follows
 from bench.gpu_timing import Call
 from bench.unets import Shape, make_unet
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.hosts.a1111.model_kind import A1111Adapters
 from sdfm_webui.kind_memory import KindMemory
 from sdfm_webui.model_kinds import KindHost
-from tests.hosts.fake_a1111 import NEGATIVE, CFGDenoiser, Host, Processing, Prompts, Sampler
+from tests.hosts.fake_a1111 import CFGDenoiser, Host, Processing, Prompts, Sampler
 from tests.hosts.jobs import SdfmScript
 from tests.hosts.variety import ConditionDict, Variety
 from tests.support import noise_of
@@ -83,10 +82,11 @@ class Job(Processing):
     """A job whose conds are of the UNet's size and on its device before sampling begins, as A1111's are."""
 
     def setup_conds(self) -> None:
-        variety = self.host.variety
-        self.c = Prompts([[(variety.text(seed), 1.0)] for seed in self.seeds()])
-        self.uc = torch.stack([variety.text(0)] * self.batch_size)
-        self.negative_prompts = [NEGATIVE] * self.batch_size
+        self.conds = Prompts([[(self.host.variety.text(seed), 1.0)] for seed in self.seeds])
+        super().setup_conds()
+
+    def negatives(self) -> Tensor:
+        return torch.stack([self.host.variety.text(0)] * self.batch_size)
 
 
 class BenchHost(Host):

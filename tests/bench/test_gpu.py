@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import warnings
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields, replace
 from itertools import count
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,10 +22,11 @@ from bench.gpu_host import bench_host
 from lib_sdfm.catalog import SCHEMA
 from tests.hosts.variety import CPU
 
+ROOT = Path(__file__).parents[2]
 SIZE = 32
 SHORT = ("--tiny", "--cpu", "--steps", "3", "--rounds", "1", "--size", str(SIZE))
 CASES_OF_TEST = ("off", "pag", "cfgpp", "flow", "all")
-NO_GUIDANCE = ("refiner_sync",)
+NO_GUIDANCE = ("refiner_sync", "hires_cfg")
 
 
 def run(folder, *arguments):
@@ -37,6 +41,12 @@ def found(tmp_path_factory):
     code, report = run(tmp_path_factory.mktemp("gpu"), "--images", "1", "--cases", *CASES_OF_TEST)
     assert code == 0 and CrossAttention.forward is forward
     return report
+
+
+def test_it_starts_on_a_machine_that_has_torch_and_little_else():
+    """In a process of its own: here the libraries have been prepared for all tests."""
+    done = subprocess.run([sys.executable, "-m", "bench.gpu", "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "--images" in done.stdout, done.stderr
 
 
 def test_every_technique_is_measured():
@@ -78,7 +88,7 @@ def test_a_case_that_fails_is_told_and_the_others_go_on(tmp_path, monkeypatch, c
     monkeypatch.setattr(gpu, "filter_rows", lambda device: [{"finite": True, "max_relative_error": 0.0}])
     code, report = run(tmp_path, "--images", "2", "--cases", "pag", "off")
     failed, off = report["cases"]
-    assert code == 1 and "PAG Scale" in failed["error"] and failed["gpu_ms"] is None and list(failed) == list(off)
+    assert code == 1 and "pag.scale" in failed["error"] and failed["gpu_ms"] is None and list(failed) == list(off)
     assert off["error"] is None and off["finite"] and off["images"] == 2
     assert failed["error"] in capsys.readouterr().out
     assert "error" in report["prefix_against_whole"][0]
