@@ -74,6 +74,7 @@ CASES = {
     "fdg": Case("FDG", {"fdg": {"ratio": 2}}),
     "mahiro": Case("MaHiRo", {"mahiro": True}),
     "epsilon_scaling": Case("epsilon scaling", {"epsilon_scaling": True}),
+    "adaptive_guidance": Case("adaptive guidance, comparing", {"adaptive_guidance": {"threshold": 1}}),
     "interval": Case("CFG schedule Interval", INTERVAL),
     "pag_adaptive": Case("PAG, adaptive", {"pag": {"adaptive": 0.1}}),
     "flow": Case("flow matching", {"flow": True}),
