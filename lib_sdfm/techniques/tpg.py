@@ -71,7 +71,7 @@ class Tpg(Technique):
     )
     Settings = TpgSettings
     active_key = "SDFM TPG Active"
-    rank = 150
+    rank = 160
     positions = tuple(range(152, 165))
     recipes = (SDFM,)
 

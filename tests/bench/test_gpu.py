@@ -20,6 +20,7 @@ from bench.gpu_cases import CASES, Measurement, Row
 from bench.gpu_device import CpuDevice, CudaDevice, Replay
 from bench.gpu_host import bench_host
 from lib_sdfm.catalog import SCHEMA
+from tests.hosts.test_tail import rows_through
 from tests.hosts.variety import CPU
 
 ROOT = Path(__file__).parents[2]
@@ -155,13 +156,12 @@ def test_a_graph_is_used_where_nothing_waits(waits, refuses, method, note):
 
 def test_whole_passes_are_whole():
     with bench_host(gpu.TINY, CPU, torch.float32) as host:
-        rows = []
-        host.unet.input_blocks[0].register_forward_pre_hook(lambda module, args: rows.append(len(args[0])))
-        for around, expected in ((nullcontext, [2]), (gpu_cases.whole_passes, [2, 1])):
-            rows.clear()
-            with around(host.unet):
+        encoder, decoder = host.unet.input_blocks[0], host.unet.output_blocks[-1]
+        ways = {nullcontext: ([2], [3]), gpu_cases.rows_apart: ([2], [1, 2]), gpu_cases.whole_passes: ([2, 1], [2, 1])}
+        for around, expected in ways.items():
+            with around(host.unet), rows_through(encoder) as first, rows_through(decoder) as last:
                 host.samples({"pag": True}, 64, images=1, steps=1)
-            assert rows == expected
+            assert (first, last) == expected
 
 
 def test_without_a_gpu_it_says_so(capsys, monkeypatch):
