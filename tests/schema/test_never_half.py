@@ -87,7 +87,7 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
     request: dict[str, Any] = {}
     for technique in draw(st.sets(st.sampled_from(GUIDING), min_size=1, max_size=3)):
         params = params_of(technique.Settings)
-        chosen = draw(st.sets(st.sampled_from(params), max_size=4))
+        chosen = draw(st.sets(st.sampled_from(params), max_size=4)) if params else ()
         request[technique.name] = {p.name: draw(allowed_values(p) | anything) for p in chosen}
     if draw(st.booleans()):
         request["recipe"] = draw(st.sampled_from(["sdfm", "original"]))
