@@ -21,5 +21,6 @@ each script is its switch."""
 
 def built_ins_on(p: Any) -> list[tuple[str, str]]:
     """Return title and technique of the scripts that are on in a job."""
-    on = [str(script.title()) for script, args in scripts_of(p) if args and args[0] is True]
+    theirs = [(script, args) for script, args in scripts_of(p) if not hasattr(script, "entry")]  # ours are payloads
+    on = [str(script.title()) for script, args in theirs if args and args[0] is True]
     return [(title, BUILT_INS[title.lower()]) for title in on if title.lower() in BUILT_INS]

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from lib_sdfm.schema.originals import OLD_ENTRIES, OldEntry
+from lib_sdfm.schema.titles import ALL_ENTRIES
 
 ASIDE = "SDFM stands aside for {}"
 
@@ -17,7 +18,7 @@ def entry_classes(scripts: Any) -> dict[str, type]:
 
     :param scripts: the host's ``modules.scripts``
     """
-    classes = [_entry_class(scripts, entry) for entry in OLD_ENTRIES]
+    classes = [_entry_class(scripts, entry) for entry in ALL_ENTRIES]
     return {cls.__name__: cls for cls in classes}
 
 
@@ -53,7 +54,7 @@ def _original(script: Any) -> OldEntry | None:
     if hasattr(script, "entry"):
         return None
     title = str(script.title()).lower()
-    return next((entry for entry in OLD_ENTRIES if entry.title.lower() == title), None)
+    return next((entry for entry in ALL_ENTRIES if entry.title.lower() == title), None)
 
 
 def installed_originals(scripts: Any) -> list[str]:
@@ -80,7 +81,7 @@ def old_payloads(scripts: Any, p: Any) -> list[tuple[OldEntry, Sequence[Any]]]:
 def rivals(p: Any) -> list[tuple[OldEntry, Sequence[Any]]]:
     """Return a job's arguments for originals that are installed themselves."""
     theirs = [(_original(script), args) for script, args in scripts_of(p)]
-    return [(entry, args) for entry, args in theirs if entry is not None]
+    return [(entry, args) for entry, args in theirs if entry in OLD_ENTRIES]
 
 
 def scripts_of(p: Any) -> list[tuple[Any, Sequence[Any]]]:

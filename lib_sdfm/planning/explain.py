@@ -14,11 +14,11 @@ from ..schema.foreign.writer import writer_of
 from ..schema.grammar import NEGATIVE_PROMPT, PROMPT, parse_text, why_unread
 from ..schema.hostkeys import is_host_key
 from ..schema.infotext import Reading
-from ..schema.originals import OLD_ENTRIES
 from ..schema.payload import old_notes, resolve_values
 from ..schema.reading import NAMES, read_parameters
 from ..schema.settings import Schema, Settings, Values
 from ..schema.shapes import TITLE, args_of, shape_notes
+from ..schema.titles import ALL_ENTRIES
 from .effect import UNKNOWN, JobFacts, features_without_effect, without_features
 from .facts import facts_of_request, facts_of_text
 from .plan import inert_features, plan_of
@@ -64,7 +64,7 @@ def explain_payload(
     """Return what the body of a txt2img or img2img request would run: its ``alwayson_scripts``, and its ``infotext`` if any."""
     said = body.get("alwayson_scripts")
     scripts = {str(title).lower(): args_of(own) for title, own in said.items()} if isinstance(said, Mapping) else {}
-    old = [(entry, scripts.pop(entry.title.lower())) for entry in OLD_ENTRIES if entry.title.lower() in scripts]
+    old = [(entry, scripts.pop(entry.title.lower())) for entry in ALL_ENTRIES if entry.title.lower() in scripts]
     text = body.get("infotext")
     pairs = parse_text(text) if isinstance(text, str) else {}
     reading = read_parameters(schema, pairs, claimed, samplers)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .originals import OLD_ENTRIES
 from .settings import Schema
+from .titles import ALL_ENTRIES
 
 TITLE = "SDFM"
 """Our title in ``alwayson_scripts``."""
@@ -24,7 +24,7 @@ def shape_notes(schema: Schema, body: Mapping[str, Any]) -> list[str]:
     scripts = body.get("alwayson_scripts")
     if scripts is not None and not isinstance(scripts, Mapping):
         return [f'alwayson_scripts: the WebUI expects a dictionary of titles, {{"{TITLE}": {EXAMPLE}}}']
-    titles = {title.lower() for title in (TITLE, *(entry.title for entry in OLD_ENTRIES))}
+    titles = {title.lower() for title in (TITLE, *(entry.title for entry in ALL_ENTRIES))}
     notes = [_entry_note(str(title), said) for title, said in (scripts or {}).items() if str(title).lower() in titles]
     return [note for note in (*notes, *_stray(schema, body)) if note is not None]
 

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.schema.axes import ALL_OLD
-from lib_sdfm.schema.originals import OLD_ENTRIES
+from lib_sdfm.schema.titles import ALL_ENTRIES
 from sdfm_webui.axes import axes_of_job
 from sdfm_webui.errors import SdfmError
 from tests.webui.host import FakeModules, PasteField, Script
@@ -62,14 +62,14 @@ def process_batch(modules: FakeModules, script: Script, p: Any, args: list[Any])
 
 def test_it_is_an_always_visible_script_with_the_entries_of_the_old_titles(modules: FakeModules):
     scripts = install(modules)
-    assert set(scripts) == {"SDFM", *(entry.title for entry in OLD_ENTRIES)}
+    assert set(scripts) == {"SDFM", *(entry.title for entry in ALL_ENTRIES)}
     assert all(script.show(False) is modules.scripts.AlwaysVisible for script in scripts.values())
 
 
 def test_the_panel_has_as_many_inputs_as_places_and_the_old_titles_as_many_as_they_had(modules: FakeModules):
     scripts = install(modules)
     sizes = {title: script.args_to - script.args_from for title, script in scripts.items()}
-    assert sizes == {"SDFM": len(SCHEMA.positional), **{entry.title: entry.size for entry in OLD_ENTRIES}}
+    assert sizes == {"SDFM": len(SCHEMA.positional), **{entry.title: entry.size for entry in ALL_ENTRIES}}
 
 
 def test_reloading_the_ui_registers_again_and_keeps_nothing(modules: FakeModules):
