@@ -16,7 +16,7 @@ from tests.schema.foreign_texts import text
 
 ENTRIES = {entry.title: entry for entry in OTHER_ENTRIES}
 PAG = [True, 4.0, 0.2, "full", 0.1, "middle", 0, "", False, 7.0, 3.0, 0.0, "full", 0.0, -1.0, -1.0]
-SEG = [True, 4.0, 0.0, "full", -1.0, "output", 3, "d2.2-9", True, 7.0, 2.0, 0.0, "full", 4.0, -1.0, -1.0]
+SEG = [True, 4.0, 0.0, "full", 4.0, "output", 3, "d2.2-9", False, 7.0, 2.0, 0.0, "full", 4.0, -1.0, -1.0]
 
 
 @pytest.mark.parametrize(
@@ -24,8 +24,8 @@ SEG = [True, 4.0, 0.0, "full", -1.0, "output", 3, "d2.2-9", True, 7.0, 2.0, 0.0,
     [
         ("Perturbed-Attention Guidance", PAG, "pag_enabled: True, pag_scale: 4, pag_rescale: 0.2, pag_adaptive_scale: 0.1"),
         (
-            "Smoothed Energy Guidance", SEG, "seg_enabled: True, seg_scale: 4, seg_block_list: d2.2-9, seg_hr_override: True, "
-            "seg_hr_cfg: 7, seg_hr_scale: 2, seg_hr_blur_sigma: 4",
+            "Smoothed Energy Guidance", SEG, "seg_enabled: True, seg_scale: 4, seg_block_list: d2.2-9, "
+            "seg_blur_sigma: 4",
         ),
         ("Normalized Attention Guidance", [True, "", 3.0, 2.5, 0.5], "nag_enabled: True, nag_scale: 3"),
         (

@@ -106,6 +106,7 @@ class FakeModules:
         self.shared = types.SimpleNamespace(cmd_opts=types.SimpleNamespace(api_auth=None), sd_model=None, opts=opts)
         self.ui_components = types.SimpleNamespace(InputAccordion=input_accordion)
         self.processing = types.SimpleNamespace(StableDiffusionProcessingTxt2Img=type("Txt2Img", (), {}))
+        self.prompt_parser = types.SimpleNamespace(get_learned_conditioning=None)
         self.sd_models = types.SimpleNamespace()
         self.sd_samplers = FakeSamplers()
         self.sd_samplers_common = types.SimpleNamespace(SamplerData=SamplerData)
