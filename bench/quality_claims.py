@@ -80,6 +80,8 @@ CLAIMS: tuple[Claim, ...] = (
     *_both("CFG++ keeps quality at equal adherence (as CFG 4)", "CFG++ 0.32", "CFG 4", equal=True),
     *_both("the same, as CFG 7", "CFG++ 0.56", "CFG 7", equal=True),
     *_both("CFG++ burns less than high CFG", "CFG++ 0.96", "CFG 12"),
+    *_both("adaptive guidance at 0.99 is as good as CFG 7", "CFG 7, adaptive guidance 0.99", "CFG 7", equal=True),
+    *_both("the same, at 0.999", "CFG 7, adaptive guidance 0.999", "CFG 7", equal=True),
     *_both("an interval beats constant CFG, at 7", "CFG 7, interval", "CFG 7"),
     *_both("the same, at 12", "CFG 12, interval", "CFG 12"),
     Claim("the best interval beats the best constant CFG", ADHERENCE, IN_INTERVAL, CONSTANT),

@@ -73,6 +73,8 @@ def _plain() -> Iterator[Setting]:
     for cfg in (12, 20):
         yield at(cfg, "dynamic thresholding", dynamic_thresholding={})
         yield at(cfg, "CFG rescale", cfg_rescale={})
+    for threshold in (0.99, 0.999):
+        yield at(7, f"adaptive guidance {threshold}", adaptive_guidance={"threshold": threshold})
     yield from (at(cfg, "interval", cfg_schedule={"schedule": "Interval"}) for cfg in (4, 7, 12, 20))
 
 

@@ -93,8 +93,7 @@ class OneFrom(WatchingScript):
 
 
 class TestRows:
-    @pytest.mark.parametrize("batch", [1, 3])
-    @pytest.mark.parametrize("sampler", SAMPLERS)
+    @pytest.mark.parametrize(("sampler", "batch"), [("Euler", 1), ("Euler", 3), ("Heun", 2), ("DPM++ 2M", 1), ("DDIM", 3)])
     def test_from_the_step_on_the_unconditional_rows_are_not_predicted(self, host: Host, sampler: str, batch: int):
         made, _, calls = run(host, adaptive(step=3), sampler_name=sampler, batch_size=batch)
         _, _, plain = run(host, None, sampler_name=sampler, batch_size=batch)
@@ -117,7 +116,7 @@ class TestRows:
         assert_close(made, plain)
         assert calls == plain_calls and params["SDFM AG Step"] == [8]
 
-    @pytest.mark.parametrize("variety", VARIETIES, ids=str)
+    @pytest.mark.parametrize("variety", ["SDXL", "SDXL autocast", "SD1 lowvram", "SDXL accelerator"])
     @pytest.mark.parametrize("new", HOSTS.values(), ids=HOSTS)
     def test_in_every_variety_of_host(self, new: Any, variety: str):
         _, _, calls = run(new(variety=VARIETIES[variety]), adaptive(step=1), steps=2, batch_size=2)
@@ -247,7 +246,7 @@ class TestMeasuring:
         alone, _, _ = run(host, adaptive(step=4))
         assert not torch.allclose(pag, alone, atol=1e-2) and sum(calls) == 4 * 3 + 4 * 2
 
-    @pytest.mark.parametrize("sampler", SAMPLERS)
+    @pytest.mark.parametrize("sampler", ["Euler", "Heun"])
     def test_one_read_from_the_device_per_step_at_most(self, sampler: str):
         counts = []
         for request in (None, adaptive(compare="noise", threshold=1.0), adaptive(step=3)):
