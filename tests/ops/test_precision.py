@@ -27,12 +27,16 @@ from lib_sdfm.ops import (
     frequencies,
     fusion,
     guidance,
+    nag,
     projection,
+    similarity,
     spaces,
+    tokens,
+    v_prediction,
 )
 from lib_sdfm.ops.precision import at_least_float32, outside_autocast
 from lib_sdfm.ops.thresholding import AD, MEAN, STD, ZERO, mimic
-from tests.support import noise_of
+from tests.support import noise_of, stable_diffusion_alphas
 
 HALVES = [torch.float16, torch.bfloat16]
 FEATURES = [(1280, 32, 32), (64, 64, 64), (32, 128, 128), (16, 256, 256), (32, 152, 104), (32, 77, 53)]
@@ -42,7 +46,7 @@ MEANS = [0.0, 1.3, 16.0, 64.0]
 LATENTS = [(32, 32), (128, 128), (152, 104), (256, 256)]
 
 
-def tokens(features: Tensor) -> Tensor:
+def tokens_of(features: Tensor) -> Tensor:
     """Some channels of a map as attention sees it, ``(rows, tokens, channels)``; attention sees 128 a side at most."""
     return features[:, :16, :128, :128].flatten(2).mT.contiguous()
 
@@ -50,8 +54,17 @@ def tokens(features: Tensor) -> Tensor:
 def blurred(features: Tensor, sigma: float) -> Tensor:
     grid = tuple(min(side, 128) for side in features.shape[-2:])
     taps = tuple(blur.kernel_size(sigma, n) for n in grid)
-    seen = tokens(features)
+    seen = tokens_of(features)
     return blur.blur_tokens(seen, *blur.blur_matrices(grid, sigma, taps, seen))
+
+
+def attended(features: Tensor) -> Tensor:
+    seen = tokens_of(features)
+    return nag.attention(seen[:, :512], seen[:, :77], seen[:, 1:78], heads=2, upcast=True)
+
+
+def order_of(seen: Tensor) -> Tensor:
+    return tokens.token_order(seen.shape[1], 1, 0, "input.7.2")[None]
 
 
 def half_window(features: Tensor) -> Tensor:
@@ -62,12 +75,15 @@ ON_FEATURES: dict[str, Callable[[Tensor], Tensor]] = {
     "blur.blur_tokens": lambda x: blurred(x, 4.0),
     "blur.blur_tokens, wide": lambda x: blurred(x, 512.0),
     "blur.blur_matrices": lambda x: blur.blur_matrices((9, 5), 2.0, (5, 5), x)[0],
-    "blur.mean_tokens": lambda x: blur.mean_tokens(tokens(x)),
+    "blur.mean_tokens": lambda x: blur.mean_tokens(tokens_of(x)),
     "freeu.scale_backbone": lambda x: freeu.scale_backbone(x, half_window(x), 1.3, "2"),
     "freeu.scale_backbone, version 1": lambda x: freeu.scale_backbone(x, half_window(x), 1.3, "1"),
     "freeu.filter_skip": lambda x: freeu.filter_skip(x, 0.0, 0.6, 1.0),
     "freeu.filter_skip, high end": lambda x: freeu.filter_skip(x, 0.0, 0.2, 1.4),
     "freeu.filter_skip, wide": lambda x: freeu.filter_skip(x, 0.5, 0.9, 1.0),
+    "nag.attention, upcast": lambda x: attended(x),  # else it is the host's kind of attention, half inside autocast
+    "nag.normalized_guidance": lambda x: nag.normalized_guidance(tokens_of(x), tokens_of(x.flip(1)), 2.0, 2.5, 0.5),
+    "tokens.permute_tokens": lambda x: tokens.permute_tokens(tokens_of(x), order_of(tokens_of(x))),
     "precision.at_least_float32": lambda x: at_least_float32(x).to(x.dtype),
 }
 """What runs inside the UNet, on its features in whatever type they are."""
@@ -98,6 +114,11 @@ def thresholded(measure: str, startpoint: str, quantile: float, dims: tuple[int,
         return mimic(x, x.flip(-1), 7.0, 1.0, startpoint=startpoint, measure=measure, quantile=quantile, dims=dims)
 
     return run
+
+
+def table_of(x: Tensor) -> Tensor:
+    """A noise table of 1000 entries; ``x`` has no part in it."""
+    return stable_diffusion_alphas()
 
 
 def per_row(x: Tensor, value: float) -> Tensor:
@@ -140,6 +161,12 @@ ON_LATENTS: dict[str, Callable[[Tensor], Tensor]] = {
     "projection.cap_norm": lambda x: projection.cap_norm(x * 1e3, 15.0),
     "projection.fitted_share": lambda x: projection.fitted_share(x, x.flip(-1)),
     "guidance.rescale_guided": lambda x: guidance.rescale_guided(x * 7, x, x.flip(-1), 3.0, 0.7),
+    "similarity.similarity_per_image": lambda x: similarity.similarity_per_image(x * 1e3, x.flip(-1) * 1e3),
+    "v_prediction.v_to_eps": lambda x: v_prediction.v_to_eps(x, x.flip(-1), per_row(x, 4518.76)),
+    "v_prediction.eps_to_v": lambda x: v_prediction.eps_to_v(x, x.flip(-1), per_row(x, 4518.76)),
+    "v_prediction.v_to_denoised": lambda x: v_prediction.v_to_denoised(x, x.flip(-1), per_row(x, 4518.76)),
+    "v_prediction.with_zero_terminal_snr": lambda x: v_prediction.with_zero_terminal_snr(table_of(x)),
+    "v_prediction.table_to_level": lambda x: v_prediction.table_to_level(x.sigmoid() * 999, table_of(x)),
     "spaces.eps_to_denoised": lambda x: spaces.eps_to_denoised(x, x.flip(-1), 0.3),
     "spaces.denoised_to_eps": lambda x: spaces.denoised_to_eps(x, x.flip(-1), 0.3),
     "spaces.noise_to_denoised": lambda x: spaces.noise_to_denoised(x, x.flip(-1), per_row(x, 3.0)),
@@ -157,7 +184,7 @@ ON_LATENTS: dict[str, Callable[[Tensor], Tensor]] = {
 
 NO_ARITHMETIC = {
     "flow_time.in_time", "flow_time.two_calls", "flow_time.from_level",  # wrap samplers, which are tested above
-    "precision.outside_autocast",
+    "precision.outside_autocast", "v_prediction.has_zero_terminal_snr",
 }  # fmt: skip
 
 
@@ -208,7 +235,7 @@ def test_inside_the_unet_half_features_give_the_same_within_rounding(name: str, 
         assert inside.isfinite().all()
         assert torch.equal(inside, function(features))
         largest = float(wanted.abs().amax().clamp(min=1.0))
-        steps = 4 if name.startswith("blur") else 2  # a blur is two products
+        steps = 4 if name.startswith(("blur", "nag")) else 2  # these are two products
         assert float((inside.double() - wanted).abs().max()) <= steps * torch.finfo(kind).eps * largest
         assert float((in_float32.double() - wanted).abs().max()) <= 1e-5 * largest
 
