@@ -157,6 +157,14 @@ def test_neos_other_methods_are_ours():
     assert list(explained(HEAD + "mahiro_cfg_enabled: True")["techniques"]) == ["mahiro"]
 
 
+def test_pamparamms_tpg_is_ours():
+    keys = "tpg_enabled: True, tpg_scale: 5, tpg_rescale: 0.2, tpg_rescale_mode: full, tpg_sigma_start: 15, tpg_sigma_end: 5.42"
+    report = explained(HEAD + f"{keys}, tpg_hr_override: True, tpg_hr_scale: 2")
+    tpg = report["techniques"]["tpg"]
+    assert (tpg["scale"], tpg["rescale"], tpg["sigma_from"], tpg["sigma_to"], tpg["hires_scale"]) == (5, 0.2, 15, 5.42, 2)
+    assert report["errors"] == report["unknown"] == [] and len(report["warnings"]) == 1 and "blocks" in report["warnings"][0]
+
+
 def test_apg_has_the_meaning_of_whoever_wrote_it():
     """The keys are shared by three programs, and one of them writes the paper's method."""
     apg = explained(HEAD + "APG Eta: 0.0, APG Norm Threshold: 12, APG Momentum: -0.3")["techniques"]["apg"]

@@ -119,10 +119,6 @@ GUIDANCE = (
         "NAG Scale", "guidance on self-attention that is also called NAG", None, (Key("NAG Alpha"), Key("NAG Tau")),
         by_presence=True, why_not="is another method than NAG and not part of SDFM; it was left out",
     ),
-    Source(
-        "tpg_enabled", "pamparamm's token perturbation guidance (TPG)", "tpg",
-        _keys("tpg_", "scale,rescale,rescale_mode,sigma_start,sigma_end,hr_override,hr_scale"),
-    ),
     Source("ICG Active", "ICG of a branch of incantations"),
     Source("TCG Active", "TCG of a branch of incantations", None, _keys("TCG ", "Scale,Alpha,Std Scale,Max Layer Index")),
     Source("PAG Autoguidance", "autoguidance of a branch of incantations", None, (Key("PAG Lerp Factor"),)),

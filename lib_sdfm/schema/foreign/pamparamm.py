@@ -1,4 +1,4 @@
-"""pamparamm's extension for Forge and reForge (sd-perturbed-attention): PAG, SEG and NAG."""
+"""pamparamm's extension for Forge and reForge (sd-perturbed-attention): PAG, SEG, NAG and TPG."""
 
 from __future__ import annotations
 
@@ -127,11 +127,36 @@ def _nag(text: ForeignText) -> Said:
             "hires_tau": (text.value("nag_hr_tau", 2.5), "nag_hr_tau"),
             "hires_alpha": (text.value("nag_hr_alpha", 0.5), "nag_hr_alpha"),
         }
-    first, last = text.value("nag_sigma_start", -1.0), text.value("nag_sigma_end", -1.0)
-    return said | {
-        "sigma_from": (NO_UPPER_END if first < 0 else min(first, NO_UPPER_END), "nag_sigma_start"),
-        "sigma_to": (max(last, 0.0), "nag_sigma_end"),
+    return said | _sigmas(text, "nag")
+
+
+def _sigmas(text: ForeignText, name: str) -> Said:
+    """Return the window of noise levels; a negative end is none."""
+    start_key, end_key = f"{name}_sigma_start", f"{name}_sigma_end"
+    first, last = text.value(start_key, -1.0), text.value(end_key, -1.0)
+    return {
+        "sigma_from": (NO_UPPER_END if first < 0 else min(first, NO_UPPER_END), start_key),
+        "sigma_to": (max(last, 0.0), end_key),
     }
+
+
+def _tpg(text: ForeignText) -> Said:
+    text.name(["tpg_enabled"], "the text doesn't say in which blocks; here in the paper's")
+    mode, rescale = _mode(text, "tpg_rescale_mode"), text.value("tpg_rescale", 0.0)
+    if mode == FUSION:
+        text.name(["tpg_rescale_mode"], "fusion of TPG is not part of SDFM and was left out")
+    elif mode == PARTIAL and rescale:
+        text.name(("tpg_rescale_mode", "tpg_rescale"), "rescaling without CFG is not part of SDFM; read as mode full")
+    said: Said = {"rescale": (0.0 if mode == FUSION else rescale, "tpg_rescale"), **_sigmas(text, "tpg")}
+    if text.is_on("tpg_hr_override"):
+        said["hires_scale"] = text.value("tpg_hr_scale", 3.0), "tpg_hr_scale"
+    return said
+
+
+TPG_KEYS = (
+    Key("tpg_scale", 3.0, "scale"),
+    *(Key(f"tpg_{name}") for name in ("rescale", "rescale_mode", "sigma_start", "sigma_end", "hr_override", "hr_scale")),
+)
 
 
 NAG_KEYS = (
@@ -158,4 +183,5 @@ PAMPARAMM = (
     ),
     Source("seg_enabled", "pamparamm's SEG", "seg", _keys("seg", Key("seg_blur_sigma")), _seg),
     Source("nag_enabled", "pamparamm's normalized attention guidance (NAG)", "nag", NAG_KEYS, _nag),
+    Source("tpg_enabled", "pamparamm's token perturbation guidance (TPG)", "tpg", TPG_KEYS, _tpg),
 )  # fmt: skip
