@@ -11,7 +11,7 @@ import pytest
 from tests.hosts.real.client import Pictures, WebUi
 
 SMALL = {"sampler_name": "Euler", "scheduler": "Automatic", "steps": 4, "width": 64, "height": 64}
-HIRES = {"enable_hr": True, "hr_upscaler": "Latent", "denoising_strength": 0.7, "hr_second_pass_steps": 2}
+HIRES = {"enable_hr": True, "denoising_strength": 0.7, "hr_second_pass_steps": 2}
 OPTIMISATIONS = [
     "Doggettx", "sdp - scaled dot product", "sdp-no-mem - scaled dot product without memory efficient attention",
     "sub-quadratic", "V1", "InvokeAI", "None",
