@@ -6,8 +6,12 @@ stored on the host's model. The host's samplers always see k-diffusion's or DDPM
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
+
+import numpy
+from torch import Tensor
 
 from ..ops.flow import sigma_to_time
 from ..sampling.model_kind import ModelKind
@@ -66,6 +70,20 @@ def is_flow_model(model: Any) -> bool:
 def unet_time(sigma: float) -> float:
     """Return a flow UNet's time input at a noise level: 0 to 1000, independent of the shift."""
     return UNET_TIMES * sigma_to_time(sigma)
+
+
+class LevelTable:
+    """A model's noise table, copied to the CPU, so that nothing waits for the device where it is asked.
+
+    :param sigmas: the model's noise levels, ascending
+    """
+
+    def __init__(self, sigmas: Tensor) -> None:
+        self._logs = sigmas.detach().cpu().double().log().numpy()
+
+    def time_of(self, sigma: float) -> float:
+        """Return the model time of a noise level, interpolated in its logarithm, as k-diffusion does."""
+        return float(numpy.interp(math.log(max(sigma, 1e-10)), self._logs, numpy.arange(len(self._logs))))
 
 
 def set_kind(model: Any, checkpoint: str, kind: ModelKind | None, new_adapter: NewAdapter) -> None:

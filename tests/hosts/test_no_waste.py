@@ -39,9 +39,9 @@ class Waits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def waits(host: Host, request: dict | None, sampler: str) -> int:
+def waits(host: Host, request: dict | None, sampler: str, steps: int = 4) -> int:
     with Waits() as counter:
-        samples(host, request, sampler_name=sampler, steps=4)
+        samples(host, request, sampler_name=sampler, steps=steps)
     return counter.count
 
 
@@ -52,6 +52,24 @@ def waits(host: Host, request: dict | None, sampler: str) -> int:
 )
 def test_no_call_waits_for_a_number(make: Any, sampler: str, request_: dict):
     assert waits(make(), request_, sampler) == waits(make(), None, sampler)
+
+
+NEED_THE_LEVEL = {
+    "cfgpp": {"cfgpp": {}},
+    "cfg_rescale": {"cfg_rescale": {}},
+    "epsilon_scaling": {"epsilon_scaling": {}},
+    "all": {"pag": {"adaptive": 0.1}, "cfgpp": {}, "cfg_rescale": {}, "cfg_schedule": {"schedule": "Interval"}, "tpg": {}},
+}
+
+
+@pytest.mark.parametrize("make", [new_host, new_forge], ids=["a1111", "forge"])
+@pytest.mark.parametrize("sampler", ["Euler", "DDIM"])
+@pytest.mark.parametrize("name", NEED_THE_LEVEL)
+def test_the_noise_level_is_waited_for_once_in_a_step(make: Any, sampler: str, name: str):
+    def per_step(request: dict | None) -> int:
+        return waits(make(), request, sampler, steps=5) - waits(make(), request, sampler, steps=4)
+
+    assert per_step(NEED_THE_LEVEL[name]) == per_step(None) + 1
 
 
 @cache

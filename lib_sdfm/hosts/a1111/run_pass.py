@@ -7,6 +7,7 @@ inner model; during a model call it also hooks modules of the UNet. All of it is
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -21,7 +22,7 @@ from ...sampling.stages import Perturbation, Stages
 from ..attention import ChangedTokens
 from ..attributes import InstanceAttribute, undo_all, undone_on_failure
 from ..cross_attention import CrossGuidance
-from ..model_kind import is_flow_model, unet_time
+from ..model_kind import LevelTable, is_flow_model, unet_time
 from ..negative import TextHost
 from ..run import together_of
 from ..steps import SamplerSteps, asked_scale
@@ -32,7 +33,7 @@ from .cond_only import CondOnly
 from .cross_attention import CondFirst, images_of_prompts
 from .decoder import EditedSkips
 from .recorded_calls import CallRecorder, row_count
-from .space import Space, alpha_bar_of
+from .space import Space
 from .tail import A1111Tail, a1111_tail
 
 
@@ -55,6 +56,7 @@ class A1111Pass:
         self._layers: UnetLayers | None = None
         self._tail_fits = True  # until a call goes through the UNet in another way: then whole passes for the rest
         self._together = together_of(p)
+        self._table: tuple[Any, Any] | None = None
         self._rows: tuple[tuple[list, int], tuple[Tensor, Tensor]] | None = None
         self._cross = CrossGuidance(plan, p, text)
         self._combination = InstanceAttribute(self.denoiser, "combine_denoised", self._combine_denoised)
@@ -128,12 +130,24 @@ class A1111Pass:
         )  # fmt: skip
 
     def _level(self, level: Tensor) -> tuple[float, float]:
-        """Return noise level and model time for a sigma, or for a timestep of timestep samplers: ``(1,)``."""
-        model, alpha_bar = self.denoiser.inner_model, alpha_bar_of(self.denoiser, level)
-        sigma = float(level) if alpha_bar is None else ((1 - float(alpha_bar)) / float(alpha_bar)) ** 0.5
+        """Return noise level and model time for a sigma, or for a timestep of timestep samplers: ``(1,)``.
+
+        It is the one number of a call that is waited for.
+        """
+        model, value = self.denoiser.inner_model, float(level)
+        if not hasattr(model, "sigmas"):
+            alpha_bar = self._copied(model, lambda: self.denoiser.alphas.float().tolist())[int(value)]
+            sigma = ((1 - alpha_bar) / alpha_bar) ** 0.5
+            return sigma, unet_time(sigma) if is_flow_model(model.inner_model) else value
         if is_flow_model(model.inner_model):
-            return sigma, unet_time(sigma)
-        return sigma, float(level if alpha_bar is not None else model.sigma_to_t(level, quantize=False))
+            return value, unet_time(value)
+        return value, self._copied(model, lambda: LevelTable(model.sigmas)).time_of(value)
+
+    def _copied(self, model: Any, copy: Callable[[], Any]) -> Any:
+        """Return the copy of a model's table, made once per model and pass."""
+        if self._table is None or self._table[0] is not model:
+            self._table = model, copy()
+        return self._table[1]
 
     def _combine_denoised(self, x_out: Tensor, conds_list: list, uncond: Any, cond_scale: float) -> Tensor:
         """Replace the denoiser's method of this name."""

@@ -14,7 +14,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy
 import torch
 from torch import Tensor
 
@@ -26,7 +25,7 @@ from ...sampling.stages import Perturbation, Stages
 from ..attention import ChangedTokens, decoder_did_not_run
 from ..attributes import undo_all, undone_on_failure
 from ..cross_attention import CrossGuidance
-from ..model_kind import is_flow_model, unet_time
+from ..model_kind import LevelTable, is_flow_model, unet_time
 from ..negative import TextHost
 from ..run import together_of
 from ..steps import SamplerSteps, asked_scale
@@ -59,6 +58,7 @@ class ForgePass:
         self._layers: UnetLayers | None = None
         self._tail_fits = True  # until a call goes through the UNet in another way: then whole passes for the rest
         self._together = together_of(p)
+        self._table: tuple[Any, LevelTable] | None = None
         self._marked_rows = MarkedRows()
         self._cross = CrossGuidance(plan, p, text)
         with undone_on_failure(self._cross.detach):
@@ -118,9 +118,16 @@ class ForgePass:
         sigma = timestep = None
         if self._plan.needs_level:
             sigma = float(params.sigma[-1])
-            timestep = timestep_of(self._patched.model, sigma)
+            timestep = unet_time(sigma) if is_flow_model(self._patched.model) else self._level_table().time_of(sigma)
         flow_model = is_flow_model(self._patched.model)
         return self._steps.next(self._p, params, run_call, sigma=sigma, timestep=timestep, flow_model=flow_model)
+
+    def _level_table(self) -> LevelTable:
+        """Return the table of the model's noise levels (Forge rounds times to its nearest entry, SDFM interpolates)."""
+        predictor = self._patched.model.predictor
+        if self._table is None or self._table[0] is not predictor:
+            self._table = predictor, LevelTable(predictor.sigmas)
+        return self._table[1]
 
     def _functions(self) -> dict[str, Callable[..., Any]]:
         """Return the functions added to Forge's options: plain ones, as Forge deep-copies the options."""
@@ -295,17 +302,6 @@ class _DenoiserCall:
             patches.require_ran()
         if self.skip_editors and not self.decoder_ran:
             raise decoder_did_not_run(", ".join(technique.label for technique in self.skip_editors))
-
-
-def timestep_of(model: Any, sigma: float) -> float:
-    """Return the model time of a noise level, interpolated in the table as by A1111 (Forge rounds to the nearest entry).
-
-    :param model: Forge's model; the ``sigmas`` of its predictor ascend
-    """
-    if is_flow_model(model):
-        return unet_time(sigma)
-    table = model.predictor.sigmas.log().cpu().numpy()
-    return float(numpy.interp(math.log(max(sigma, 1e-10)), table, numpy.arange(len(table))))
 
 
 def is_one(scale: float) -> bool:
