@@ -203,7 +203,9 @@ class Tail:
         """While the tail runs, the number of the host's rows in it, which come first; else ``None``."""
 
     def attach(self) -> None:
-        """Take over the UNet's forward."""
+        """Take over the UNet's forward, once: a host may announce a call twice."""
+        if self._attached is not None:
+            return
         self._own = self._unet.forward
         self._attached = InstanceAttribute(self._unet, "forward", self._main_forward)
 
