@@ -29,9 +29,9 @@ else:
     from lib_sdfm.catalog import SHIPPED_PRESETS, schema_for
     from lib_sdfm.hosts.a1111 import model_kind as a1111_kinds
     from lib_sdfm.hosts.a1111.run_pass import A1111Pass
+    from lib_sdfm.hosts.cross_attention import TextHost
     from lib_sdfm.hosts.forge import model_kind as forge_kinds
     from lib_sdfm.hosts.forge.run_pass import ForgePass
-    from lib_sdfm.hosts.negative import TextHost
     from lib_sdfm.hosts.run import run_of
     from lib_sdfm.ops.flow_schedules import Shape
     from lib_sdfm.ops.nag import attention

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from lib_sdfm.hosts.a1111.run_pass import A1111Pass
-from lib_sdfm.hosts.negative import TextHost
+from lib_sdfm.hosts.cross_attention import TextHost
 from lib_sdfm.sampling.plan import Plan
 from tests.hosts.variety import Variety, joined, rows_from
 from tests.support import CONTEXT, DEPTH, noise_of, stable_diffusion_alphas

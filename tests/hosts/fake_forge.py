@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lib_sdfm.hosts.cross_attention import TextHost
 from lib_sdfm.hosts.forge.run_pass import ForgePass
-from lib_sdfm.hosts.negative import TextHost
 from lib_sdfm.sampling.plan import Plan
 from tests.hosts.fake_a1111 import (
     SAMPLERS,

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from lib_sdfm.errors import UnsupportedError
 from lib_sdfm.hosts.a1111.cross_attention import CondFirst
-from lib_sdfm.hosts.cross_attention import CrossAttention
+from lib_sdfm.hosts.cross_attention import CrossAttention, NegativePrompt, TextHost
 from lib_sdfm.hosts.forge.cross_attention import MarkedRows
-from lib_sdfm.hosts.negative import NegativePrompt, TextHost
 from lib_sdfm.hosts.unet_layers import UnetLayers
 from tests.hosts.fake_a1111 import ScheduledCond
 from tests.support import CONTEXT, noise_of, predict, tiny_unet

@@ -21,9 +21,8 @@ from ...sampling.prediction import Prediction
 from ...sampling.stages import Perturbation, Stages
 from ..attention import ChangedTokens
 from ..attributes import InstanceAttribute, undo_all, undone_on_failure
-from ..cross_attention import CrossGuidance
+from ..cross_attention import CrossGuidance, TextHost
 from ..model_kind import LevelTable, is_flow_model, unet_time
-from ..negative import TextHost
 from ..run import together_of
 from ..steps import SamplerSteps, asked_scale
 from ..tail import Together

@@ -24,9 +24,8 @@ from ...sampling.prediction import Prediction
 from ...sampling.stages import Perturbation, Stages
 from ..attention import ChangedTokens, decoder_did_not_run
 from ..attributes import undo_all, undone_on_failure
-from ..cross_attention import CrossGuidance
+from ..cross_attention import CrossGuidance, TextHost
 from ..model_kind import LevelTable, is_flow_model, unet_time
-from ..negative import TextHost
 from ..run import together_of
 from ..steps import SamplerSteps, asked_scale
 from ..tail import Together
