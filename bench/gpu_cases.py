@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from bench.gpu_device import CpuDevice, Replay
 from bench.gpu_host import BenchHost
 from bench.gpu_timing import Repeated, StepTimer, Times, WaitCounter, device_ms, replay_ms, wall_ms
-from lib_sdfm.hosts.tail import Together
+from lib_sdfm.hosts.run import Together
 
 REPLAYS = 8
 """How often a graph is timed."""

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 
 from bench.unet_cost import DEVICE, PAG, SEG, run_step
 from bench.unets import SHAPES, Shape, inputs, make_unet
-from lib_sdfm.hosts.tail import Together
+from lib_sdfm.hosts.run import Together
 from lib_sdfm.sampling.stages import Perturbation
 
 

@@ -25,7 +25,7 @@ from bench.unets import SHAPES, Denoiser, Shape, inputs, make_unet
 from lib_sdfm.hosts.a1111.attention import PerturbedAttention
 from lib_sdfm.hosts.a1111.recorded_calls import CallRecorder
 from lib_sdfm.hosts.a1111.tail import a1111_tail
-from lib_sdfm.hosts.tail import Together
+from lib_sdfm.hosts.run import Together
 from lib_sdfm.hosts.unet_layers import UnetLayers
 from lib_sdfm.ops.blur import blur_matrices, blur_tokens, kernel_size
 from lib_sdfm.ops.freeu import filter_skip

@@ -23,7 +23,7 @@ from lib_sdfm.hosts.a1111.attention import PerturbedAttention
 from lib_sdfm.hosts.a1111.recorded_calls import CallRecorder
 from lib_sdfm.hosts.a1111.tail import a1111_tail
 from lib_sdfm.hosts.cross_attention import CrossAttention, TextHost
-from lib_sdfm.hosts.tail import Together
+from lib_sdfm.hosts.run import Together
 from lib_sdfm.hosts.unet_layers import UnetLayers
 from lib_sdfm.ops.blur import mean_tokens
 from lib_sdfm.ops.nag import normalized_guidance

@@ -16,7 +16,7 @@ WORDS = {"flow": FLOW, "rectified": FLOW, "eps": NOISE, "noise": NOISE, "v": V}
 
 @dataclass(frozen=True)
 class FileSays:
-    """What a checkpoint's file says about its kind.
+    """The words of a checkpoint's file about its kind.
 
     :param kind: name of the kind, ``None`` if it doesn't say
     :param zero_terminal_snr: true if it was trained with zero terminal SNR, ``None`` if the file doesn't say

@@ -5,14 +5,18 @@ An adapter restores all that it changed when the pass ends, also after an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
+
+import torch
+from torch import Tensor
 
 from ..errors import UnsupportedError
 from ..sampling.plan import Plan
 from .attributes import InstanceAttribute, undo_all
-from .tail import Together
 
+LOG = logging.getLogger("sdfm")
 RUN = "sdfm_run"
 """Attribute of the processing object that holds the run while it samples."""
 
@@ -40,6 +44,54 @@ class Pass(Protocol):
 
 NewPass = Callable[[Plan, Any], Pass]
 """Factory of passes on a host, from a plan and the host's processing object."""
+
+
+class Together:
+    """Decides for a run if the perturbed rows join the main ones in the tail, so that its modules run once.
+
+    That is faster where kernel launches limit, and takes more memory. From three images on it gains little.
+
+    :param images: most images that run together, 0: always apart
+    """
+
+    IMAGES = 2
+    MEMORY = 5
+    """Memory of a row in the tail, in units of its skip features (measured at SDXL 1024: 4.7)."""
+
+    def __init__(self, images: int = IMAGES) -> None:
+        self._images, self._is_short = images, False
+        self._known: dict[tuple, bool] = {}
+
+    def allows(self, images: int, rows: int, skips: Sequence[Tensor]) -> bool:
+        """Return True if rows may be added to those of a call.
+
+        :param images: images in the call
+        :param rows: perturbed rows
+        :param skips: the skip features of the call, ``(rows, C, H, W)`` each
+        """
+        if self._is_short or images > self._images:
+            return False
+        case = (*skips[0].shape, rows)
+        if case not in self._known:
+            needed = self.MEMORY * rows * sum(skip[0].nbytes for skip in skips)
+            self._known[case] = needed < free_memory(skips[0].device)
+        return self._known[case]
+
+    def note_out_of_memory(self) -> None:
+        """Run the rows apart from now on."""
+        self._is_short = True
+        LOG.warning(
+            "out of memory with the rows of PAG and SEG beside the main ones: they run apart for the rest of the picture"
+        )
+
+
+def free_memory(device: torch.device) -> float:
+    """Return the free memory of a device in bytes, what torch has reserved and doesn't use included; no limit on the CPU."""
+    if device.type != "cuda":
+        return float("inf")
+    stats = torch.cuda.memory_stats(device)
+    unused = stats["reserved_bytes.all.current"] - stats["active_bytes.all.current"]
+    return torch.cuda.mem_get_info(device)[0] + unused
 
 
 class Run:

@@ -7,7 +7,6 @@ from the same features, in one batch if memory allows.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,9 +16,8 @@ from torch import Tensor, nn
 
 from ..sampling.stages import Perturbation
 from .attributes import InstanceAttribute
+from .run import Together
 from .unet_layers import UnetLayers, replaced_forward
-
-LOG = logging.getLogger("sdfm")
 
 
 @dataclass
@@ -106,53 +104,6 @@ def features_at_tail(
     finally:
         for handle in handles:
             handle.remove()
-
-
-class Together:
-    """Decides for a run if the perturbed rows join the main ones in the tail, so that its modules run once.
-
-    That is faster where kernel launches limit, and takes more memory. From three images on it gains little.
-
-    :param images: most images that run together, 0: always apart
-    """
-
-    IMAGES = 2
-    MEMORY = 5
-    """Memory of a row in the tail, in units of its skip features (measured at SDXL 1024: 4.7)."""
-
-    def __init__(self, images: int = IMAGES) -> None:
-        self._images, self._is_short = images, False
-        self._known: dict[tuple, bool] = {}
-
-    def allows(self, features: Features, images: int, rows: int) -> bool:
-        """Return True if rows may be added to those of a call.
-
-        :param images: images in the call
-        :param rows: perturbed rows
-        """
-        if self._is_short or images > self._images:
-            return False
-        case = (*features.h.shape, rows)
-        if case not in self._known:
-            needed = self.MEMORY * rows * sum(skip[0].nbytes for skip in features.skips)
-            self._known[case] = needed < free_memory(features.h.device)
-        return self._known[case]
-
-    def note_out_of_memory(self) -> None:
-        """Run the rows apart from now on."""
-        self._is_short = True
-        LOG.warning(
-            "out of memory with the rows of PAG and SEG beside the main ones: they run apart for the rest of the picture"
-        )
-
-
-def free_memory(device: torch.device) -> float:
-    """Return the free memory of a device in bytes, what torch has reserved and doesn't use included; no limit on the CPU."""
-    if device.type != "cuda":
-        return float("inf")
-    stats = torch.cuda.memory_stats(device)
-    unused = stats["reserved_bytes.all.current"] - stats["active_bytes.all.current"]
-    return torch.cuda.mem_get_info(device)[0] + unused
 
 
 @dataclass
@@ -252,7 +203,9 @@ class Tail:
         """
         extra = parts * len(self._names)
         images = parts[0].stop - parts[0].start
-        outputs = self._all_rows(features, extra) if self._together.allows(features, images, images * len(extra)) else None
+        outputs = (
+            self._all_rows(features, extra) if self._together.allows(images, images * len(extra), features.skips) else None
+        )
         if outputs is None:
             perturbed = self._part_of_run(features, 0, extra)
             main = self._part_of_run(features, features.rows, [])

@@ -7,7 +7,7 @@ from torch import Tensor
 
 PIXELS = (1, 2, 3)
 FLOOR = 1e-8
-"""What CFG-Zero* adds to a squared norm."""
+"""Added by CFG-Zero* to a squared norm."""
 
 
 def inner_product(a: Tensor, b: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ ALL_SIGMAS = 14.7
 
 @dataclass(frozen=True)
 class JobFacts:
-    """What of a job decides whether techniques have an effect; ``None`` for what isn't known.
+    """Facts of a job that decide if techniques have an effect; ``None`` for what isn't known.
 
     :param steps: steps of the first pass
     :param hires_steps: steps of the hires pass

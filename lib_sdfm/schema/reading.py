@@ -1,4 +1,4 @@
-"""What is read of a text when it is pasted, posted or explained: our settings, and what the host's own controls can't take."""
+"""Reading of a text that is pasted, posted or explained: our settings, and what the host's own controls can't take."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bench.memory_cost import peak_bytes, skip_bytes
 from bench.unet_cost import DECODER, PAG
 from bench.unets import Shape
-from lib_sdfm.hosts.tail import Together
+from lib_sdfm.hosts.run import Together
 from tests.hosts.fake_a1111 import Host
 from tests.hosts.jobs import new_forge, new_host, samples
 

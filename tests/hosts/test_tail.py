@@ -16,7 +16,8 @@ from lib_sdfm.hosts.a1111.attention import PerturbedAttention
 from lib_sdfm.hosts.a1111.recorded_calls import CallRecorder
 from lib_sdfm.hosts.a1111.tail import A1111Tail, a1111_tail
 from lib_sdfm.hosts.forge.tail import ForgeTail
-from lib_sdfm.hosts.tail import Features, Tail, TailReached, Together
+from lib_sdfm.hosts.run import Together
+from lib_sdfm.hosts.tail import Features, Tail, TailReached
 from lib_sdfm.hosts.unet_layers import UnetLayers
 from lib_sdfm.ops.blur import mean_tokens
 from lib_sdfm.sampling.layers import parse_layers
@@ -142,22 +143,22 @@ def test_together_each_module_of_the_tail_runs_once():
 class TestTogether:
     """When the rows run together."""
 
-    FEATURES = Features(torch.zeros(2, 8, 4, 4), [torch.zeros(2, 8, 4, 4), torch.zeros(2, 4, 8, 8)], (), torch.float32)
-    SKIPS = 4 * (8 * 16 + 4 * 64)
+    SKIPS = [torch.zeros(2, 8, 4, 4), torch.zeros(2, 4, 8, 8)]
+    ROW = 4 * (8 * 16 + 4 * 64)
 
     @pytest.mark.parametrize("images, allowed", [(1, True), (2, True), (3, False)])
     def test_up_to_two_images(self, images: int, allowed: bool):
-        assert Together().allows(self.FEATURES, images, images) is allowed
+        assert Together().allows(images, images, self.SKIPS) is allowed
 
-    @pytest.mark.parametrize("free, allowed", [(10 * SKIPS + 1, True), (10 * SKIPS, False)])
+    @pytest.mark.parametrize("free, allowed", [(10 * ROW + 1, True), (10 * ROW, False)])
     def test_as_far_as_free_memory_goes(self, free: int, allowed: bool):
-        with patch("lib_sdfm.hosts.tail.free_memory", lambda device: free):
-            assert Together().allows(self.FEATURES, 1, 2) is allowed
+        with patch("lib_sdfm.hosts.run.free_memory", lambda device: free):
+            assert Together().allows(1, 2, self.SKIPS) is allowed
 
     def test_memory_is_asked_for_once(self):
         together = Together()
-        with patch("lib_sdfm.hosts.tail.free_memory", return_value=1e9) as free:
-            assert all(together.allows(self.FEATURES, 1, 2) for _ in range(5))
+        with patch("lib_sdfm.hosts.run.free_memory", return_value=1e9) as free:
+            assert all(together.allows(1, 2, self.SKIPS) for _ in range(5))
         assert free.call_count == 1
 
     @pytest.mark.parametrize("make, kind", [(new_host, A1111Tail), (new_forge, ForgeTail)], ids=["a1111", "forge"])

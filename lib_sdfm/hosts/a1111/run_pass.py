@@ -23,9 +23,8 @@ from ..attention import ChangedTokens
 from ..attributes import InstanceAttribute, undo_all, undone_on_failure
 from ..cross_attention import CrossGuidance, TextHost
 from ..model_kind import LevelTable, is_flow_model, unet_time
-from ..run import together_of
+from ..run import Together, together_of
 from ..steps import SamplerSteps, asked_scale
-from ..tail import Together
 from ..unet_layers import UnetLayers
 from .attention import PerturbedAttention
 from .cond_only import CondOnly

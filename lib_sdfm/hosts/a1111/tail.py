@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ...sampling.stages import Perturbation
-from ..tail import Features, Tail, Together, chosen_rows, in_the_tail, is_plain, tail_start
+from ..run import Together
+from ..tail import Features, Tail, chosen_rows, in_the_tail, is_plain, tail_start
 from ..unet_layers import UnetLayers
 from .attention import PerturbedAttention
 

@@ -26,9 +26,8 @@ from ..attention import ChangedTokens, decoder_did_not_run
 from ..attributes import undo_all, undone_on_failure
 from ..cross_attention import CrossGuidance, TextHost
 from ..model_kind import LevelTable, is_flow_model, unet_time
-from ..run import together_of
+from ..run import Together, together_of
 from ..steps import SamplerSteps, asked_scale
-from ..tail import Together
 from ..unet_layers import UnetLayers
 from .attention import AttentionPatches, uncond_rows
 from .cross_attention import MarkedRows
