@@ -105,7 +105,7 @@ def test_every_kind_of_host(make: Callable[..., Host], variety: str, request_nam
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
-@pytest.mark.parametrize("request_name", ["pag", "seg", "freeu", "cfg_rescale", "pag original", "freeu original"])
+@pytest.mark.parametrize("request_name", ["pag", "seg", "freeu", "nag", "epsilon_scaling", "pag original", "freeu original"])
 def test_at_cfg_scale_1_only_cond_rows_run(request_name: str, batch_size: int):
     host = new_host(variety=VARIETIES["SDXL"])
     samples(host, REQUESTS[request_name], cfg_scale=1.0, steps=STEPS, batch_size=batch_size)
