@@ -161,14 +161,18 @@ class ForgeOtherKind:
         """Rescale the table, unless it is rescaled."""
         if self._rescaled and not has_zero_terminal_snr(_alpha_bars(self._predictor.sigmas)):
             alpha_bars = with_zero_terminal_snr(_alpha_bars(self._own))
-            self._predictor.set_sigmas(((1 - alpha_bars) / alpha_bars) ** 0.5)
+            self._set(((1 - alpha_bars) / alpha_bars) ** 0.5)
 
     def detach(self) -> None:
         """Restore everything; may be called again."""
         if self._rescaled and has_zero_terminal_snr(_alpha_bars(self._predictor.sigmas)):
-            self._predictor.set_sigmas(self._own.to(self._predictor.sigmas.device))
+            self._set(self._own)
         self._rescaled = False
         self._type.restore()
+
+    def _set(self, sigmas: Tensor) -> None:
+        """Set the table, on the device on which it is."""
+        self._predictor.set_sigmas(sigmas.to(self._predictor.sigmas.device, torch.float32))
 
 
 def _alpha_bars(sigmas: Tensor) -> Tensor:
