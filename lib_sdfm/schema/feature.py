@@ -21,7 +21,7 @@ class Feature:
     :param Settings: frozen dataclass of declared settings
     :param active_key: key of the generation parameters that is written if it is on
     :param active_axis: label of the X/Y/Z axis that the original had for its switch
-    :param rank: sort key in the generation parameters, ascending
+    :param rank: sort key in the generation parameters, ascending; features that are on by default stand last
     :param positions: positions in the API's positional list: of the switch, of each setting in the order of declaration,
         and, if a setting follows another, of the switch that enables those
     :param composites: keys that hold several settings; one of them may be ``active_key``

@@ -88,7 +88,7 @@ def test_nothing_is_written_when_nothing_is_active(recipe: str):
 @given(settings_of(SCHEMA))
 def test_the_format_version_is_last_and_ranks_ascend(settings: Settings):
     keys = list(write_infotext(SCHEMA, settings))
-    ranked = [t.active_key for t in sorted(SCHEMA.techniques, key=lambda t: t.rank) if t.active_key in keys]
+    ranked = [t.active_key for t in sorted(SCHEMA.techniques, key=lambda t: (t.on_by_default, t.rank)) if t.active_key in keys]
     assert [key for key in keys if key in ranked] == ranked
     assert keys[-1:] in ([], ["SDFM"])
 
