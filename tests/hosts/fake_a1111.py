@@ -348,7 +348,7 @@ def unipc(model: Any, x: Tensor, timesteps: Tensor, extra_args: dict, callback: 
     return x
 
 
-def lcm(model: Any, x: Tensor, sigmas: Tensor, extra_args: dict, callback: Callable, disable: bool) -> Tensor:
+def sample_lcm(model: Any, x: Tensor, sigmas: Tensor, extra_args: dict, callback: Callable, disable: bool) -> Tensor:
     """Denoises and adds noise again, the model's own noise here."""
     noise = torch.Generator().manual_seed(5)
     for i, sigma in enumerate(sigmas[:-1]):
@@ -368,7 +368,7 @@ SAMPLERS: dict[str, tuple[Callable[..., Tensor], dict[str, bool]]] = {
     "DPM++ 2S a": (k.sample_dpmpp_2s_ancestral, {"second_order": True}),
     "DPM++ SDE": (k.sample_dpmpp_sde, {"second_order": True}),
     "LMS": (k.sample_lms, {}),
-    "LCM": (lcm, {}),
+    "LCM": (sample_lcm, {}),
     "DPM fast": (k.sample_dpm_fast, {}),
     "DPM adaptive": (k.sample_dpm_adaptive, {}),
     "DDIM": (ddim, {}),
