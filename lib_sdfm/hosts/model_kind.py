@@ -86,6 +86,22 @@ class LevelTable:
         return float(numpy.interp(math.log(max(sigma, 1e-10)), self._logs, numpy.arange(len(self._logs))))
 
 
+class Copies:
+    """The copy of a model's table for the model of a pass: made once, and again when a refiner brings another model."""
+
+    def __init__(self) -> None:
+        self._made: tuple[Any, Any] | None = None
+
+    def of(self, owner: Any, copy: Callable[[], Any]) -> Any:
+        """Return the copy for an owner.
+
+        :param copy: makes it, if the owner is another one than before
+        """
+        if self._made is None or self._made[0] is not owner:
+            self._made = owner, copy()
+        return self._made[1]
+
+
 def set_kind(model: Any, checkpoint: str, kind: ModelKind | None, new_adapter: NewAdapter) -> None:
     """Attach an adapter of this kind to a model, or with ``None`` remove it.
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..ops.guidance import perturbed_term
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -63,6 +65,13 @@ class Prediction:
     def unguided(self) -> Tensor:
         """Return CFG at scale 1 for each image, ``(B, C, H, W)``: the conditional prediction if its weights sum to 1."""
         return self.sum_per_image(self.weighted(self.cond)) + self.uncond * (1 - self.weights_per_image())
+
+    def perturbed_terms(self, name: str, scale: float) -> Tensor:
+        """Return ``w_j * scale * (cond_j - perturbed_j)`` for each conditional row, ``(N, C, H, W)``.
+
+        :param name: the technique that perturbs
+        """
+        return self.weighted(perturbed_term(self.cond, self.perturbed[name], scale))
 
     def cfg_terms(self) -> Tensor:
         """Return plain CFG's term for each conditional row: ``w_j * s * (cond_j - uncond)``, ``(N, C, H, W)``."""

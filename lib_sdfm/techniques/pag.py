@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..ops.fusion import fuse_over_channels, fuse_over_pixels
-from ..ops.guidance import adaptive_scale, perturbed_term, rescale_term
+from ..ops.guidance import adaptive_scale, rescale_term
 from ..planning.technique import Technique
 from ..sampling.layers import parse_layers
 from ..sampling.model_call import ModelCall
@@ -100,7 +100,7 @@ class Pag(Technique):
         return Perturbation(parse_layers(self.settings.layers), identity=True)
 
     def correct(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
-        term = prediction.weighted(perturbed_term(prediction.cond, prediction.perturbed[self.name], self._scale(call)))
+        term = prediction.perturbed_terms(self.name, self._scale(call))
         if self.recipe == ORIGINAL:
             return self._correct_as_original(denoised, prediction, term)
         term = prediction.sum_per_image(term)

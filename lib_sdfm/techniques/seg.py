@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..ops.blur import blur_matrices, blur_tokens, kernel_size, mean_tokens
-from ..ops.guidance import perturbed_term
 from ..planning.technique import Technique
 from ..sampling.layers import parse_layers
 from ..sampling.model_call import ModelCall
@@ -104,8 +103,7 @@ class Seg(Technique):
         if self.name not in prediction.perturbed:
             return denoised
         scale = self.value("scale", call.hires) * call.scale_multiplier
-        term = perturbed_term(prediction.cond, prediction.perturbed[self.name], scale)
-        return denoised + prediction.sum_per_image(prediction.weighted(term))
+        return denoised + prediction.sum_per_image(prediction.perturbed_terms(self.name, scale))
 
     def _blur(self, call: ModelCall, square_kernel: bool) -> Callable[[Tensor, tuple[int, int]], Tensor]:
         exponent = self.value("blur", call.hires)

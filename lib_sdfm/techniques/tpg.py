@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UnsupportedError
-from ..ops.guidance import perturbed_term, rescale_term
+from ..ops.guidance import rescale_term
 from ..ops.tokens import permute_tokens, token_order
 from ..planning.technique import Technique
 from ..sampling.layers import DEEP, parse_layers
@@ -97,8 +97,7 @@ class Tpg(Technique):
 
     def correct(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
         scale = self.value("scale", call.hires) * call.scale_multiplier
-        perturbed = prediction.perturbed[self.name]
-        term = prediction.sum_per_image(prediction.weighted(perturbed_term(prediction.cond, perturbed, scale)))
+        term = prediction.sum_per_image(prediction.perturbed_terms(self.name, scale))
         return denoised + rescale_term(term, prediction.cond_per_image(), denoised, self.value("rescale", call.hires))
 
 

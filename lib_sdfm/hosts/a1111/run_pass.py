@@ -7,7 +7,6 @@ inner model; during a model call it also hooks modules of the UNet. All of it is
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -22,7 +21,7 @@ from ...sampling.stages import Perturbation, Stages
 from ..attention import ChangedTokens
 from ..attributes import InstanceAttribute, undo_all, undone_on_failure
 from ..cross_attention import CrossGuidance, TextHost
-from ..model_kind import LevelTable, is_flow_model, unet_time
+from ..model_kind import Copies, LevelTable, is_flow_model, unet_time
 from ..run import Together, together_of
 from ..steps import SamplerSteps, asked_scale
 from ..unet_layers import UnetLayers
@@ -54,7 +53,7 @@ class A1111Pass:
         self._layers: UnetLayers | None = None
         self._tail_fits = True  # until a call goes through the UNet in another way: then whole passes for the rest
         self._together = together_of(p)
-        self._table: tuple[Any, Any] | None = None
+        self._tables = Copies()
         self._rows: tuple[tuple[list, int], tuple[Tensor, Tensor]] | None = None
         self._cross = CrossGuidance(plan, p, text)
         self._combination = InstanceAttribute(self.denoiser, "combine_denoised", self._combine_denoised)
@@ -134,18 +133,12 @@ class A1111Pass:
         """
         model, value = self.denoiser.inner_model, float(level)
         if not hasattr(model, "sigmas"):
-            alpha_bar = self._copied(model, lambda: self.denoiser.alphas.float().tolist())[int(value)]
+            alpha_bar = self._tables.of(model, lambda: self.denoiser.alphas.float().tolist())[int(value)]
             sigma = ((1 - alpha_bar) / alpha_bar) ** 0.5
             return sigma, unet_time(sigma) if is_flow_model(model.inner_model) else value
         if is_flow_model(model.inner_model):
             return value, unet_time(value)
-        return value, self._copied(model, lambda: LevelTable(model.sigmas)).time_of(value)
-
-    def _copied(self, model: Any, copy: Callable[[], Any]) -> Any:
-        """Return the copy of a model's table, made once per model and pass."""
-        if self._table is None or self._table[0] is not model:
-            self._table = model, copy()
-        return self._table[1]
+        return value, self._tables.of(model, lambda: LevelTable(model.sigmas)).time_of(value)
 
     def _combine_denoised(self, x_out: Tensor, conds_list: list, uncond: Any, cond_scale: float) -> Tensor:
         """Replace the denoiser's method of this name."""

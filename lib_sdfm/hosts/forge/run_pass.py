@@ -25,7 +25,7 @@ from ...sampling.stages import Perturbation, Stages
 from ..attention import ChangedTokens, decoder_did_not_run
 from ..attributes import undo_all, undone_on_failure
 from ..cross_attention import CrossGuidance, TextHost
-from ..model_kind import LevelTable, is_flow_model, unet_time
+from ..model_kind import Copies, LevelTable, is_flow_model, unet_time
 from ..run import Together, together_of
 from ..steps import SamplerSteps, asked_scale
 from ..unet_layers import UnetLayers
@@ -56,7 +56,7 @@ class ForgePass:
         self._layers: UnetLayers | None = None
         self._tail_fits = True  # until a call goes through the UNet in another way: then whole passes for the rest
         self._together = together_of(p)
-        self._table: tuple[Any, LevelTable] | None = None
+        self._tables = Copies()
         self._marked_rows = MarkedRows()
         self._cross = CrossGuidance(plan, p, text)
         with undone_on_failure(self._cross.detach):
@@ -123,9 +123,7 @@ class ForgePass:
     def _level_table(self) -> LevelTable:
         """Return the table of the model's noise levels (Forge rounds times to its nearest entry, SDFM interpolates)."""
         predictor = self._patched.model.predictor
-        if self._table is None or self._table[0] is not predictor:
-            self._table = predictor, LevelTable(predictor.sigmas)
-        return self._table[1]
+        return self._tables.of(predictor, lambda: LevelTable(predictor.sigmas))
 
     def _functions(self) -> dict[str, Callable[..., Any]]:
         """Return the functions added to Forge's options: plain ones, as Forge deep-copies the options."""
