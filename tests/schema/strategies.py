@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from hypothesis import reject
 from hypothesis import strategies as st
 
 from lib_sdfm.errors import UserError
@@ -50,20 +49,27 @@ def allowed_values(param: Param) -> st.SearchStrategy:
     return values | st.none() if param.optional else values
 
 
+MOST_TECHNIQUES = 8
+"""Chosen for one example: enough for every pair of them to meet in a few hundred."""
+
+
 @st.composite
 def values_of(draw: st.DrawFn, schema: Schema) -> Values:
-    """Values that make valid settings."""
+    """Values that make valid settings: what can't be had beside those chosen before it is left as it is by default."""
     recipe = draw(allowed_values(schema.by_id["recipe"].param))
     values: Values = {**schema.defaults(), "recipe": recipe}
-    for technique in schema.techniques:
-        values[f"{technique.name}.enabled"] = draw(st.booleans())
-        for param in params_of(technique.Settings):
-            if recipe in param.recipes and draw(st.booleans()):
-                values[f"{technique.name}.{param.name}"] = draw(allowed_values(param))
-    try:
-        schema.settings(values)
-    except UserError:  # allowed alone and not together
-        reject()
+    number = draw(st.integers(0, min(MOST_TECHNIQUES, len(schema.techniques))))
+    techniques = st.lists(st.sampled_from(schema.techniques), unique=True, min_size=number, max_size=number)
+    for technique in draw(techniques):
+        params = [param for param in params_of(technique.Settings) if recipe in param.recipes]
+        named = draw(st.lists(st.sampled_from(params), unique=True)) if params else []
+        chosen = {f"{technique.name}.{param.name}": draw(allowed_values(param)) for param in named}
+        chosen[f"{technique.name}.enabled"] = draw(st.booleans())
+        try:
+            schema.settings({**values, **chosen})
+        except UserError:  # allowed alone and not together
+            continue
+        values.update(chosen)
     return values
 
 
