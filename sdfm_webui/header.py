@@ -20,10 +20,9 @@ PANEL_TITLE = "SDFM"
 def header_line(schema: Schema, args: tuple[Any, ...]) -> str:
     """Return the title of the panel for its arguments, with the number of pasted values that were not read."""
     try:
-        settings = schema.settings(schema.from_positional(args))
+        parts = [unread(args), summary(schema, schema.settings(schema.from_positional(args)))]
     except UserError as error:
         return f"{PANEL_TITLE}: {error}"
-    parts = [unread(args), summary(schema, settings)]
     text = " · ".join(part for part in parts if part)
     return f"{PANEL_TITLE}: {text}" if text else PANEL_TITLE
 

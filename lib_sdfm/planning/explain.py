@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..prompts.marks import mark_notes
+from ..sampling.stages import SDFM
 from ..schema.feature import Feature
 from ..schema.foreign.sampler import HIRES_SAMPLER, SAMPLER, hires_sampler, pass_sampler, shown_name, unknown_sampler
 from ..schema.foreign.writer import writer_of
@@ -19,6 +20,7 @@ from ..schema.reading import NAMES, read_parameters
 from ..schema.settings import Schema, Settings, Values
 from ..schema.shapes import TITLE, args_of, shape_notes
 from ..schema.titles import ALL_ENTRIES
+from .cost import USUAL, CostFacts, cost_of
 from .effect import UNKNOWN, JobFacts, features_without_effect, without_features
 from .facts import facts_of_request, facts_of_text
 from .plan import inert_features, plan_of
@@ -166,12 +168,16 @@ def unet_passes(schema: Schema, settings: Settings, facts: JobFacts = UNKNOWN) -
     return {"base": BASE_PASSES, **extra, **({"least": total - spared} if spared else {}), "total": total}
 
 
-def summary(schema: Schema, settings: Settings) -> str:
-    """Return one line: what is active, what of it has no effect, and the cost; empty if nothing is on."""
+def summary(schema: Schema, settings: Settings, job: JobFacts = UNKNOWN, cost: CostFacts = USUAL) -> str:
+    """Return one line: what is active, what of it has no effect, and the time it takes; empty if nothing is on.
+
+    :param job: what is known of the job
+    :param cost: the job's passes
+    """
     if not settings.techniques:
         return ""
-    idle = {feature.name: why for feature, why in _idle(schema, settings, UNKNOWN)}
+    idle = {feature.name: why for feature, why in _idle(schema, settings, job)}
     names = [f.label + (f" (no effect: {idle[f.name]})" if f.name in idle else "") for f in schema.chosen(settings)]
-    passes = unet_passes(schema, settings)
-    number = " to ".join(str(passes[name]) for name in ("least", "total") if name in passes)
-    return f"{', '.join(names)} · recipe {settings.recipe} · {number} UNet passes per step instead of {BASE_PASSES}"
+    plan = plan_of(schema, _working_settings(schema, settings, job))
+    recipe = "" if settings.recipe == SDFM else f" \N{MIDDLE DOT} recipe {settings.recipe}"
+    return f"{', '.join([*names, cost_of(plan, cost).words])}{recipe}"

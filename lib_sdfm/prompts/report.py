@@ -15,11 +15,13 @@ class ExpectedCall:
     :param step: the sampler's step, from 0
     :param sigma: the noise level
     :param done: the fraction of the run done before it, as counted by the host
+    :param time: the model's time, 0 to 999 (a flow model's: to 1000); 0 if nobody asks for it
     """
 
     step: int
     sigma: float
     done: float
+    time: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -48,15 +48,15 @@ class TransformerLayer:
     :param section: ``input``, ``middle`` or ``output``
     :param block: index of the UNet's block
     :param index: index of the transformer block in it
-    :param module: the transformer block
-    :param spatial: the module around it, which gets the feature map ``(rows, C, H, W)``
+    :param module: the transformer block; ``None`` if only its place is known
+    :param spatial: the module around it, which gets the feature map ``(rows, C, H, W)``; likewise
     """
 
     section: str
     block: int
     index: int
-    module: nn.Module
-    spatial: nn.Module
+    module: nn.Module | None
+    spatial: nn.Module | None
 
     @property
     def name(self) -> str:
@@ -117,7 +117,14 @@ def select_layers(unet: nn.Module, ranges: tuple[LayerRange, ...]) -> list[Trans
 
     :raises UnsupportedError: if a range names a block that this UNet doesn't have
     """
-    layers = transformer_layers(unet)
+    return layers_among(transformer_layers(unet), ranges)
+
+
+def layers_among(layers: list[TransformerLayer], ranges: tuple[LayerRange, ...]) -> list[TransformerLayer]:
+    """Return those of a UNet's transformer blocks that the ranges name, each once, in the order in which they run.
+
+    :raises UnsupportedError: if a range names a block that this UNet doesn't have
+    """
     chosen: list[TransformerLayer] = []
     for wanted in ranges:
         chosen += _matching(layers, wanted)

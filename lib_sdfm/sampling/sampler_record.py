@@ -77,3 +77,8 @@ class SamplerRecord:
     own_steps: bool = False
     cfg_unit: float = 1.0
     options: Mapping[str, bool] = field(default_factory=dict)
+
+    @property
+    def renoises_itself(self) -> bool:
+        """True if it renoises with the unconditional prediction by itself, and needs it in every step."""
+        return self.spans is None and self.refused == RENOISES_ITSELF

@@ -151,6 +151,10 @@ class Stages:
     def combine(self, prediction: Prediction, call: ModelCall) -> Tensor | None:
         """Return the guided result ``(B, C, H, W)`` in place of plain CFG, or ``None`` for plain CFG."""
 
+    def combined_scale(self, scale: float, call: ModelCall) -> float:
+        """Return the CFG scale with which :meth:`combine` computes, given the call's, for what is told before a run."""
+        return scale
+
     def correct(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
         """Add to the guided result ``(B, C, H, W)``."""
         return denoised

@@ -141,7 +141,7 @@ class DynamicThresholding(Technique):
     def combine(self, prediction: Prediction, call: ModelCall) -> Tensor:
         chosen = self.settings
         mimic_scale = self._scheduled("mimic", self.value("mimic_scale", call.hires), call)
-        cfg_scale = self._scheduled("cfg", prediction.cfg_scale, call)
+        cfg_scale = self.combined_scale(prediction.cfg_scale, call)
         relative = prediction.guidance()
         # the mimic scale is a CFG scale: what the sampler multiplies that with counts for both
         result = mimic(
@@ -149,6 +149,9 @@ class DynamicThresholding(Technique):
             measure=chosen.measure, quantile=self.value("percentile", call.hires) / 100, dims=self._dims(),
         )  # fmt: skip
         return blend(prediction.uncond + relative * cfg_scale, result, self.value("phi", call.hires))
+
+    def combined_scale(self, scale: float, call: ModelCall) -> float:
+        return self._scheduled("cfg", scale, call)
 
     def _scheduled(self, which: str, scale: float, call: ModelCall) -> float:
         """Return the mimic or the CFG scale at a step."""

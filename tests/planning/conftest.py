@@ -1,0 +1,3 @@
+"""The WebUIs' stand-ins."""
+
+from tests.hosts.conftest import host  # noqa: F401
