@@ -35,6 +35,7 @@ else:
     from lib_sdfm.hosts.run import run_of
     from lib_sdfm.ops.flow_schedules import Shape
     from lib_sdfm.ops.nag import attention
+    from lib_sdfm.sampling.host_flow import HostFlow
     from lib_sdfm.sampling.stages import ModelFacts
     from lib_sdfm.schema.presets import PresetStore
     from lib_sdfm.schema.shapes import TITLE
@@ -62,9 +63,10 @@ else:
         from backend.sampling.sampling_function import calc_cond_uncond_batch, sampling_cleanup, sampling_prepare
 
         TEXT = TextHost(prompt_parser.get_learned_conditioning, attend=attention_function)
+        FLOW = HostFlow(adds_noise_right=hasattr(k_sampling, "half_log_snr_to_sigma"))  # Forge Neo
 
         def new_pass(plan, p):
-            return ForgePass(plan, p, calc_cond_uncond_batch, TEXT)
+            return ForgePass(plan, p, calc_cond_uncond_batch, TEXT, FLOW)
 
         def kind_target(model):
             return model.forge_objects.unet.model

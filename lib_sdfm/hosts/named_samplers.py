@@ -15,7 +15,7 @@ from ..ops import cfgpp_samplers
 from ..ops.descent import Callback, Sampler
 from ..sampling.sampler_record import CFG_OF_LAMBDA_1
 from ..sampling.samplers import SAMPLERS
-from .uncond import DenoiserWithUncond
+from .uncond import DenoiserWithUncond, require_noise_table, sampled_in_time, samples_in_time
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,11 @@ def hosted(named: NamedSampler, k_sampling: Any) -> Sampler:
     def sample(model: Any, x: Tensor, sigmas: Tensor, **options: Any) -> Tensor:
         if adds_noise and options.get("noise_sampler") is None:
             options["noise_sampler"] = _noise_sampler(named, k_sampling, x, sigmas)
-        denoiser = DenoiserWithUncond(model)
+        with_bar, denoiser = with_progress(named.sample, k_sampling, len(sigmas) - 1), DenoiserWithUncond(model)
         try:
-            return with_progress(named.sample, k_sampling, len(sigmas) - 1)(denoiser, x, sigmas, **options)
+            if samples_in_time(model):
+                return sampled_in_time(with_bar, denoiser, x, sigmas, **options)
+            return with_bar(denoiser, x, sigmas, **options)
         finally:
             denoiser.detach()
 
@@ -102,6 +104,7 @@ def hosted_ddim(k_sampling: Any) -> Callable[..., Tensor]:
         eta: float = 0.0,
     ) -> Tensor:
         """Sample with CFG++ on DDIM; lambda is CFG / 12.5, and other guidance is divided as well."""
+        require_noise_table(model, DDIM_CFGPP)
         down = timesteps.flip(0)
         alpha_bars = model.inner_model.inner_model.alphas_cumprod.cpu()[down.cpu()].double()  # not every device has doubles
         sigmas = ((1 - alpha_bars) / alpha_bars) ** 0.5

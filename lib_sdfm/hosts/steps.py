@@ -9,6 +9,7 @@ from typing import Any
 
 from ..sampling.call_levels import at_the_end, ddim_calls, one_step_each
 from ..sampling.clock import CallClock, StepClock, single_calls
+from ..sampling.host_flow import HostFlow
 from ..sampling.memory import PassMemory
 from ..sampling.model_call import HostCounters, ModelCall
 from ..sampling.plan import Plan
@@ -27,13 +28,14 @@ class SamplerSteps:
     :param sampler: the host's sampler object
     :param on_break: called when the sampler's function ends with an exception, an interrupt included
     :param plan: the plan of the run
+    :param flow: how the host samples the model, if it is a flow model of its own
     """
 
-    def __init__(self, sampler: Any, on_break: Callable[[], None], plan: Plan) -> None:
+    def __init__(self, sampler: Any, on_break: Callable[[], None], plan: Plan, flow: HostFlow | None = None) -> None:
         self._name, self._options = sampler.config.name, sampler.config.options
         self._function = getattr(sampler.func, "__name__", "")
         self._record = sampler_of(self._name, self._function)
-        self._on_break, self._plan = on_break, plan
+        self._on_break, self._plan, self._flow = on_break, plan, flow
         self._first_model: Any = None
         self._spans: StepSpans | None = None
         self._clock, self._total = StepClock(single_calls), None
@@ -134,11 +136,11 @@ class SamplerSteps:
         self._clock = _clock_of(self._record, calls)
         self._total = None if calls is None or own_steps else len(calls)
         if self._plan.needs_ratio:
-            spans = require_spans(self._name, self._function)
+            spans = require_spans(self._name, self._function, self._flow)
             if "timesteps" in arguments:
                 model = arguments["model"].inner_model.inner_model
                 arguments = {**arguments, "alpha_bars": model.alphas_cumprod.tolist()}
-            self._spans = StepSpans(spans(arguments), self._name)
+            self._spans = StepSpans(spans(arguments), self._name, in_time=self._flow is not None)
 
 
 def planned_calls(

@@ -2,6 +2,9 @@
 
 Both hosts keep it on request, for their own DDIM CFG++: A1111 as the model's output, Forge as noise. This works in every
 pass of every script, with or without a run of ours attached; a run's guidance is part of what the denoiser returns.
+
+With a flow model that the host samples itself it takes the model's times and latents; such a latent divided by ``1 - t`` is
+k-diffusion's, for which the samplers are made (:mod:`lib_sdfm.ops.flow`).
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import UnsupportedError
+from ..ops.descent import GuidedModel, NoiseSampler, Sampler
+from ..ops.flow import LATEST_TIME, exploding_to_flow, flow_to_exploding, sigma_to_time, time_to_sigma
 from .attributes import InstanceAttribute
 
 ROUNDING = 1e-5
@@ -67,3 +72,57 @@ def require_uncond(extra_args: dict[str, Any]) -> None:
             "CFG++ samplers need the prediction for the negative prompt, which Forge doesn't make at CFG scale 1. Set another "
             "CFG scale (1.01, say; for the hires pass Hires CFG Scale)"
         )
+
+
+def samples_in_time(denoiser: Any) -> bool:
+    """Return True if a host's CFG denoiser takes a flow model's times and latents (Forge: predictors of type "const")."""
+    return _is_in_time(getattr(denoiser, "inner_model", None))
+
+
+def require_noise_table(denoiser: Any, sampler: str) -> None:
+    """Raise :class:`UnsupportedError` if the model of Forge's CFG denoiser of timestep samplers is such a flow model."""
+    objects = getattr(denoiser.inner_model.inner_model, "forge_objects", None)
+    if objects is not None and _is_in_time(objects.unet.model):
+        raise UnsupportedError(f"{sampler}: this flow model has no table of timesteps. Choose Euler CFG++")
+
+
+def _is_in_time(owner: Any) -> bool:
+    return getattr(getattr(owner, "predictor", None), "prediction_type", None) == "const"
+
+
+def sampled_in_time(sample: Sampler, denoiser: GuidedModel, x: Tensor, times: Tensor, **options: Any) -> Tensor:
+    """Sample a flow model with a sampler in noise levels; return the latent of the last time.
+
+    :param x: the flow model's latent of the first time
+    :param times: descending, ``(steps + 1,)``; pure noise is taken for that of :data:`~lib_sdfm.ops.flow.LATEST_TIME`
+    :param options: the sampler's options
+    """
+    times = times.double().clamp(max=LATEST_TIME)
+    if options.get("noise_sampler") is not None:
+        options["noise_sampler"] = _noise_in_time(options["noise_sampler"])
+    first, last = float(times[0]), float(times[-1])
+    y = sample(_InSigma(denoiser), flow_to_exploding(x, first), time_to_sigma(times), **options)
+    return exploding_to_flow(y, last)
+
+
+class _InSigma:
+    """A model in noise levels, from one in times."""
+
+    def __init__(self, model: GuidedModel) -> None:
+        self._model = model
+        self.last_uncond: Tensor
+
+    def __call__(self, y: Tensor, sigma: Tensor, **extra_args: Any) -> Tensor:
+        time = sigma_to_time(sigma)
+        denoised = self._model(exploding_to_flow(y, time.view(-1, *[1] * (y.ndim - 1))), time, **extra_args)
+        self.last_uncond = self._model.last_uncond
+        return denoised
+
+
+def _noise_in_time(noise_sampler: NoiseSampler) -> NoiseSampler:
+    """Return the noise sampler of a host, which goes by its times, for noise levels."""
+
+    def noise(sigma: Tensor, sigma_next: Tensor) -> Tensor:
+        return noise_sampler(sigma_to_time(sigma), sigma_to_time(sigma_next))
+
+    return noise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +10,8 @@ from torch import nn
 
 from ..errors import UnsupportedError
 from ..sampling.layers import LayerRange, TransformerLayer, select_layers
+from ..sampling.model_call import ModelCall
+from ..sampling.stages import Stages
 
 KNOWN = ("lib_sdfm", "modules.lowvram", "tomesd", "hypertile")
 """Modules whose hooks and forwards are ours or the hosts' own: they do the same for each row, in any number of rows."""
@@ -35,10 +37,17 @@ class UnetLayers:
             self._known[ranges] = select_layers(self.unet, ranges)
         return self._known[ranges]
 
+    def require_for(self, active: Sequence[Stages], call: ModelCall) -> None:
+        """Raise :class:`UnsupportedError` if a technique acts inside the UNet and the model is none; it names them all."""
+        labels = [technique.label for technique in active if technique.works_in_unet(call)]
+        if labels:
+            self.require_unet(", ".join(labels))
+
     def require_unet(self, what: str) -> None:
         """Raise :class:`UnsupportedError` if the blocks of a model can't be reached (Flux, SD3)."""
         if not hasattr(self.unet, "output_blocks"):
-            raise UnsupportedError(f"{type(self.unet).__name__} is no Stable Diffusion UNet: {what} has no place in it")
+            name = type(self.unet).__name__
+            raise UnsupportedError(f"{what}: this model is no Stable Diffusion UNet ({name}). Switch it off")
 
     @cached_property
     def changed_by_others(self) -> bool:

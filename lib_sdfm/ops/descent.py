@@ -85,6 +85,8 @@ class Descent:
     def __iter__(self) -> Iterator[Level]:
         levels = self._sigmas.tolist()
         for i, (sigma, sigma_next) in enumerate(zip(levels, levels[1:])):
+            if sigma == 0:  # some schedules of the WebUIs end with two zeros: nothing is left to remove
+                return
             denoised, uncond = self.predict(self.x, sigma)
             if self._callback is not None:
                 at = self._sigmas[i]

@@ -47,6 +47,16 @@ def sigma_to_time(sigma: Number) -> Number:
     return sigma / (1 + sigma)
 
 
+def latest_to_sigma(t: float) -> float:
+    """Return the noise level of a time in [0, 1]; that of :data:`LATEST_TIME` for later ones, so that it is finite."""
+    return time_to_sigma(min(t, LATEST_TIME))
+
+
+def time_ratio(start: float, end: float) -> float:
+    """Return the ratio of the noise levels of two times in [0, 1], ``end`` over ``start``; 0 from pure noise, 1 if equal."""
+    return 1.0 if start == end else end * (1 - start) / (start * (1 - end))
+
+
 def velocity_to_denoised(velocity: Tensor, x: Tensor, t: Number) -> Tensor:
     """Return the denoised image for a velocity, ``x - t * v``.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ..errors import UnsupportedError
+from .host_flow import HostFlow
 from .sampler_record import RENOISES_ITSELF, SamplerRecord
 from .samplers import SAMPLERS
 from .step_spans import Spans
@@ -98,22 +99,32 @@ def sampler_of(name: str, function: str) -> SamplerRecord | None:
     return named if named in found or not found else found[0]
 
 
-def require_spans(name: str, function: str) -> Spans:
+def require_spans(name: str, function: str, flow: HostFlow | None = None) -> Spans:
     """Return a function from a sampler's arguments to the start and end of its steps, as needed by the technique CFG++.
 
+    :param flow: how the host samples the model, if it is a flow model of its own: then they are the model's times
     :raises UnsupportedError: if CFG++ is not supported with it
     """
     record = sampler_of(name, function)
     if record is None or function not in record.functions:
-        raise UnsupportedError(f"CFG++: how far the steps of {name} go isn't known. {_others()}")
+        raise UnsupportedError(f"CFG++: how far the steps of {name} go isn't known. {_others(flow)}")
+    spans = _spans(record, flow)
+    if spans is not None:
+        return spans
     if record.spans is not None:
-        return record.spans
-    others = "" if record.refused == RENOISES_ITSELF else f". {_others()}"
+        raise UnsupportedError(f"CFG++: how {name} steps with this WebUI's flow models isn't known. {_others(flow)}")
+    others = "" if record.refused == RENOISES_ITSELF else f". {_others(flow)}"
     raise UnsupportedError(f"CFG++: {name} {record.refused}{others}")
 
 
-def _others() -> str:
-    return "Choose another sampler: " + ", ".join(record.name for record in SAMPLERS if record.spans is not None)
+def _spans(record: SamplerRecord, flow: HostFlow | None) -> Spans | None:
+    if flow is None:
+        return record.spans
+    return record.own_flow if flow.adds_noise_right or record.own_flow is record.spans else None
+
+
+def _others(flow: HostFlow | None) -> str:
+    return "Choose another sampler: " + ", ".join(record.name for record in SAMPLERS if _spans(record, flow) is not None)
 
 
 _BY_NAME = {normalised(name): record for record in SAMPLERS for name in (record.name, *record.aliases)}

@@ -50,6 +50,8 @@ class SamplerRecord:
     :param calls_per_step: model calls of a whole step; the last step may have fewer
     :param callback: when in a step it calls back
     :param spans: start and end of its steps, for its arguments; ``None`` if the technique CFG++ is refused
+    :param own_flow: the same in the model's time, for flow models that the WebUI samples itself; another function than
+        ``spans`` counts only for WebUIs whose samplers know such models (:class:`~lib_sdfm.sampling.host_flow.HostFlow`)
     :param refused: the reason for that, shown after the sampler's name
     :param grade: exactness of the technique CFG++; approximate for higher-order steps, which are exact only if the
         predictions they use don't differ
@@ -69,6 +71,7 @@ class SamplerRecord:
     calls_per_step: int = 1
     callback: str = AFTER_FIRST_CALL
     spans: Spans | None = None
+    own_flow: Spans | None = None
     refused: str = RENOISES_ITSELF
     grade: str = APPROXIMATE
     flow: FlowRun = FlowRun()

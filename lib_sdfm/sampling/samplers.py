@@ -23,6 +23,7 @@ LAMBDA = 1 / CFG_OF_LAMBDA_1
 ONE_CALL = at.one_step_each(down.straight)
 ONE_CALL_CHURNED = at.one_step_each(down.churned)
 HALFWAY = at.one_step_each(down.straight, at.halfway)
+ANCESTRAL_SDE, SDE = down.through_sigma(down.ancestral), down.through_sigma(down.stochastic)
 
 NORMAL = FlowRun("Normal", softened=False)
 IN_TIME = FlowRun(in_time=True, softened=False)
@@ -37,29 +38,31 @@ BROWNIAN = {"brownian_noise": True}
 SAMPLERS: tuple[SamplerRecord, ...] = (
     SamplerRecord(
         "Euler", ("sample_euler",), ("k_euler", "euler", "Euler Comfy"), ONE_CALL_CHURNED,
-        spans=down.churned, grade=EXACT, flow=NORMAL,
+        spans=down.churned, own_flow=down.churned, grade=EXACT, flow=NORMAL,
     ),
     SamplerRecord(
         "Euler a", ("sample_euler_ancestral",),
         ("k_euler_a", "k_euler_ancestral", "euler_ancestral", "Euler A Comfy", "Euler A Comfy RF"), ONE_CALL,
-        spans=down.ancestral, grade=EXACT,
+        spans=down.ancestral, own_flow=down.ancestral_in_time, grade=EXACT,
     ),
     SamplerRecord(
         "Heun", ("sample_heun",), ("k_heun", "heun", "Heun Comfy"), at.one_step_each(down.churned, at.at_the_end), 2,
-        spans=down.churned, flow=IN_TIME,
+        spans=down.churned, own_flow=down.churned, flow=IN_TIME,
     ),
     SamplerRecord(
         "HeunPP2", ("sample_heunpp2",), ("heunpp2",), at.one_step_each(down.churned, at.up_to_two_ahead), 3,
-        spans=down.churned, flow=FlowRun(in_time=True, softened=False, instead=heun_weighted),
+        spans=down.churned, own_flow=down.churned, flow=FlowRun(in_time=True, softened=False, instead=heun_weighted),
     ),
     SamplerRecord(
         "Restart", ("restart_sampler",), ("restart",), at.heun_calls(down.restart), 2,
-        spans=down.restart, own_steps=True, flow=DIVIDES,
+        spans=down.restart, own_flow=down.restart, own_steps=True, flow=DIVIDES,
     ),
-    SamplerRecord("LMS", ("sample_lms",), ("k_lms", "lms"), ONE_CALL, spans=down.straight, flow=IN_TIME),
+    SamplerRecord(
+        "LMS", ("sample_lms",), ("k_lms", "lms"), ONE_CALL, spans=down.straight, own_flow=down.straight, flow=IN_TIME
+    ),
     SamplerRecord(
         "DPM2", ("sample_dpm_2",), ("k_dpm_2", "dpm_2"), at.one_step_each(down.churned, at.halfway), 2,
-        spans=down.churned, flow=IN_TIME,
+        spans=down.churned, own_flow=down.churned, flow=IN_TIME,
     ),
     SamplerRecord(
         "DPM2 a", ("sample_dpm_2_ancestral",), ("k_dpm_2_a", "dpm_2_ancestral", "DPM2 Ancestral"), at.ancestral_calls, 2,
@@ -74,23 +77,24 @@ SAMPLERS: tuple[SamplerRecord, ...] = (
         refused=CHOOSES_ITS_STEPS, own_steps=True, flow=DIVIDES,
     ),
     SamplerRecord(
-        "DPM++ 2M", ("sample_dpmpp_2m",), ("k_dpmpp_2m", "dpmpp_2m", "DPM++ 2M Comfy"), ONE_CALL, spans=down.straight
+        "DPM++ 2M", ("sample_dpmpp_2m",), ("k_dpmpp_2m", "dpmpp_2m", "DPM++ 2M Comfy"), ONE_CALL, spans=down.straight,
+        own_flow=down.straight,
     ),
     SamplerRecord(
         "DPM++ 2S a", ("sample_dpmpp_2s_ancestral",),
         (
             "k_dpmpp_2s_a", "dpmpp_2s_ancestral", "DPM++ 2S Ancestral", "DPM++ 2S Ancestral Comfy",
             "DPM++ 2S Ancestral Comfy RF", "DPM++ 2S a RF",
-        ), at.ancestral_calls, 2, spans=down.ancestral,
+        ), at.ancestral_calls, 2, spans=down.ancestral, own_flow=down.ancestral_in_time,
     ),
     SamplerRecord(
         "DPM++ SDE", ("sample_dpmpp_sde",), ("k_dpmpp_sde", "dpmpp_sde", "dpmpp_sde_gpu", "DPM++ SDE Comfy"), HALFWAY, 2,
-        spans=down.ancestral,
+        spans=down.ancestral, own_flow=ANCESTRAL_SDE,
     ),
     SamplerRecord(
         "DPM++ 2M SDE", ("sample_dpmpp_2m_sde",),
         ("k_dpmpp_2m_sde", "dpmpp_2m_sde", "dpmpp_2m_sde_gpu", "DPM++ 2M SDE Comfy"), ONE_CALL,
-        spans=down.stochastic, flow=EXPONENTIAL,
+        spans=down.stochastic, own_flow=SDE, flow=EXPONENTIAL,
     ),
     SamplerRecord(
         "DPM++ 2M SDE Heun", ("sample_dpmpp_2m_sde", "sample_dpmpp_2m_sde_heun"),
@@ -100,17 +104,20 @@ SAMPLERS: tuple[SamplerRecord, ...] = (
     SamplerRecord(
         "DPM++ 3M SDE", ("sample_dpmpp_3m_sde",),
         ("k_dpmpp_3m_sde", "dpmpp_3m_sde", "dpmpp_3m_sde_gpu", "DPM++ 3M SDE Comfy"), ONE_CALL,
-        spans=down.stochastic, flow=EXPONENTIAL,
+        spans=down.stochastic, own_flow=SDE, flow=EXPONENTIAL,
     ),
-    SamplerRecord("IPNDM", ("sample_ipndm",), ("ipndm",), ONE_CALL, spans=down.straight, flow=IN_TIME),
     SamplerRecord(
-        "IPNDM_V", ("sample_ipndm_v",), ("ipndm_v",), ONE_CALL, spans=down.straight,
+        "IPNDM", ("sample_ipndm",), ("ipndm",), ONE_CALL, spans=down.straight, own_flow=down.straight, flow=IN_TIME
+    ),
+    SamplerRecord(
+        "IPNDM_V", ("sample_ipndm_v",), ("ipndm_v",), ONE_CALL, spans=down.straight, own_flow=down.straight,
         flow=FlowRun("Karras", in_time=True, softened=False),
     ),
-    SamplerRecord("DEIS", ("sample_deis",), ("deis",), ONE_CALL, spans=down.straight),
+    SamplerRecord("DEIS", ("sample_deis",), ("deis",), ONE_CALL, spans=down.straight, own_flow=down.straight),
     SamplerRecord("DDPM", ("sample_ddpm",), ("ddpm",), ONE_CALL, spans=down.posterior, grade=EXACT),
     SamplerRecord(
-        "LCM", ("sample_lcm",), ("k_lcm", "lcm"), ONE_CALL, spans=down.fresh, grade=EXACT, own_grid=True, flow=OWN_PLACES
+        "LCM", ("sample_lcm",), ("k_lcm", "lcm"), ONE_CALL, spans=down.fresh, own_flow=down.fresh, grade=EXACT, own_grid=True,
+        flow=OWN_PLACES,
     ),
     SamplerRecord(
         "DDIM", ("ddim",), ("ddim",), at.ddim_calls, spans=down.ddim, grade=EXACT, in_timesteps=True, flow=NORMAL
@@ -121,6 +128,13 @@ SAMPLERS: tuple[SamplerRecord, ...] = (
     SamplerRecord(
         "UniPC", ("unipc",), ("unipc", "uni_pc", "uni_pc_bh2"), at.unipc_calls, 1, ONE_CALL_AHEAD,
         spans=down.unipc, in_timesteps=True, own_grid=True, flow=OWN_PLACES,
+    ),
+    SamplerRecord(
+        "UniPC of noise levels", ("sample_unipc",), (), ONE_CALL, spans=down.straight, own_flow=down.straight,
+        flow=OWN_PLACES,
+    ),
+    SamplerRecord(
+        "Res Multistep", ("sample_res_multistep",), (), ONE_CALL, spans=down.straight, own_flow=down.straight
     ),
     SamplerRecord(
         "DDIM CFG++", ("ddim_cfgpp",), ("ddim_cfgpp",), at.ddim_calls, in_timesteps=True, cfg_unit=LAMBDA, flow=NORMAL

@@ -110,6 +110,11 @@ class Stages:
         """Return the negative prompt of :meth:`cross_attention`; empty for the job's."""
         return ""
 
+    def works_in_unet(self, call: ModelCall) -> bool:
+        """Return True if it changes anything inside the UNet in this call."""
+        edits = type(self).skip is not Stages.skip or type(self).cross_attention is not Stages.cross_attention
+        return edits or self.perturbation(call) is not None or self.main_perturbation(call) is not None
+
     def cross_attention(self, positive: Tensor, negative: Tensor, call: ModelCall) -> Tensor:
         """Edit what a cross-attention layer gives in conditional rows, ``(rows, tokens, channels)`` before its projection.
 

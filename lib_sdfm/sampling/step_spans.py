@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ..errors import UnsupportedError
 from ..ops.descent import ancestral_levels
+from ..ops.flow import LATEST_TIME, sigma_to_time, time_ratio, time_to_sigma
 
 Arguments = Mapping[str, Any]
 """A sampler function's arguments by name, defaults included; for timestep samplers also ``alpha_bars``, the noise table."""
@@ -65,6 +66,26 @@ def ancestral(arguments: Arguments) -> list[StepSpan]:
 def stochastic(arguments: Arguments) -> list[StepSpan]:
     """Return the steps of SDE solvers in ``-log(sigma)``, which are ``1 + eta`` times as long."""
     return [StepSpan(start, start * (end / start) ** (1 + arguments["eta"])) for start, end in straight(arguments)]
+
+
+def ancestral_in_time(arguments: Arguments) -> list[StepSpan]:
+    """Return the steps of ancestral samplers with a flow model that the host samples itself, in the model's time.
+
+    A step ends at ``t' * (1 + (t' / t - 1) * eta)``; then the latent is scaled down to ``t'`` and gets its noise (ComfyUI's).
+    """
+    eta = arguments["eta"]
+    return [StepSpan(start, end * (1 + (end / start - 1) * eta) if start else end) for start, end in straight(arguments)]
+
+
+def through_sigma(spans: Spans) -> Spans:
+    """Return steps in a flow model's time for a sampler that makes them in noise levels: SDE solvers of Forge Neo."""
+
+    def in_time(arguments: Arguments) -> list[StepSpan]:
+        levels = time_to_sigma(arguments["sigmas"].double().clamp(max=LATEST_TIME))
+        found = spans({**arguments, "sigmas": levels})
+        return [StepSpan(sigma_to_time(start), sigma_to_time(end)) for start, end in found]
+
+    return in_time
 
 
 def posterior(arguments: Arguments) -> list[StepSpan]:
@@ -142,14 +163,15 @@ class StepSpans:
 
     :param spans: start and end of each
     :param sampler: name of the sampler, for the message
+    :param in_time: true if they are a flow model's times, not noise levels
     """
 
-    def __init__(self, spans: Sequence[StepSpan], sampler: str) -> None:
-        self._spans, self._sampler = spans, sampler
+    def __init__(self, spans: Sequence[StepSpan], sampler: str, in_time: bool = False) -> None:
+        self._spans, self._sampler, self._in_time = spans, sampler, in_time
         self._checked: set[int] = set()
 
     def ratio(self, index: int, sigma: float) -> float:
-        """Return the ratio of a step: end over start.
+        """Return the ratio of a step: noise level at its end over the one at its start; 1 if both are 0.
 
         :param index: the step
         :param sigma: noise level of the call; the first call of a step is at its start
@@ -157,10 +179,13 @@ class StepSpans:
         """
         known = index < len(self._spans)
         start, end = self._spans[index] if known else (math.nan, math.nan)
-        if index not in self._checked and not abs(sigma - start) <= DEVIATION * start:
+        level = sigma_to_time(sigma) if self._in_time else sigma
+        if index not in self._checked and not abs(level - start) <= DEVIATION * start:
             raise UnsupportedError(
-                f"CFG++: step {index} of {self._sampler} starts at noise level {sigma:.4g}, not {start:.4g} as its schedule "
+                f"CFG++: step {index} of {self._sampler} starts at noise level {level:.4g}, not {start:.4g} as its schedule "
                 "says; another extension or a setting of the WebUI changes its steps"
             )
         self._checked.add(index)
-        return end / start
+        if self._in_time:
+            return time_ratio(start, end)
+        return 1.0 if start == end else end / start

@@ -253,7 +253,7 @@ class Sampler:
         if self.in_timesteps:
             return self._launch(p, x, timesteps=asked(self.get_timesteps, p))
         sigmas = asked(self.get_sigmas, p)
-        return self._launch(p, x * sigmas[0], sigmas=sigmas)
+        return self._launch(p, self.host.noised(torch.zeros_like(x), x, sigmas[0]), sigmas=sigmas)
 
     def sample_img2img(self, p: Processing, x: Tensor, noise: Tensor) -> Tensor:
         kept = max(int(p.steps * p.denoising_strength), 1)
@@ -262,7 +262,7 @@ class Sampler:
             alpha = self.model_wrap_cfg.alphas[timesteps[-1]]
             return self._launch(p, x * alpha**0.5 + noise * (1 - alpha) ** 0.5, timesteps=timesteps)
         sigmas = asked(self.get_sigmas, p)[-kept - 1 :]
-        return self._launch(p, x + noise * sigmas[0], sigmas=sigmas)
+        return self._launch(p, self.host.noised(x, noise, sigmas[0]), sigmas=sigmas)
 
     def _launch(self, p: Processing, x: Tensor, **schedule: Tensor) -> Tensor:
         denoiser = self.model_wrap_cfg
@@ -553,6 +553,10 @@ class Host:
     def new_denoiser(self, sampler: Sampler) -> nn.Module:
         """The CFG denoiser of a sampler."""
         return CFGDenoiser(sampler)
+
+    def noised(self, image: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+        """A latent at a level of noise."""
+        return image + noise * sigma
 
     def before_pass(self, p: Processing) -> None:
         """Tells the scripts that a pass begins."""

@@ -172,10 +172,17 @@ def _marks(kinds: list[int], sigma: Tensor) -> dict[str, Any]:
     }
 
 
-def sampling_function(host: ForgeHost, params: Any, scale: float, conds_list: list) -> tuple[Tensor, Tensor]:
-    """Guided and uncond denoised images, with the functions of the UNet's options called where Forge calls them."""
+def sampling_function(
+    host: ForgeHost, params: Any, scale: float, conds_list: list, samplers_own: dict[str, Any]
+) -> tuple[Tensor, Tensor]:
+    """Guided and uncond denoised images, with the functions of the UNet's options called where Forge calls them.
+
+    :param samplers_own: options that a sampler adds behind those of the UNet (Forge Neo)
+    """
     unet = params.denoiser.inner_model.inner_model.forge_objects.unet
     model, options, x, sigma = unet.model, unet.model_options, params.x, params.sigma
+    lists = {name: [*options.get(name, ()), *own] for name, own in samplers_own.items() if isinstance(own, list)}
+    options = {**options, **samplers_own, **lists}
     cond = [
         {"text": rows_from(params.text_cond, [row for row, _ in rows]), "strength": rows[-1][1]}
         for rows in map(list, zip(*conds_list))
@@ -219,7 +226,8 @@ class ForgeDenoiser(nn.Module):
     def inner_model(self) -> Any:
         if self.model_wrap is None:
             engine = self.host.sd_model
-            self.model_wrap = SimpleNamespace(inner_model=engine, sigmas=engine.kmodel.predictor.sigmas)
+            predictor = engine.kmodel.predictor
+            self.model_wrap = SimpleNamespace(inner_model=engine, sigmas=predictor.sigmas, predictor=predictor)
         return self.model_wrap
 
     @property
@@ -235,6 +243,7 @@ class ForgeDenoiser(nn.Module):
         cond_scale: float,
         s_min_uncond: float,
         image_cond: Any,
+        model_options: dict[str, Any] | None = None,
     ) -> Tensor:
         host = self.host
         host.raise_if_interrupted()
@@ -255,7 +264,7 @@ class ForgeDenoiser(nn.Module):
             cond_scale = self.p.hr_cfg
         if self.step % 2 and s_min_uncond > 0 and sigma[0] < s_min_uncond:
             cond_scale = 1.0
-        denoised, uncond_pred = sampling_function(host, params, cond_scale, conds_list)
+        denoised, uncond_pred = sampling_function(host, params, cond_scale, conds_list, model_options or {})
         if self.need_last_noise_uncond:
             self.last_noise_uncond = (x - uncond_pred) / sigma.view(-1, 1, 1, 1)
         self.sampler.last_latent = denoised

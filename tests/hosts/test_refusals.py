@@ -134,7 +134,8 @@ class Transformer(nn.Module):
 def test_a_model_that_is_no_such_unet_is_named(host: Host, request_: dict):
     owner = host.sd_model.kmodel if isinstance(host, ForgeHost) else host.sd_model.model
     owner.diffusion_model = Transformer()
-    assert "Transformer is no Stable Diffusion UNet" in refusal(host, job(host, request_))
+    name = {"pag": "PAG", "freeu": "FreeU", "seg": "SEG"}[list(request_)[-1]]
+    assert f"{name}: this model is no Stable Diffusion UNet (Transformer)" in refusal(host, job(host, request_))
 
 
 def test_a_model_that_is_no_such_unet_is_guided_where_its_blocks_do_not_matter(host: Host):

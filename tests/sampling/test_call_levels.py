@@ -20,14 +20,14 @@ from bench import host_samplers
 from lib_sdfm.ops import cfgpp_samplers
 from lib_sdfm.sampling.sampler_record import AFTER_FIRST_CALL, ONE_CALL_AHEAD, SamplerRecord
 from lib_sdfm.sampling.samplers import SAMPLERS
-from tests.hosts import fake_a1111, fake_forge
+from tests.hosts import fake_a1111, fake_forge, fake_neo
 from tests.support import noise_of, stable_diffusion_alphas
 
 ALPHAS = stable_diffusion_alphas()
 TABLE = ((1 - ALPHAS) / ALPHAS).sqrt()
 SCHEDULES = {"Karras": k.get_sigmas_karras, "Exponential": k.get_sigmas_exponential}
 STEPS = (1, 2, 3, 10, 20, 40)
-PLACES = (fake_forge, fake_a1111, host_samplers, cfgpp_samplers, k)
+PLACES = (fake_forge, fake_a1111, host_samplers, cfgpp_samplers, k, fake_neo)
 RENAMED = {"restart_sampler": "sample_restart"}
 COMPARED = [record for record in SAMPLERS if record.calls is not None]
 

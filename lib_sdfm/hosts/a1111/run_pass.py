@@ -225,6 +225,7 @@ class _DenoiserCall:
 
         :param together: decides if perturbed rows run together with the host's; ``None`` for whole passes
         """
+        unet.require_for(self.active, self.model_call)
         for perturbation in main_perturbations(self.active, self.model_call):
             hooks = PerturbedAttention(unet, perturbation, lambda rows: self._uncond_rows(rows, recorder.rows_before()))
             self._attention.append(hooks)

@@ -17,6 +17,8 @@ from ..attributes import InstanceAttribute, undone_on_failure
 from ..model_kind import LATENT, UNET_TIMES, KindAdapter
 
 NOISE_PREDICTING = ("epsilon", "v_prediction")
+CONST = "const"
+"""Forge's name of flow models that it knows by itself."""
 TYPES = dict(zip((NOISE, V), NOISE_PREDICTING))
 """Forge's names of the kinds that its own predictor knows."""
 LOWEST_TIMESTEP = 1.0
@@ -95,6 +97,11 @@ def _per_image(sigma: Tensor) -> Tensor:
 def forge_adapter(model: Any, checkpoint: str, kind: ModelKind) -> KindAdapter:
     """Return a new adapter for a model of Forge."""
     return (ForgeFlowModel if kind.is_flow else ForgeOtherKind)(model, checkpoint, kind)
+
+
+def is_host_flow(model: Any) -> bool:
+    """Return True for a flow model that Forge samples itself, in the model's own time (rectified SDXL, SD3.5, Flux)."""
+    return getattr(getattr(model, "predictor", None), "prediction_type", None) == CONST
 
 
 def host_kind(model: Any) -> str | None:
@@ -194,7 +201,9 @@ def require_flow_possible(model: Any) -> None:
     """Raise :class:`UnsupportedError` if Forge's model can't be used as a flow model."""
     predictor, unet = model.predictor, model.diffusion_model
     if getattr(predictor, "prediction_type", "epsilon") not in NOISE_PREDICTING:
-        raise UnsupportedError("Flow matching: this is a flow model that Forge knows by itself. Set the mode to Off")
+        raise UnsupportedError(
+            "Flow matching: this is a flow model that the WebUI knows by itself, and samples as one. Set the mode to Off"
+        )
     if len(getattr(predictor, "sigmas", ())) != len(time_table(1.0)) or not hasattr(unet, "input_blocks"):
         raise UnsupportedError("Flow matching: this is no Stable Diffusion UNet with a noise table. Set the mode to Off")
     config = getattr(unet, "config", None) or {}

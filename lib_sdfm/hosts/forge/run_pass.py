@@ -10,7 +10,6 @@ it ends. The work is done by functions in the clone's options:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,22 +17,26 @@ import torch
 from torch import Tensor
 
 from ...errors import UnsupportedError
+from ...ops.flow import latest_to_sigma
+from ...sampling.host_flow import HostFlow
 from ...sampling.model_call import ModelCall
-from ...sampling.plan import Plan, compose, guidance_scale, main_perturbations, perturbations, skip_editors
+from ...sampling.plan import Plan, compose, guidance_scale, skip_editors
 from ...sampling.prediction import Prediction
 from ...sampling.stages import Perturbation, Stages
-from ..attention import ChangedTokens, decoder_did_not_run
+from ..attention import ChangedTokens
 from ..attributes import undo_all, undone_on_failure
 from ..cross_attention import CrossGuidance, TextHost
 from ..model_kind import Copies, LevelTable, is_flow_model, unet_time
-from ..run import Together, together_of
+from ..run import together_of
 from ..steps import SamplerSteps, asked_scale
 from ..unet_layers import UnetLayers
-from .attention import AttentionPatches, uncond_rows
+from .attention import AttentionPatches
 from .cross_attention import MarkedRows
+from .denoiser_call import DenoiserCall, is_one, prompts_weight, require_no_uncond_needed
+from .model_kind import is_host_flow
 from .patched_unet import PatchedUnet
 from .space import ForgeSpace
-from .tail import ForgeTail, forge_tail, is_shareable
+from .tail import is_shareable
 
 Predict = Callable[..., tuple[Tensor, Tensor]]
 """Forge's ``calc_cond_uncond_batch``: from model, cond, uncond, x, sigma and options to the denoised images of both."""
@@ -46,13 +49,14 @@ class ForgePass:
     :param p: the host's processing object
     :param predict: Forge's prediction function
     :param text: encodes negative prompts and attends to them
+    :param flow: how the host samples flow models that it knows by itself
     """
 
-    def __init__(self, plan: Plan, p: Any, predict: Predict, text: TextHost) -> None:
+    def __init__(self, plan: Plan, p: Any, predict: Predict, text: TextHost, flow: HostFlow = HostFlow(False)) -> None:
         self.problem: Exception | None = None
         self.denoiser = p.sampler.model_wrap_cfg
         self._plan, self._p, self._predict = plan, p, predict
-        self._call: _DenoiserCall | None = None
+        self._call: DenoiserCall | None = None
         self._layers: UnetLayers | None = None
         self._tail_fits = True  # until a call goes through the UNet in another way: then whole passes for the rest
         self._together = together_of(p)
@@ -62,7 +66,7 @@ class ForgePass:
         with undone_on_failure(self._cross.detach):
             self._patched = PatchedUnet(self._objects(), self._functions())
         with undone_on_failure(self._cross.detach, self._patched.detach):
-            self._steps = SamplerSteps(p.sampler, self._drop_call, plan)
+            self._steps = SamplerSteps(p.sampler, self._drop_call, plan, flow if is_host_flow(self._patched.model) else None)
 
     def detach(self) -> None:
         """Restore everything; may be called again."""
@@ -76,7 +80,7 @@ class ForgePass:
             self._plan.require_fits(self.denoiser, self._p.sampler.config.name)
             self._follow_model()
             step = self._step(params, run_call)
-            call = _DenoiserCall(step, self._plan.active(step), params.text_uncond is None)
+            call = DenoiserCall(step, self._plan.active(step), params.text_uncond is None)
             call.prepare(self._unet_layers(), self._together if self._tail_fits else None)
             self._call = call
         except Exception as problem:  # raised when the host looks at the conditioning
@@ -114,10 +118,12 @@ class ForgePass:
 
     def _step(self, params: Any, run_call: int) -> ModelCall:
         sigma = timestep = None
+        host_flow = is_host_flow(self._patched.model)
+        flow_model = host_flow or is_flow_model(self._patched.model)
         if self._plan.needs_level:
             sigma = float(params.sigma[-1])
-            timestep = unet_time(sigma) if is_flow_model(self._patched.model) else self._level_table().time_of(sigma)
-        flow_model = is_flow_model(self._patched.model)
+            sigma = latest_to_sigma(sigma) if host_flow else sigma
+            timestep = unet_time(sigma) if flow_model else self._level_table().time_of(sigma)
         return self._steps.next(self._p, params, run_call, sigma=sigma, timestep=timestep, flow_model=flow_model)
 
     def _level_table(self) -> LevelTable:
@@ -187,7 +193,7 @@ class ForgePass:
         self._cross.attach(call.active, call.model_call, unet, step, self._marked_rows.images)
         return scale, options
 
-    def _needs_uncond(self, call: _DenoiserCall, cond: list[dict]) -> bool:
+    def _needs_uncond(self, call: DenoiserCall, cond: list[dict]) -> bool:
         """Return True if the unconditional prediction is used at CFG scale 1 too.
 
         Without it Forge multiplies the whole prediction by the sum of the prompts' weights.
@@ -207,11 +213,11 @@ class ForgePass:
         finally:
             self._cross.detach_call()
 
-    def _guide(self, call: _DenoiserCall, args: dict[str, Any]) -> Tensor:
+    def _guide(self, call: DenoiserCall, args: dict[str, Any]) -> Tensor:
         denoised = args["denoised"]
         call.require_ran()
         self._cross.require_ran()
-        space = ForgeSpace(args["input"], args["sigma"], in_eps=self._in_eps(call))
+        space = ForgeSpace(args["input"], args["sigma"], self._in_eps(call), is_host_flow(args["model"]))
         cond = space.enter(args["cond_denoised"])
         prediction = Prediction(
             cond=cond,
@@ -220,7 +226,7 @@ class ForgePass:
             images=torch.arange(len(cond), device=cond.device),
             cfg_scale=call.scale,
             perturbed=self._extra_predictions(call, args, space),
-            noisy=args["input"].float(),
+            noisy=space.noisy,
             has_uncond=not call.skips_uncond,
         )
         if call.tail is not None:
@@ -228,11 +234,11 @@ class ForgePass:
         guided = compose(call.active, prediction, call.model_call, lambda: space.enter(denoised))
         return space.leave(guided).to(denoised.dtype)
 
-    def _in_eps(self, call: _DenoiserCall) -> bool:
+    def _in_eps(self, call: DenoiserCall) -> bool:
         """Return True if computed in noise, as recipe original does for A1111's timestep samplers; Forge's give x0."""
         return self._plan.in_host_space(call.active) and self.denoiser.classic_ddim_eps_estimation
 
-    def _extra_predictions(self, call: _DenoiserCall, args: dict[str, Any], space: ForgeSpace) -> dict[str, Tensor]:
+    def _extra_predictions(self, call: DenoiserCall, args: dict[str, Any], space: ForgeSpace) -> dict[str, Tensor]:
         """Return an extra prediction of the conditional rows for each technique that perturbs attention."""
         if call.tail is not None:
             self._tail_fits = call.tail.end_main_prediction(len(args["cond"]))
@@ -258,63 +264,3 @@ class ForgePass:
     def _predict_cond(self, args: dict[str, Any], options: dict[str, Any]) -> Tensor:
         denoised, _ = self._predict(args["model"], args["cond"], None, args["input"], args["sigma"], options)
         return denoised
-
-
-class _DenoiserCall:
-    """One call of the denoiser: its step, and the techniques active in it.
-
-    :param has_no_uncond: true if the job has CFG scale 1, for which Forge makes no unconditional conditioning at all
-    """
-
-    def __init__(self, call: ModelCall, active: tuple[Stages, ...], has_no_uncond: bool) -> None:
-        self.model_call, self.active, self.has_no_uncond = call, active, has_no_uncond
-        self.changes = perturbations(active, call)
-        self.tail: ForgeTail | None = None
-        self.skip_editors = skip_editors(active)
-        self.query_patches: list[AttentionPatches] = []
-        self.decoder_ran = False
-        self.base_width = 0
-        self.skips_uncond = has_no_uncond
-        self.scale = 1.0
-        self.combined = False
-
-    def prepare(self, unet: UnetLayers, together: Together | None) -> None:
-        """Find the modules of the UNet that are changed in the main prediction.
-
-        :param together: decides if perturbed rows run together with the host's; ``None`` for whole passes
-        :raises UnsupportedError: if the UNet lacks them
-        """
-        if self.skip_editors:
-            unet.require_unet(", ".join(technique.label for technique in self.skip_editors))
-            self.base_width = unet.unet.model_channels
-        changes = main_perturbations(self.active, self.model_call)
-        self.query_patches = [AttentionPatches(unet, change, uncond_rows) for change in changes]
-        if together is not None:
-            self.tail = forge_tail(unet, self.changes, bool(self.skip_editors), together)
-
-    def require_ran(self) -> None:
-        """Raise :class:`UnsupportedError` if the main prediction never reached a module that should have changed it."""
-        for patches in self.query_patches:
-            patches.require_ran()
-        if self.skip_editors and not self.decoder_ran:
-            raise decoder_did_not_run(", ".join(technique.label for technique in self.skip_editors))
-
-
-def is_one(scale: float) -> bool:
-    """Return True if Forge treats a CFG scale as 1, at which it skips the unconditional prediction."""
-    return math.isclose(scale, 1.0)
-
-
-def prompts_weight(cond: list[dict[str, Any]]) -> float:
-    """Return the sum of the weights of the prompts joined by AND; Forge passes on their weighted mean."""
-    return float(sum(part.get("strength", 1) for part in cond))
-
-
-def require_no_uncond_needed(active: tuple[Stages, ...], call: ModelCall) -> None:
-    """Raise :class:`UnsupportedError` if a technique needs what Forge does not compute at CFG scale 1."""
-    needy = [t.label for t in active if t.needs_uncond(call) or not is_one(t.guidance_scale(1.0, call))]
-    if needy:
-        raise UnsupportedError(
-            f"{', '.join(needy)}: needs the prediction for the negative prompt, which Forge doesn't make at CFG scale 1. Set "
-            "another CFG scale (1.01, say; for the hires pass Hires CFG Scale)"
-        )
