@@ -81,7 +81,7 @@ SAMPLERS: tuple[SamplerRecord, ...] = (
         own_flow=down.straight,
     ),
     SamplerRecord(
-        "DPM++ 2S a", ("sample_dpmpp_2s_ancestral",),
+        "DPM++ 2S a", ("sample_dpmpp_2s_ancestral", "sample_dpmpp_2s_ancestral_RF"),
         (
             "k_dpmpp_2s_a", "dpmpp_2s_ancestral", "DPM++ 2S Ancestral", "DPM++ 2S Ancestral Comfy",
             "DPM++ 2S Ancestral Comfy RF", "DPM++ 2S a RF",
