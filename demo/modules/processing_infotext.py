@@ -17,7 +17,7 @@ def _written(key: str, value: Any, given: dict[str, Any]) -> Any:
             return value[given["index"]]
         return value(**given) if callable(value) else value
     except Exception:
-        errors.report(f'Error creating infotext for key "{key}"', exc_info=True)
+        errors.report(f"The generation parameter {key!r} could not be written", exc_info=True)
         return None
 
 
@@ -34,29 +34,27 @@ def create_infotext(
     all_negative_prompts: list[str] | None = None,
 ) -> str:
     """The text of one picture. Keys stand in the order in which they were set, None is left out."""
+    negatives = p.all_negative_prompts if all_negative_prompts is None else all_negative_prompts
+    place = iteration * p.batch_size + position_in_batch if index is None else index
     if use_main_prompt:
-        index = 0
-    elif index is None:
-        index = position_in_batch + iteration * p.batch_size
-    if all_negative_prompts is None:
-        all_negative_prompts = p.all_negative_prompts
-    prompt_text = p.main_prompt if use_main_prompt else all_prompts[index]
-    negative_prompt = p.main_negative_prompt if use_main_prompt else all_negative_prompts[index]
-    given = dict(locals())
+        place, prompts = 0, (p.main_prompt, p.main_negative_prompt)
+    else:
+        prompts = all_prompts[place], negatives[place]
+    given = {**locals(), "index": place, "prompt_text": prompts[0], "negative_prompt": prompts[1]}
     params = {
-        **_base_params(p, index, all_seeds, all_subseeds),
+        **_base_params(p, place, all_seeds, all_subseeds),
         **p.extra_generation_params,
         "Version": infotext_versions.VERSION,
         "User": p.user,
     }
     written = {key: _written(key, value, given) for key, value in params.items()}
     pairs = (key if key == value else f"{key}: {quote(value)}" for key, value in written.items() if value is not None)
-    negative_text = f"\nNegative prompt: {negative_prompt}" if negative_prompt else ""
-    return f"{prompt_text}{negative_text}\n{', '.join(pairs)}".strip()
+    negative = f"\nNegative prompt: {prompts[1]}" if prompts[1] else ""
+    return f"{prompts[0]}{negative}\n{', '.join(pairs)}".strip()
 
 
 def _base_params(p: Any, index: int, all_seeds: list[int], all_subseeds: list[int]) -> dict[str, Any]:
-    clip_skip = opts.CLIP_stop_at_last_layers
+    layers_left_out = opts.CLIP_stop_at_last_layers
     return {
         "Steps": p.steps,
         "Sampler": p.sampler_name,
@@ -71,7 +69,7 @@ def _base_params(p: Any, index: int, all_seeds: list[int], all_subseeds: list[in
         "Variation seed": all_subseeds[index] if p.subseed_strength else None,
         "Variation seed strength": p.subseed_strength or None,
         "Denoising strength": p.extra_generation_params.get("Denoising strength"),
-        "Clip skip": None if clip_skip <= 1 else clip_skip,
+        "Clip skip": layers_left_out if layers_left_out > 1 else None,
         "RNG": None if opts.randn_source == "GPU" else opts.randn_source,
     }
 

@@ -149,13 +149,12 @@ class ScriptRunner:
         """The arguments with one exchanged, that of the control with this id."""
         script = next((item for item in self.scripts if item.name == script_name), None)
         if script is None:
-            raise RuntimeError(f"script {script_name} not found")
-        for i, control in enumerate(script.controls):
-            if arg_elem_id == control.elem_id or (fuzzy and arg_elem_id in control.elem_id):
-                values = list(args)
-                values[script.args_from + i] = value
-                return type(args)(values)
-        raise RuntimeError(f"arg_elem_id {arg_elem_id} not found in script {script_name}")
+            raise RuntimeError(f"There is no script named {script_name!r}")
+        fits = arg_elem_id.__eq__ if not fuzzy else lambda elem_id: arg_elem_id in elem_id
+        place = next((i for i, control in enumerate(script.controls, script.args_from) if fits(control.elem_id)), None)
+        if place is None:
+            raise RuntimeError(f"{script_name} has no control with the id {arg_elem_id!r}")
+        return type(args)([*args[:place], value, *args[place + 1 :]])
 
 
 def _calling(callback: str) -> Callable[..., None]:

@@ -132,7 +132,7 @@ def _load_file(file: ScriptFile) -> None:
             if inspect.isclass(item) and issubclass(item, Script):
                 scripts_data.append(ScriptClassData(item, file.path, file.basedir, module))
     except Exception:
-        errors.report(f"Error loading script: {file.filename}", exc_info=True)
+        errors.report(f"The script {file.filename} could not be loaded", exc_info=True)
     finally:
         sys.path = path_before
         _current_basedir.pop()
@@ -141,10 +141,11 @@ def _load_file(file: ScriptFile) -> None:
 def wrap_call(func: Callable[..., Any], filename: str, funcname: str, *args: Any, default: Any = None, **kwargs: Any) -> Any:
     """Calls; an error is reported and gives the default."""
     try:
-        return func(*args, **kwargs)
+        result = func(*args, **kwargs)
     except Exception:
-        errors.report(f"Error calling: {filename}/{funcname}", exc_info=True)
-    return default
+        errors.report(f"{funcname} of {filename} failed", exc_info=True)
+        result = default
+    return result
 
 
 from modules.script_runner import ScriptRunner  # noqa: E402 - it needs the classes above

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from modules import devices, sd_schedulers, shared
@@ -65,10 +64,10 @@ class KDiffusionSampler(Sampler):
     def __init__(self, funcname: str | Callable[..., Tensor], sd_model: Any, options: dict[str, Any] | None = None) -> None:
         super().__init__(funcname if callable(funcname) else getattr(sampling, funcname))
         self.funcname = funcname
-        self.extra_params = sampler_extra_params.get(funcname, [])
-        self.options = options or {}
-        self.model_wrap_cfg = CFGDenoiserKDiffusion(self)
-        self.model_wrap = self.model_wrap_cfg.inner_model
+        self.options = {} if options is None else options
+        self.extra_params = sampler_extra_params.get(funcname) or []
+        denoiser = CFGDenoiserKDiffusion(self)
+        self.model_wrap_cfg, self.model_wrap = denoiser, denoiser.inner_model
 
     def get_sigmas(self, p: Any, steps: int) -> Tensor:
         """The schedule of a pass, from noise to 0, and the generation parameters that tell of it."""
@@ -80,7 +79,7 @@ class KDiffusionSampler(Sampler):
         own = p.sampler_noise_scheduler_override
         sigmas = own(steps) if own else self._scheduled(p, steps)
         if discard:
-            sigmas = torch.cat([sigmas[:-2], sigmas[-1:]])
+            sigmas = sigmas[[*range(steps - 1), steps]]
         return sigmas.cpu()
 
     def _scheduled(self, p: Any, steps: int) -> Tensor:
@@ -103,7 +102,7 @@ class KDiffusionSampler(Sampler):
         if scheduler.default_rho != -1 and opts.rho not in (0, scheduler.default_rho):
             arguments["rho"] = noted["Schedule rho"] = opts.rho
         if scheduler.need_inner_model:
-            arguments["inner_model"] = self.model_wrap
+            arguments.update(inner_model=self.model_wrap)
         if scheduler.label == "Beta":
             noted["Beta schedule alpha"], noted["Beta schedule beta"] = opts.beta_dist_alpha, opts.beta_dist_beta
         return scheduler.function(n=steps, **arguments, device=devices.cpu)
@@ -128,7 +127,7 @@ class KDiffusionSampler(Sampler):
         sigmas = self.get_sigmas(p, steps)
         if opts.sgm_noise_multiplier:
             p.extra_generation_params["SGM noise multiplier"] = True
-            x = x * torch.sqrt(1.0 + sigmas[0] ** 2.0)
+            x = x * (1 + sigmas[0].square()).sqrt()
         else:
             x = x * sigmas[0]
         table = self.model_wrap.sigmas
@@ -148,11 +147,12 @@ class KDiffusionSampler(Sampler):
         part = sigmas[steps - last - 1 :]
         add_noise = getattr(shared.sd_model, "add_noise_to_latent", lambda x, noise, amount: x + noise * amount)
         noisy = add_noise(x, noise, part[0])
-        if opts.img2img_extra_noise > 0:
-            p.extra_generation_params["Extra noise"] = opts.img2img_extra_noise
+        amount = opts.img2img_extra_noise
+        if amount > 0:
             extra = ExtraNoiseParams(noise, x, noisy)
             extra_noise_callback(extra)
-            noisy = noisy + extra.noise * opts.img2img_extra_noise
+            noisy = noisy + extra.noise * amount
+            p.extra_generation_params.update({"Extra noise": amount})
         ends = {"n": len(part) - 1, "sigma_min": part[-2], "sigma_max": part[0], "sigmas": part, "sigma_sched": part}
         arguments = self._arguments(p, x, sigmas, ends)
         self.model_wrap_cfg.init_latent = self.last_latent = x
@@ -161,7 +161,7 @@ class KDiffusionSampler(Sampler):
 
 
 samplers_data_k_diffusion = [
-    SamplerData(label, partial(KDiffusionSampler, funcname), aliases, options)
-    for label, funcname, aliases, options in samplers_k_diffusion
+    SamplerData(name, partial(KDiffusionSampler, function), others, options)
+    for name, function, others, options in samplers_k_diffusion
 ]
 k_diffusion_samplers_map = {item.name: item for item in samplers_data_k_diffusion}

@@ -20,13 +20,9 @@ sd_model: Any = None
 demo: Any = None
 """The gradio Blocks of the panel."""
 
-latent_upscale_default_mode = "Latent"
-latent_upscale_modes = {
-    "Latent": {"mode": "bilinear", "antialias": False},
-    "Latent (antialiased)": {"mode": "bilinear", "antialias": True},
-    "Latent (bicubic)": {"mode": "bicubic", "antialias": False},
-    "Latent (nearest)": {"mode": "nearest", "antialias": False},
-    "Latent (nearest-exact)": {"mode": "nearest-exact", "antialias": False},
-}
+_interpolations = {"": "bilinear", " (bicubic)": "bicubic", " (nearest)": "nearest", " (nearest-exact)": "nearest-exact"}
+latent_upscale_modes = {f"Latent{name}": {"mode": mode, "antialias": False} for name, mode in _interpolations.items()}
+latent_upscale_modes["Latent (antialiased)"] = {**latent_upscale_modes["Latent"], "antialias": True}
+latent_upscale_default_mode = next(iter(latent_upscale_modes))
 sd_upscalers: list[Any] = []
 """Upscalers of pictures; this host has only the latent ones."""

@@ -78,9 +78,10 @@ def apply_override(field: str) -> Callable[[Any, Any, list[Any]], None]:
 
 def apply_prompt(p: Any, x: str, xs: list[str]) -> None:
     """Search and replace: the first value is what is searched for."""
-    if xs[0] not in p.prompt and xs[0] not in p.negative_prompt:
-        raise RuntimeError(f"Prompt S/R did not find {xs[0]} in prompt or negative prompt.")
-    p.prompt, p.negative_prompt = p.prompt.replace(xs[0], x), p.negative_prompt.replace(xs[0], x)
+    sought, prompts = xs[0], (p.prompt, p.negative_prompt)
+    if not any(sought in prompt for prompt in prompts):
+        raise RuntimeError(f"Neither prompt contains {sought!r}, which Prompt S/R is to replace")
+    p.prompt, p.negative_prompt = (prompt.replace(sought, x) for prompt in prompts)
 
 
 def apply_checkpoint(p: Any, x: str, xs: list[str]) -> None:
@@ -88,15 +89,17 @@ def apply_checkpoint(p: Any, x: str, xs: list[str]) -> None:
 
 
 def confirm_samplers(p: Any, xs: list[str]) -> None:
-    for x in xs:
-        if x.lower() not in sd_samplers.samplers_map:
-            raise RuntimeError(f"Unknown sampler: {x}")
+    _require([x for x in xs if x.lower() not in sd_samplers.samplers_map], "sampler")
 
 
 def confirm_checkpoints(p: Any, xs: list[str]) -> None:
-    for x in xs:
-        if x not in ("", "None") and sd_models.get_closet_checkpoint_match(x) is None:
-            raise RuntimeError(f"Unknown checkpoint: {x}")
+    named = (x for x in xs if x not in ("", "None"))
+    _require([x for x in named if sd_models.get_closet_checkpoint_match(x) is None], "checkpoint")
+
+
+def _require(missing: list[str], kind: str) -> None:
+    if missing:
+        raise RuntimeError(f"There is no {kind} named {missing[0]!r}")
 
 
 def _schedules() -> list[str]:

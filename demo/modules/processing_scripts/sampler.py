@@ -29,12 +29,13 @@ class ScriptSampler(scripts.ScriptBuiltinUI):
             self.steps = gr.Slider(
                 1, 150, value=20, step=1, label="Sampling steps", elem_id=f"{self.tabname}_steps", min_width=160
             )
-        self.infotext_fields = [
-            PasteField(self.steps, "Steps", api="steps"),
-            PasteField(self.sampler_name, sd_samplers.get_sampler_from_infotext, api="sampler_name"),
-            PasteField(self.scheduler, sd_samplers.get_scheduler_from_infotext, api="scheduler"),
-        ]
-        return [self.steps, self.sampler_name, self.scheduler]
+        read = {
+            "steps": "Steps",
+            "sampler_name": sd_samplers.get_sampler_from_infotext,
+            "scheduler": sd_samplers.get_scheduler_from_infotext,
+        }
+        self.infotext_fields = [PasteField(getattr(self, name), source, api=name) for name, source in read.items()]
+        return [field.component for field in self.infotext_fields]
 
     def setup(self, p: Any, steps: int, sampler_name: str, scheduler: str) -> None:
         p.steps, p.sampler_name, p.scheduler = int(steps), sampler_name, scheduler
