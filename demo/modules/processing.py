@@ -72,10 +72,12 @@ def _restore(overridden: dict[str, Any], before: dict[str, Any]) -> None:
 
 def _prepare(p: StableDiffusionProcessing) -> None:
     """Names, prompts and seeds of the whole job."""
-    if p.refiner_checkpoint not in (None, "", "None", "none"):
-        p.refiner_checkpoint_info = sd_models.get_closet_checkpoint_match(p.refiner_checkpoint)
-        if p.refiner_checkpoint_info is None:
-            raise ValueError(f"Could not find checkpoint with name {p.refiner_checkpoint}")
+    refiner = p.refiner_checkpoint
+    if refiner and refiner.lower() != "none":
+        found = sd_models.get_closet_checkpoint_match(refiner)
+        if found is None:
+            raise ValueError(f"There is no checkpoint named {refiner!r} to refine with")
+        p.refiner_checkpoint_info = found
     info = p.sd_model.sd_checkpoint_info
     p.sd_model_name, p.sd_model_hash = info.name_for_extra, p.sd_model.sd_model_hash
     p.fill_fields_from_opts()
@@ -96,14 +98,12 @@ def process_images_inner(p: StableDiffusionProcessing) -> Processed:
     infotexts: list[str] = []
     with torch.no_grad():
         p.init(p.all_prompts, p.all_seeds, p.all_subseeds)
-        if state.job_count == -1:
-            state.job_count = p.n_iter
-        for n in range(p.n_iter):
-            p.iteration = n
-            state.skipped = False
-            if state.interrupted or state.stopping_generation:
+        state.job_count = p.n_iter if state.job_count == -1 else state.job_count
+        for number in range(p.n_iter):
+            p.iteration, state.skipped = number, False
+            if state.stopping_generation or state.interrupted:
                 break
-            batch = _process_batch(p, n)
+            batch = _process_batch(p, number)
             pictures += [picture for picture, _ in batch]
             infotexts += [text for _, text in batch]
     infotexts = infotexts or [Processed(p, []).infotext(p, 0)]

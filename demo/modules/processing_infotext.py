@@ -9,6 +9,9 @@ from modules import errors, infotext_versions, shared
 from modules.infotext_quoting import quote
 from modules.shared import opts
 
+SAMPLING = {"Steps": "steps", "Sampler": "sampler_name", "Schedule type": "scheduler", "CFG scale": "cfg_scale"}
+"""What begins the parameters, by its field of the job."""
+
 
 def _written(key: str, value: Any, given: dict[str, Any]) -> Any:
     """Values may be lists, one per picture of the job, or functions of the locals of ``create_infotext``."""
@@ -56,10 +59,7 @@ def create_infotext(
 def _base_params(p: Any, index: int, all_seeds: list[int], all_subseeds: list[int]) -> dict[str, Any]:
     layers_left_out = opts.CLIP_stop_at_last_layers
     return {
-        "Steps": p.steps,
-        "Sampler": p.sampler_name,
-        "Schedule type": p.scheduler,
-        "CFG scale": p.cfg_scale,
+        **{key: getattr(p, name) for key, name in SAMPLING.items()},
         "Seed": all_seeds[index],
         "Size": f"{p.width}x{p.height}",
         "Model hash": p.sd_model_hash,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import gradio as gr
@@ -74,13 +75,9 @@ class ScriptRunner:
         script.args_to = len(self.inputs)
 
     def setup_ui_for_section(self, section: str | None, scriptlist: list[Any] | None = None) -> None:
-        for script in self.alwayson_scripts if scriptlist is None else scriptlist:
-            if script.alwayson and script.section != section:
-                continue
-            if script.create_group:
-                with gr.Group(visible=script.alwayson) as script.group:
-                    self.create_script_ui(script)
-            else:
+        candidates = self.alwayson_scripts if scriptlist is None else scriptlist
+        for script in [item for item in candidates if item.section == section or not item.alwayson]:
+            with gr.Group(visible=script.alwayson) if script.create_group else nullcontext() as script.group:
                 self.create_script_ui(script)
 
     def setup_ui(self) -> list[Any]:

@@ -30,11 +30,12 @@ def find_sampler_config(name: str | None) -> SamplerData | None:
 
 
 def create_sampler(name: str | None, model: Any) -> Any:
-    config = find_sampler_config(name)
-    assert config is not None, f"bad sampler name: {name}"
-    sampler = config.constructor(model)
-    sampler.config = config
-    return sampler
+    data = find_sampler_config(name)
+    if data is None:
+        raise ValueError(f"There is no sampler named {name!r}")
+    made = data.constructor(model)
+    made.config = data
+    return made
 
 
 def visible_samplers() -> list[SamplerData]:

@@ -67,7 +67,7 @@ class CFGDenoiser(torch.nn.Module):
     def forward(
         self, x: Tensor, sigma: Tensor, uncond: Any, cond: Any, cond_scale: float, s_min_uncond: float, image_cond: Tensor
     ) -> Tensor:
-        if state.interrupted or state.skipped:
+        if state.skipped or state.interrupted:
             raise sd_samplers_common.InterruptedException
         if sd_samplers_common.apply_refiner(self, sigma):
             cond, uncond = self.sampler.sampler_extra_args["cond"], self.sampler.sampler_extra_args["uncond"]

@@ -148,10 +148,9 @@ class Sampler:
 
     def callback_state(self, info: dict[str, Any]) -> None:
         """Heard after the first call of a step: so the counter is 0 at calls 0 and 1, then lags by one."""
-        step = info["i"]
-        if self.stop_at is not None and step > self.stop_at:
+        state.sampling_step = info["i"]
+        if self.stop_at is not None and self.stop_at < info["i"]:
             raise InterruptedException
-        state.sampling_step = step
 
     def launch_sampling(self, steps: int, func: Callable[[], Tensor]) -> Tensor:
         """Runs it. An interrupt gives the last prediction for the prompts (not the guided one)."""

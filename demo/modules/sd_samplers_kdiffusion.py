@@ -123,13 +123,11 @@ class KDiffusionSampler(Sampler):
         image_conditioning: Any = None,
     ) -> Tensor:  # fmt: skip
         """From noise. DPM fast and adaptive go between the ends of the model's table, whatever the schedule."""
-        steps = steps or p.steps
+        steps = p.steps if steps is None else steps
         sigmas = self.get_sigmas(p, steps)
+        x = x * ((1 + sigmas[0].square()).sqrt() if opts.sgm_noise_multiplier else sigmas[0])
         if opts.sgm_noise_multiplier:
-            p.extra_generation_params["SGM noise multiplier"] = True
-            x = x * (1 + sigmas[0].square()).sqrt()
-        else:
-            x = x * sigmas[0]
+            p.extra_generation_params.update({"SGM noise multiplier": True})
         table = self.model_wrap.sigmas
         ends = {"n": steps, "sigma_min": table[0].item(), "sigma_max": table[-1].item(), "sigmas": sigmas}
         arguments = self._arguments(p, x, sigmas, ends)

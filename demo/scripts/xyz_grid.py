@@ -109,9 +109,9 @@ def _schedules() -> list[str]:
 axis_options = [
     AxisOption("Nothing", str, lambda p, x, xs: None, format_value=format_nothing),
     AxisOption("Seed", int, apply_field("seed")),
+    AxisOption("CFG Scale", float, apply_field("cfg_scale")),
     AxisOption("Steps", int, apply_field("steps")),
     AxisOptionTxt2Img("Hires steps", int, apply_field("hr_second_pass_steps")),
-    AxisOption("CFG Scale", float, apply_field("cfg_scale")),
     AxisOption("Prompt S/R", str, apply_prompt, format_value=format_value),
     AxisOption(
         "Sampler", str, apply_field("sampler_name"), format_value=format_value, confirm=confirm_samplers,
