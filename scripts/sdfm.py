@@ -32,6 +32,7 @@ else:
     from lib_sdfm.hosts.cross_attention import TextHost
     from lib_sdfm.hosts.forge import model_kind as forge_kinds
     from lib_sdfm.hosts.forge.run_pass import ForgePass
+    from lib_sdfm.hosts.refiner import RefinerRule
     from lib_sdfm.hosts.run import run_of
     from lib_sdfm.ops.flow_schedules import Shape
     from lib_sdfm.ops.nag import attention
@@ -135,6 +136,14 @@ else:
         data = getattr(sd_models, "model_data", None)
         return shared.sd_model if data is None else data.sd_model
 
+    def refiner_rule():
+        """Return how this WebUI goes over to a refiner; Forge Neo's options say that it does so in its own way."""
+        opts = shared.opts
+        if not hasattr(opts, "refiner_use_steps"):
+            return RefinerRule()
+        by_sigma, fast = not opts.refiner_use_steps, bool(getattr(opts, "refiner_fast_sd", False))
+        return RefinerRule(by_sigma, keeps_conds=fast, beside_hires=False, zero_is_off=True)
+
     HOST = HostObjects(
         new_pass=new_pass,
         model=lambda: ModelFacts(sdxl=bool(shared.sd_model.is_sdxl)),
@@ -144,6 +153,7 @@ else:
         options=lambda: shared.opts,
         old_timelines=lambda: bool(getattr(shared.opts, "use_old_scheduling", False)),
         kinds=KINDS,
+        refiner_rule=refiner_rule,
     )
 
     def claimed():
@@ -161,6 +171,7 @@ else:
             denoiser=NOISE_TABLES,
             goes_by_calls=is_forge(),
             is_flow=lambda: KINDS.is_remembered_as_flow(),
+            rule=refiner_rule,
         )
     )
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
 from torch import Tensor
 
 from lib_sdfm.hosts.model_kind import kind_of
+from lib_sdfm.hosts.refiner import ALIKE, RefinerRule
 from lib_sdfm.prompts.expected import expected_calls
 from lib_sdfm.prompts.report import Expected
 from lib_sdfm.sampling.model_kind import FLOW, V
@@ -93,6 +94,7 @@ class HostSchedule:
     :param denoiser: makes the denoiser that the host's schedules read, from the loaded model and the sampler's row
     :param goes_by_calls: true if this host always counts model calls for a refiner, never the model's time
     :param is_flow: true if the loaded checkpoint is remembered as a flow model
+    :param rule: returns how this host goes over to a refiner
     """
 
     modules: SamplerModules
@@ -101,13 +103,18 @@ class HostSchedule:
     denoiser: Callable[[Any, SamplerRecord], Any]
     goes_by_calls: bool
     is_flow: Callable[[], bool] = lambda: False
+    rule: Callable[[], RefinerRule] = lambda: ALIKE
 
     def __call__(self, values: Mapping[str, Any]) -> Expected:
         """Return the expected calls for the values of the controls, or why they can't be predicted."""
+        rule = self.rule()
+        never = _why_never(values, rule)
+        if never:
+            return Expected("run", never=never)
         try:
-            return self._expected(values)
+            return replace(self._expected(values), by_sigma=rule.by_sigma)
         except UnknownSchedule as reason:
-            return Expected(self._name(values), unknown=str(reason))
+            return Expected(self._name(values), unknown=str(reason), by_sigma=rule.by_sigma)
 
     def _expected(self, values: Mapping[str, Any]) -> Expected:
         model = self.model()
@@ -197,6 +204,15 @@ class HostSchedule:
         taken = getattr(self.modules.kdiffusion, "sampler_extra_params", {}).get(record.functions[0], ())
         chosen = {name: getattr(self.opts, name, 0.0) for name in ("s_churn", "s_tmin", "s_tmax") if name in taken}
         return {**chosen, "s_tmax": chosen.get("s_tmax") or math.inf}
+
+
+def _why_never(values: Mapping[str, Any], rule: RefinerRule) -> str:
+    """Return why a host never goes over to the refiner that is chosen; empty if it does."""
+    if values.get("hires") and not rule.beside_hires:
+        return "this WebUI's refiner does nothing beside a hires pass"
+    if rule.zero_is_off and values.get("switch_at") == 0 and not values.get("from_start"):
+        return "“Switch at” 0 switches this WebUI's refiner off"
+    return ""
 
 
 def _kind(values: Mapping[str, Any]) -> str:

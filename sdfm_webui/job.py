@@ -9,10 +9,11 @@ from typing import Any
 
 from lib_sdfm.errors import UserError
 from lib_sdfm.hosts.attributes import InstanceAttribute, undo_all
+from lib_sdfm.hosts.refiner import ALIKE, RefinerRule
 from lib_sdfm.hosts.run import NewPass, Run
 from lib_sdfm.planning.effect import features_without_effect, without_features
 from lib_sdfm.planning.plan import plan_of
-from lib_sdfm.sampling.plan import Plan
+from lib_sdfm.sampling.plan import Plan, cross_editor
 from lib_sdfm.sampling.stages import ModelFacts
 from lib_sdfm.schema.feature import Feature
 from lib_sdfm.schema.originals import OldEntry
@@ -45,6 +46,7 @@ class HostObjects:
     :param old_timelines: returns True if the option for old prompt editing timelines is on
     :param kinds: model kinds
     :param options: returns the host's options
+    :param refiner_rule: returns how the host goes over to a refiner
     """
 
     new_pass: NewPass
@@ -55,6 +57,7 @@ class HostObjects:
     old_timelines: Callable[[], bool] = lambda: False
     kinds: KindHost | None = None
     options: Callable[[], Any] = lambda: None
+    refiner_rule: Callable[[], RefinerRule] = lambda: ALIKE
 
 
 def begin_batch(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> None:
@@ -91,12 +94,14 @@ def _prepare(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> 
     require_no_rival(schema, job.settings, host.rivals(p))
     doubled = _doubled(job.settings, host.built_ins(p))
     kinds = _contradictions(host, job.settings)
-    sync = RefinerJob(schema, job.settings, p, host.old_timelines())
+    sync = RefinerJob(schema, job.settings, p, host.old_timelines(), host.refiner_rule())
+    sync.require_possible(_labels_of_encoded(schema, job.settings))
     settings = schema.resolved(sync.settings, _facts(p, host, sync.settings))
     idle = _idle_features(schema, settings, p, host)
     settings = without_features(settings, [feature for feature, _ in idle])
     unused = [f"{feature.label} has no effect in this picture and is not written into it: {why}" for feature, why in idle]
-    tell(p, [*job.warnings, *doubled, *kinds, *unused, *prompt_warnings(p, job.settings), *scale_warnings(p)])
+    notes = [*prompt_warnings(p, job.settings), *scale_warnings(p), *sync.warnings()]
+    tell(p, [*job.warnings, *doubled, *kinds, *unused, *notes])
     sync.write(settings)
     sampling = _sampling(schema, settings, p, host)
     if sync.acts:
@@ -104,6 +109,12 @@ def _prepare(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> 
         sync.prompts.attach()
     elif sampling is not None:
         _wrap_sample(p, sampling)
+
+
+def _labels_of_encoded(schema: Schema, settings: Settings) -> list[str]:
+    """Return the labels of techniques that keep what the model makes of a text."""
+    editor = cross_editor(plan_of(schema, settings).techniques)
+    return [] if editor is None else [editor.label]
 
 
 def _idle_features(schema: Schema, settings: Settings, p: Any, host: HostObjects) -> list[tuple[Feature, str]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lib_sdfm.hosts.refiner import RefinerPrompts, has_refiner
+from lib_sdfm.errors import UnsupportedError
+from lib_sdfm.hosts.refiner import ALIKE, RefinerPrompts, RefinerRule, has_refiner
 from lib_sdfm.schema.infotext import our_keys, write_infotext
 from lib_sdfm.schema.settings import Schema, Settings
 from lib_sdfm.techniques.refiner_sync import RefinerSync
@@ -26,12 +27,13 @@ class RefinerJob:
     """Refiner sync of one batch.
 
     :param old_timelines: true if the host's option for old prompt editing timelines is on
+    :param rule: how the host goes over to the refiner
     """
 
-    def __init__(self, schema: Schema, settings: Settings, p: Any, old_timelines: bool) -> None:
-        self._schema, self._p = schema, p
+    def __init__(self, schema: Schema, settings: Settings, p: Any, old_timelines: bool, rule: RefinerRule = ALIKE) -> None:
+        self._schema, self._p, self._rule = schema, p, rule
         sync = next((f for f in schema.by_default(settings) if isinstance(f, RefinerSync)), None)
-        self.prompts = RefinerPrompts(sync, p, old_timelines) if has_refiner(p) else None
+        self.prompts = RefinerPrompts(sync, p, old_timelines, rule) if has_refiner(p) else None
         self.acts = self.prompts is not None and self.prompts.has_work()
         self._names = [sync.name] if self.acts and sync is not None else []
         self.settings = settings if self.acts or self._is_missed(settings, old_timelines) else replace(settings, by_default={})
@@ -41,6 +43,24 @@ class RefinerJob:
         is_off = settings.by_default.get(RefinerSync.name, ...) is None
         usual = RefinerSync(RefinerSync.Settings(), settings.recipe) if is_off else None
         return has_refiner(self._p) and RefinerPrompts(usual, self._p, old_timelines).has_work()
+
+    def require_possible(self, labels: Sequence[str]) -> None:
+        """Raise :class:`UnsupportedError` if the host's refiner keeps the prompts of the first model and they should change.
+
+        :param labels: techniques that need the prompts as the refiner encodes them
+        """
+        named = [*([RefinerSync.label] if self.acts else []), *labels]
+        if named and self._rule.keeps_conds and has_refiner(self._p):
+            raise UnsupportedError(
+                f"{', '.join(named)}: with this WebUI's option “Reload \"state_dict\" Only” the refiner gets no prompts of its "
+                "own. Switch that option off in the settings of the refiner"
+            )
+
+    def warnings(self) -> list[str]:
+        """Return a note if prompts should change with a refiner that the host doesn't use in this job."""
+        if not self.acts or self._rule.beside_hires or not getattr(self._p, "enable_hr", False):
+            return []
+        return ["this WebUI's refiner does nothing beside a hires pass: model and prompts stay those of the start"]
 
     def write(self, settings: Settings) -> None:
         """Write our generation parameters.

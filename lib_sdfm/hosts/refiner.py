@@ -8,6 +8,7 @@ in the same call with every sampler. The cached conds belong to the host and are
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from ..prompts.edits import When, find_edits, replaced
@@ -15,6 +16,36 @@ from ..prompts.numbers import ALWAYS, NEVER
 from ..prompts.stored import BASE, HIRES, KINDS, PassChange, passes_of, store_plain_numbers
 from ..techniques.refiner_sync import RefinerSync
 from .attributes import InstanceAttribute
+
+SWITCH_AT = "Refiner switch at"
+
+
+@dataclass(frozen=True)
+class RefinerRule:
+    """How a host goes over to the refiner.
+
+    :param by_sigma: true if "Switch at" is a noise level, at and below which the refiner works, false for a share of the run
+    :param keeps_conds: true if the refiner's weights replace the model's and the prompts are not encoded again
+    :param beside_hires: false if the refiner does nothing in jobs with a hires pass
+    :param zero_is_off: true if "Switch at" 0 switches the refiner off
+    """
+
+    by_sigma: bool = False
+    keeps_conds: bool = False
+    beside_hires: bool = True
+    zero_is_off: bool = False
+
+    @property
+    def at_once(self) -> float:
+        """The "Switch at" with which the refiner works from the start."""
+        if not self.zero_is_off:
+            return 0
+        return HIGHEST_SIGMA if self.by_sigma else BEFORE_THE_FIRST
+
+
+HIGHEST_SIGMA, BEFORE_THE_FIRST = 1e9, -1
+ALIKE = RefinerRule()
+"""A1111's and Forge's rule."""
 
 
 def has_refiner(p: Any) -> bool:
@@ -28,10 +59,11 @@ class RefinerPrompts:
     :param sync: decides where the switch is and which edits follow it; ``None`` if it is off
     :param p: the host's processing object, with a refiner
     :param old_timelines: true if the host's option for old prompt editing timelines is on
+    :param rule: how the host goes over to the refiner
     """
 
-    def __init__(self, sync: RefinerSync | None, p: Any, old_timelines: bool) -> None:
-        self._sync, self._p, self._old_timelines = sync, p, old_timelines
+    def __init__(self, sync: RefinerSync | None, p: Any, old_timelines: bool, rule: RefinerRule = ALIKE) -> None:
+        self._sync, self._p, self._old_timelines, self._rule = sync, p, old_timelines, rule
         self._asked = p.refiner_switch_at
         self._changes = {prefix: PassChange() for prefix in passes_of(p)}
         self._lists: dict[str, InstanceAttribute] = {}
@@ -80,6 +112,8 @@ class RefinerPrompts:
             result = sample(*args, **kwargs)
         finally:
             self.detach()
+        if self.moves_switch() and SWITCH_AT in self._p.extra_generation_params:
+            self._p.extra_generation_params[SWITCH_AT] = 0
         self.stored = store_plain_numbers(self._p, self._changes, self._follows, self._old_timelines)
         return result
 
@@ -90,7 +124,8 @@ class RefinerPrompts:
             denoiser.model_wrap = None
 
     def _switch_at(self) -> float | None:
-        return self._asked if self._sync is None else self._sync.switch_at(self._asked)
+        asked = self._asked if self._sync is None else self._sync.switch_at(self._asked)
+        return self._rule.at_once if asked == 0 and asked != self._asked else asked
 
     def _follows(self, edit: When) -> bool:
         ours = edit.text in (NEVER, ALWAYS)

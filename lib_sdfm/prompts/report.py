@@ -32,16 +32,26 @@ class Expected:
     :param steps: number of its sampler's steps
     :param calls: its calls, in order
     :param unknown: the reason why steps and calls can't be predicted; empty if they can
+    :param by_sigma: true if the host takes "Switch at" for a noise level
+    :param never: the reason why the refiner never takes over, whatever the calls are; empty if there is none
     """
 
     name: str
     steps: int = 0
     calls: Sequence[ExpectedCall] = ()
     unknown: str = ""
+    by_sigma: bool = False
+    never: str = ""
 
     def switch(self, switch_at: float) -> int | None:
-        """Return the call at which the refiner takes over, ``None`` if it never does."""
-        return next((number for number, call in enumerate(self.calls) if call.done >= switch_at), None)
+        """Return the call at which the refiner takes over, ``None`` if it never does.
+
+        :param switch_at: share of the run, or noise level; 0: from the start
+        """
+        if switch_at == 0:
+            return 0 if self.calls else None
+        reached = (call.sigma <= switch_at if self.by_sigma else call.done >= switch_at for call in self.calls)
+        return next((number for number, is_reached in enumerate(reached) if is_reached), None)
 
 
 @dataclass(frozen=True)
@@ -93,12 +103,16 @@ def _when(expected: Expected, switch_at: float, following: Sequence[str]) -> str
     what = " and ".join(["Model", *following]) if following else "The model"
     verb = "switch" if following else "switches"
     hint = "" if following else f" No prompt follows: write [from:to:{MARK}]."
+    level = f"noise level {switch_at:g}"
+    if expected.never:
+        return f"{what} never {verb}: {expected.never}.{hint}"
     if expected.unknown:
-        at = f"at {switch_at:g} of the {expected.name}"
+        at = f"at {level}" if expected.by_sigma else f"at {switch_at:g} of the {expected.name}"
         return f"{what} {verb} {at}; the step is not known beforehand: {expected.unknown}.{hint}"
     number = expected.switch(switch_at)
     if number is None:
-        return f"{what} never {verb} in the {expected.name} ({expected.steps} steps): {switch_at:g} is too late.{hint}"
+        why = f"no step begins at {level} or below" if expected.by_sigma else f"{switch_at:g} is too late"
+        return f"{what} never {verb} in the {expected.name} ({expected.steps} steps): {why}.{hint}"
     call = expected.calls[number]
     within = WITHIN[sum(earlier.step == call.step for earlier in expected.calls[:number])]
     place = f"at step {call.step + 1} of {expected.steps} of the {expected.name}"

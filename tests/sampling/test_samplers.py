@@ -165,9 +165,13 @@ def test_what_is_unknown_has_at_most_a_nearest(name: str, nearest: str | None):
     assert (found.sampler, found.schedule, found.nearest) == (None, None, nearest)
 
 
+NEO = ("UniPC of noise levels", "Res Multistep")
+"""Forge Neo's further samplers, the first one under the name of another: UniPC."""
+
+
 def test_all_of_a1111s_and_forges_samplers_have_a_row():
-    assert {*A1111, *FORGE} <= {record.name for record in SAMPLERS}
-    named = [record for record in SAMPLERS if record.name not in (*A1111, *FORGE, DDIM_CFGPP)]
+    assert {*A1111, *FORGE, *NEO} <= {record.name for record in SAMPLERS}
+    named = [record for record in SAMPLERS if record.name not in (*A1111, *FORGE, *NEO, DDIM_CFGPP)]
     assert [record.name for record in named] == [sampler.name for sampler in NAMED_SAMPLERS]
     ours = {name for name in vars(cfgpp_samplers) if name.startswith("sample_")}
     assert {record.functions[0] for record in named} == ours
