@@ -11,7 +11,7 @@ from lib_sdfm.errors import UserError
 from lib_sdfm.hosts.attributes import InstanceAttribute, undo_all
 from lib_sdfm.hosts.refiner import ALIKE, RefinerRule
 from lib_sdfm.hosts.run import NewPass, Run
-from lib_sdfm.planning.effect import features_without_effect, without_features
+from lib_sdfm.planning.effect import features_without_effect, outside_noise_levels, without_features
 from lib_sdfm.planning.plan import plan_of
 from lib_sdfm.sampling.plan import Plan, cross_editor
 from lib_sdfm.sampling.stages import ModelFacts
@@ -162,11 +162,13 @@ def _sampling(schema: Schema, settings: Settings, p: Any, host: HostObjects) -> 
 
 
 def _recording(schema: Schema, plan: Plan, p: Any, sampling: Sampling) -> Sampling:
-    """Return the sampling of a batch that then writes the settings found in it to the generation parameters."""
+    """Return the sampling of a batch that then writes the settings found in it to the generation parameters, and says what
+    never acted for its noise levels."""
 
     def run(sample: Sampling, *args: Any, **kwargs: Any) -> Any:
         result = sampling(sample, *args, **kwargs)
         put_found(p, {schema.by_id[id].param.key: values for id, values in plan.found.items()})
+        tell(p, outside_noise_levels(plan))
         return result
 
     return run

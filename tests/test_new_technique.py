@@ -16,10 +16,10 @@ from lib_sdfm.planning.technique import Technique
 from lib_sdfm.schema.feature import Feature
 from lib_sdfm.schema.settings import Schema
 from lib_sdfm.techniques import TECHNIQUES
-from lib_sdfm.techniques.pag import Pag
 from sdfm_webui.axes import ATTRIBUTE
 from tests.hosts.fake_a1111 import Host
 from tests.hosts.jobs import job, new_forge, new_host, samples
+from tests.schema.alone import PAG_ONLY, PagAlone
 from tests.technique_places import PLACES, VALUES, missing_in
 from tools.documents import marked_tables
 
@@ -52,7 +52,7 @@ class Lift(Technique):
     """``D + amount``."""
 
     name, label, title, summary, Settings = "lift", "Lift", "Lifting", "Adds a number.", LiftSettings
-    active_key, active_axis, rank, positions = "Lift Active", "[Lift] Active", 41, (17, 18, 19)
+    active_key, active_axis, rank, positions = "Lift Active", "[Lift] Active", 41, (19, 20, 21)
 
     def active(self, call: ModelCall) -> bool:
         return True
@@ -89,7 +89,7 @@ class Jolt(Technique):
     """``D + strength * (cond - perturbed)``."""
 
     name, label, title, summary, Settings = "jolt", "Jolt", "Jolting", "Perturbs a layer.", JoltSettings
-    active_key, rank, positions = "Jolt Active", 42, (20, 21)
+    active_key, rank, positions = "Jolt Active", 42, (22, 23)
 
     def active(self, call: ModelCall) -> bool:
         return True
@@ -126,7 +126,7 @@ def jolt(tmp_path_factory: pytest.TempPathFactory) -> type[Technique]:
 
 @pytest.fixture(scope="module")
 def schema(lift: type[Technique], jolt: type[Technique]) -> Schema:
-    return Schema((Pag, lift, jolt))
+    return Schema((PagAlone, lift, jolt))
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -137,7 +137,7 @@ def test_one_file_puts_a_technique_everywhere(schema: Schema, tmp_path: Path, pl
 
 @pytest.mark.parametrize("place", PLACES)
 def test_what_is_missing_is_named(tmp_path: Path, place: str):
-    assert missing_in(place, Schema((Pag,)), tmp_path) == [f"{place} {id}" for id in VALUES if id in PLACES[place][1]]
+    assert missing_in(place, PAG_ONLY, tmp_path) == [f"{place} {id}" for id in VALUES if id in PLACES[place][1]]
 
 
 HOSTS = {"A1111": new_host, "Forge": new_forge}
@@ -177,34 +177,34 @@ def test_it_writes_and_runs_from_an_axis(host: Host):
     assert p.extra_generation_params == {"Lift Active": True, "Lift Amount": 2, "SDFM": 1}
 
 
-POSITIONS = "(17, 18, 19)"
+POSITIONS = "(19, 20, 21)"
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ("(17, 18)", "lift: 3 controls need 3 API positions, 2 given; the next free one is 19"),
-        ("()", "lift: 3 controls need 3 API positions, 0 given; the next free one is 17"),
-        ("(16, 17, 18)", "API position 16 is taken twice, by pag.hires and lift.enabled; the next free one is 19"),
-        ("(0, 17, 18)", "API position 0 is taken twice, by request and lift.enabled; the next free one is 19"),
-        ("(17, 18, 200)", "API positions have gaps: lift.where has 200; the next free one is 19"),
-        ("(-1, 17, 18)", "API positions have gaps: lift.enabled has -1; the next free one is 19"),
+        ("(19, 20)", "lift: 3 controls need 3 API positions, 2 given; the next free one is 21"),
+        ("()", "lift: 3 controls need 3 API positions, 0 given; the next free one is 19"),
+        ("(18, 19, 20)", "API position 18 is taken twice, by pag.sigma_to and lift.enabled; the next free one is 21"),
+        ("(0, 19, 20)", "API position 0 is taken twice, by request and lift.enabled; the next free one is 21"),
+        ("(19, 20, 200)", "API positions have gaps: lift.where has 200; the next free one is 21"),
+        ("(-1, 19, 20)", "API positions have gaps: lift.enabled has -1; the next free one is 21"),
     ],
 )
 def test_wrong_positions_tell_the_next_free_one(tmp_path: Path, wrong: str, message: str):
     assert POSITIONS in LIFT
     technique = imported(tmp_path, "lift", LIFT.replace(POSITIONS, wrong))
     with pytest.raises(TypeError) as error:
-        assert Schema((Pag, technique)).positional
+        assert Schema((PagAlone, technique)).positional
     assert str(error.value) == message
 
 
 def test_what_is_not_declared_is_named():
     declared = {"name": "lift", "label": "Lift", "title": "Lifting", "summary": "", "Settings": object}
     undeclared = type("Lift", (Technique,), declared)
-    message = "Lift does not declare active_key, rank, positions; the next free API position is 17, the highest rank is 40"
+    message = "Lift does not declare active_key, rank, positions; the next free API position is 19, the highest rank is 40"
     with pytest.raises(TypeError, match=message):
-        Schema((Pag, undeclared))
+        Schema((PagAlone, undeclared))
 
 
 PARAGRAPH = "a heading '{}' and a paragraph to docs/techniques.md or README.md"
@@ -258,14 +258,14 @@ def test_nothing_was_forgotten():
 def test_what_was_forgotten_is_named(lift: type[Technique]):
     document = "* **PAG**, perturbed-attention guidance\nNothing of a lift."
     again = type("Again", (lift,), {"name": "again", "label": "Again", "rank": 40})
-    assert forgotten((Pag, lift), ["test_pag.py"], document) == [
+    assert forgotten((PagAlone, lift), ["test_pag.py"], document) == [
         "lift: add tests/techniques/test_lift.py",
         f"lift: add {PARAGRAPH.format('Lift')}",
     ]
-    assert forgotten((Pag, again), ["test_pag.py", "test_again.py"], "# PAG\n## Again (rank)") == [
+    assert forgotten((PagAlone, again), ["test_pag.py", "test_again.py"], "# PAG\n## Again (rank)") == [
         "again: rank 40 is taken; 50 is free"
     ]
     overlapping = type("Overlapping", (lift,), {"positions": (3, 4, 5)})
-    assert forgotten((Pag, overlapping), ["test_pag.py", "test_lift.py"], "# PAG\n# Lift") == [
-        "API position 3 is taken twice, by pag.enabled and lift.enabled; the next free one is 17"
+    assert forgotten((PagAlone, overlapping), ["test_pag.py", "test_lift.py"], "# PAG\n# Lift") == [
+        "API position 3 is taken twice, by pag.enabled and lift.enabled; the next free one is 19"
     ]

@@ -86,12 +86,24 @@ def without_features(settings: Settings, features: Collection[Feature]) -> Setti
     return replace(settings, techniques={name: own for name, own in settings.techniques.items() if name not in names})
 
 
+def outside_noise_levels(plan: Plan) -> list[str]:
+    """Return a line for each technique that a run which has ended left out for its noise levels in every step."""
+    working = [t for t in plan.techniques if plan.why_inert(t, hires=False) is None or plan.why_inert(t, hires=True) is None]
+    limited = [t for t in working if isinstance(t, Technique) and t.limits_noise() and t.name not in plan.seen.acted]
+    if plan.seen.levels is None:
+        return []
+    seen = "from {:.3g} down to {:.3g}".format(*plan.seen.levels)
+    return [f"{t.label} acted in no step: {t.noise_window()} fits none; this picture's went {seen}" for t in limited]
+
+
 def _why(technique: Technique, plan: Plan, facts: JobFacts) -> str | None:
     passes = (False, True) if facts.has_hires or facts.has_hires is None else (False,)
     working = [hires for hires in passes if plan.why_inert(technique, hires) is None]
     if not working:
         return None
-    if WINDOWS & {field.name for field in fields(technique.settings)} and not technique.needs_level():
+    if (why := technique.why_no_noise_level()) is not None:
+        return why
+    if WINDOWS & {field.name for field in fields(technique.settings)}:
         empty = [hires for hires in working if not _has_step(technique, hires, facts)]
         if empty == working:
             return _empty_window(technique, facts)
@@ -103,13 +115,14 @@ def _why(technique: Technique, plan: Plan, facts: JobFacts) -> str | None:
 
 
 def _has_step(technique: Technique, hires: bool, facts: JobFacts) -> bool:
-    """Return True if a technique is active in any step of a pass."""
+    """Return True if any step of a pass lies in a technique's window of steps."""
+    is_inside = technique.in_window if hasattr(technique.settings, "start_step") else technique.active
     record = resolve_sampler(facts.sampler).sampler
     steps = facts.hires_steps if hires else facts.steps
     known = steps is not None and record is not None and not record.own_steps
     total = steps + record.in_timesteps if known else MANY_STEPS  # those make one step more at some numbers
     before = (facts.steps or 0) if hires else 0
-    return any(technique.active(_call(index, total, hires, before)) for index in range(total))
+    return any(is_inside(_call(index, total, hires, before)) for index in range(total))
 
 
 def _call(index: int, total: int, hires: bool, before: int) -> ModelCall:

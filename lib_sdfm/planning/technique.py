@@ -36,5 +36,17 @@ class Technique(Feature, Stages):
         return last < call.sigma and (call.sigma <= first or first >= NO_UPPER_END)
 
     def limits_noise(self) -> bool:
-        """Return True if the settings ``sigma_from`` and ``sigma_to`` leave out any noise level."""
+        """Return True if it has the settings ``sigma_from`` and ``sigma_to``, and they leave out any noise level."""
+        if not hasattr(self.settings, "sigma_from"):
+            return False
         return self.settings.sigma_from < NO_UPPER_END or self.settings.sigma_to > 0
+
+    def why_no_noise_level(self) -> str | None:
+        """Return why its window of noise levels holds none at all, or ``None`` if it holds some."""
+        is_empty = self.limits_noise() and self.settings.sigma_to >= self.settings.sigma_from < NO_UPPER_END
+        return f"{self.noise_window()} holds none" if is_empty else None
+
+    def noise_window(self) -> str:
+        """Return its window of noise levels in words."""
+        first = f"from {self.settings.sigma_from:g}" if self.settings.sigma_from < NO_UPPER_END else "from the start"
+        return f"its window of noise levels, {first} down to {self.settings.sigma_to:g},"

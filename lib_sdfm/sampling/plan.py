@@ -29,6 +29,25 @@ from .prediction import Prediction
 from .stages import ORIGINAL, Perturbation, Stages
 
 
+@dataclass
+class Seen:
+    """Noise levels of a run's calls so far, and the techniques that were active in any of them.
+
+    :param levels: highest and lowest level, ``None`` if none is known
+    :param acted: names of techniques
+    """
+
+    levels: tuple[float, float] | None = None
+    acted: set[str] = field(default_factory=set)
+
+    def note(self, call: ModelCall, active: tuple[Stages, ...]) -> None:
+        """Add a call."""
+        self.acted.update(technique.name for technique in active)
+        if call.sigma is not None:
+            highest, lowest = self.levels or (call.sigma, call.sigma)
+            self.levels = max(highest, call.sigma), min(lowest, call.sigma)
+
+
 @dataclass(frozen=True)
 class Plan:
     """The active techniques of a run, in the order in which they compose.
@@ -36,11 +55,13 @@ class Plan:
     :param recipe: ``sdfm`` or ``original``
     :param techniques: techniques that are on
     :param found: values of settings that the run finds while sampling, see :class:`ModelCall`
+    :param seen: what the run has seen while sampling
     """
 
     recipe: str
     techniques: tuple[Stages, ...]
     found: dict[str, list] = field(default_factory=dict, compare=False)
+    seen: Seen = field(default_factory=Seen, compare=False)
 
     def in_host_space(self, active: tuple[Stages, ...]) -> bool:
         """Return True if predictions stay in the sampler's own space (else they are x0 in float32)."""
@@ -66,7 +87,9 @@ class Plan:
         unfit = [t.label for t in working if t.flow_only and not call.flow_model]
         if unfit:
             raise UnsupportedError(f"{', '.join(unfit)}: only for flow models; this one isn't sampled with Flow matching")
-        return tuple(t for t in working if t.active(call))
+        active = tuple(t for t in working if t.active(call))
+        self.seen.note(call, active)
+        return active
 
     @property
     def needs_level(self) -> bool:

@@ -34,6 +34,8 @@ class PagSettings:
     )  # fmt: skip
     start_step: int = window.start_step("PAG")
     end_step: int = window.end_step("PAG")
+    sigma_from: float = window.sigma_from("PAG", key="PAG", recipes=(SDFM,))
+    sigma_to: float = window.sigma_to("PAG", key="PAG", recipes=(SDFM,))
     layers: str = text(
         "middle", parse_layers, label="PAG layers", key="PAG Layers", **OURS,
         help="Transformer blocks whose self-attention is broken: a comma list of input.B, middle, output.B, each with an "
@@ -76,7 +78,7 @@ class Pag(Technique):
     active_key = "PAG Active"
     active_axis = "[PAG] Active"
     rank = 40
-    positions = tuple(range(3, 17))
+    positions = (*range(3, 8), 165, 166, *range(8, 17))
     replaces_cfg = True
 
     def passes(self, hires: bool) -> int:
@@ -86,10 +88,10 @@ class Pag(Technique):
         return "its scale is 0" if self.value("scale", hires) == 0 else None
 
     def active(self, call: ModelCall) -> bool:
-        return self.in_window(call) and self._scale(call) > 0
+        return self.in_window(call) and self.in_noise_window(call) and self._scale(call) > 0
 
     def needs_level(self) -> bool:
-        return any(self.value("adaptive", hires) for hires in (False, True))
+        return self.limits_noise() or any(self.value("adaptive", hires) for hires in (False, True))
 
     def needs_uncond(self, call: ModelCall) -> bool:
         return self.settings.sanf

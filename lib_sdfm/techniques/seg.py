@@ -30,6 +30,8 @@ class SegSettings:
     )  # fmt: skip
     start_step: int = window.start_step("SEG")
     end_step: int = window.end_step("SEG")
+    sigma_from: float = window.sigma_from("SEG", key="SEG", recipes=(SDFM,))
+    sigma_to: float = window.sigma_to("SEG", key="SEG", recipes=(SDFM,))
     scale: float = number(
         3.0, 0, 100, slider_maximum=20, step=0.5, label="SEG scale", key="SEG Scale", **OURS,
         help="Strength of the prediction with blurred attention. 0 is off. Recipe original has none: its strength is CFG's.",
@@ -63,7 +65,7 @@ class Seg(Technique):
     active_key = "SEG Active"
     active_axis = "[SEG] Active"
     rank = 30
-    positions = tuple(range(17, 28))
+    positions = (*range(17, 21), 167, 168, *range(21, 28))
 
     def __init__(self, settings: SegSettings, recipe: str) -> None:
         super().__init__(settings, recipe)
@@ -84,7 +86,10 @@ class Seg(Technique):
         return "a CFG scale other than 1, which is its strength" if self.recipe == ORIGINAL else None
 
     def active(self, call: ModelCall) -> bool:
-        return self.in_window(call)
+        return self.in_window(call) and self.in_noise_window(call)
+
+    def needs_level(self) -> bool:
+        return self.limits_noise()
 
     def needs_uncond(self, call: ModelCall) -> bool:
         return self.recipe == ORIGINAL

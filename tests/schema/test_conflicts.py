@@ -19,6 +19,7 @@ from lib_sdfm.schema.settings import Schema
 from lib_sdfm.techniques.dynamic_thresholding import DynamicThresholding
 from lib_sdfm.techniques.pag import Pag, PagSettings
 from sdfm_webui.header import header_line
+from tests.schema.alone import PagAlone
 
 THRESHOLDING_START = 3 + len(Pag.positions)
 MEAN_START = THRESHOLDING_START + len(DynamicThresholding.positions)
@@ -50,7 +51,7 @@ class Mean(Technique):
         return super().conflict(other)
 
 
-SCHEMA = Schema((Pag, Thresholding, Mean))
+SCHEMA = Schema((PagAlone, Thresholding, Mean))
 MESSAGE = "Dynamic thresholding and Mean can't be on together: each of them computes CFG in its own way. Switch one of them off"
 BOTH = {"dynamic_thresholding": True, "mean": True}
 

@@ -11,12 +11,10 @@ from hypothesis import strategies as st
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.errors import UserError
 from lib_sdfm.planning.explain import explain_infotext, explain_payload
-from lib_sdfm.schema.settings import Schema
-from lib_sdfm.techniques.pag import Pag
+from tests.schema.alone import PAG_ONLY
 from tests.schema.strategies import anything
 
 HOST = "a cat\nSteps: 20, Sampler: Euler, Seed: 1, "
-PAG_ONLY = Schema((Pag,))
 
 
 def test_a_text_is_explained():

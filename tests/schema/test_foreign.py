@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from lib_sdfm.catalog import SCHEMA
+from lib_sdfm.catalog import SCHEMA, schema_for
 from lib_sdfm.planning.explain import explain_infotext
 from lib_sdfm.sampling.model_call import Interval, ModelCall
 from lib_sdfm.schema.foreign import true_sampler
 from lib_sdfm.schema.foreign.translate import SOURCES
 from lib_sdfm.schema.foreign.windows import covered
 from lib_sdfm.schema.infotext import Reading, parse_infotext, read_infotext, write_infotext
+from lib_sdfm.techniques.pag import Pag, PagSettings
 from tests.schema import foreign_texts as texts
 from tests.schema.foreign_texts import text
 from tests.schema.texts import printed
@@ -164,10 +165,62 @@ class TestPamparamm:
         reading = read(f"{self.BASE}, pag_hr_override: False")
         assert not reading.values["pag.hires"] and reading.values["pag.hires_scale"] is None
 
-    def test_cfg_of_the_hires_pass_is_named_unless_the_host_has_its_own(self):
-        keys = f"{self.BASE}, pag_hr_override: True, pag_hr_cfg: 5"
-        assert "pag_hr_cfg: 5" in read(keys).warnings[0]
-        assert read(f"{keys}, Hires CFG Scale: 7").warnings == []
+    @pytest.mark.parametrize(
+        ("keys", "scale"),
+        [
+            ("pag_hr_override: True, pag_hr_cfg: 5", 5.0),
+            ("pag_hr_override: True, pag_hr_cfg: 7", None),  # the first pass'
+            ("pag_hr_override: False, pag_hr_cfg: 5", None),
+            ("pag_hr_override: True, pag_hr_cfg: 5, Hires CFG Scale: 6", 6.0),  # the WebUI's own field counted there
+            ("pag_hr_override: True, pag_hr_cfg: 5, seg_enabled: True, seg_hr_override: True, seg_hr_cfg: 3", 3.0),
+            ("pag_hr_override: True, pag_hr_cfg: 5, seg_enabled: True, seg_hr_override: True, seg_hr_cfg: 7", None),
+            ("pag_hr_override: True, pag_hr_cfg: 5, seg_enabled: False, seg_hr_override: True, seg_hr_cfg: 3", 5.0),
+        ],
+    )
+    def test_cfg_of_the_hires_pass(self, keys: str, scale: float | None):
+        reading = read(f"{self.BASE}, Hires upscale: 2, {keys}")
+        assert reading.errors + reading.warnings == []
+        assert (reading.values["hires_cfg.enabled"], reading.values["hires_cfg.scale"]) == (scale is not None, scale or 0.0)
+
+    def test_cfg_of_the_hires_pass_is_left_to_a_host_with_a_field_for_it(self):
+        keys = f"{self.BASE}, Hires upscale: 2, pag_hr_override: True, pag_hr_cfg"
+        own = schema_for({"hr_cfg"}.__contains__)
+        reading = read_infotext(own, parse_infotext(text(f"{keys}: 5")))
+        assert reading.values["pag.enabled"] and reading.warnings == [
+            "pag_hr_cfg: 5: the CFG scale of the hires pass is this WebUI's own field (hr_cfg): set that instead"
+        ]
+        assert "pag_hr_cfg: '0' is not possible" in read(f"{keys}: 0").errors[0]
+
+    @pytest.mark.parametrize("name", ["pag", "seg"])
+    def test_windows_of_noise_levels(self, name: str):
+        def window(keys: str) -> list[float]:
+            reading = read(f"{name}_enabled: True, {keys}")
+            assert reading.errors + reading.warnings == []
+            return [reading.values[f"{name}.{end}"] for end in ("sigma_from", "sigma_to")]
+
+        assert window(f"{name}_sigma_start: 15, {name}_sigma_end: 5.42") == [15.0, 5.42]
+        assert window(f"{name}_sigma_start: -1, {name}_sigma_end: 1") == [100.0, 1.0]
+        assert window(f"{name}_sigma_start: 5, {name}_sigma_end: -1") == [5.0, 0.0]
+        assert window(f"{name}_sigma_start: 900, {name}_sigma_end: 0") == [100.0, 0.0]
+
+    @given(st.floats(0.001, 1.0), st.floats(-1.0, 1.0), st.floats(0.001, 0.98))
+    def test_times_of_flow_models_hold_the_same_steps(self, start: float, end: float, t: float):
+        """pamparamm's test at a time of a flow model that reForge samples, against ours at its noise level."""
+        flow = "advanced_sampling_enabled: True, advanced_sampling_mode: SD3, sd3_shift: 3"
+        values = read(f"{flow}, pag_enabled: True, pag_sigma_start: {start!r}, pag_sigma_end: {end!r}").values
+        pag = Pag(PagSettings(sigma_from=values["pag.sigma_from"], sigma_to=values["pag.sigma_to"]), "sdfm")
+        assume(min(abs(t - start), abs(t - end)) > 1e-6)
+        assert pag.active(ModelCall(0, 10, sigma=t / (1 - t), timestep=1000 * t)) is (end < t <= start)
+
+    def test_times_of_flow_models_are_told_from_noise_levels(self):
+        window = "pag_enabled: True, pag_sigma_start: 0.8, pag_sigma_end: 0.5"
+        neo = read(f"{window}, Model: some-rectified-xl", version="neo-2.29").values
+        limiter = "guidance_limiter_enabled: True, guidance_sigma_start: 1, guidance_sigma_end: 0.5"
+        reforge = "advanced_sampling_enabled: True, advanced_sampling_mode: SD3"
+        assert (neo["pag.sigma_from"], neo["pag.sigma_to"]) == (pytest.approx(4), pytest.approx(1))
+        assert read(f"{window}, Flow Matching: On, SDFM: 1").values["pag.sigma_from"] == 0.8  # VE samplers
+        values = read(f"{reforge}, {limiter}").values
+        assert (values["cfg_schedule.low"], values["cfg_schedule.high"]) == (1.0, 100.0)
 
     NAG = "nag_enabled: True, nag_scale: 4, nag_tau: 2.5, nag_alpha: 0.8, nag_sigma_start: -1, nag_sigma_end: 3.5"
 
@@ -200,8 +253,6 @@ class TestPamparamm:
         ("keys", "part"),
         [
             ("pag_enabled: True, pag_rescale_mode: partial, pag_rescale: 0.5", "pag_rescale: 0.5"),
-            ("pag_enabled: True, pag_sigma_start: 15, pag_sigma_end: 5.42", "pag_sigma_start: 15, pag_sigma_end: 5.42"),
-            ("seg_enabled: True, seg_sigma_start: -1, seg_sigma_end: 1", "seg_sigma_end: 1"),
             ("seg_enabled: True, seg_rescale: 0.5", "seg_rescale: 0.5"),
             ("seg_enabled: True, seg_rescale_mode: snf", "seg_rescale_mode: snf"),
             ("pag_enabled: True, pag_hr_override: True, pag_hr_cfg: 7, pag_hr_rescale_mode: snf", "pag_hr_rescale_mode: snf"),

@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.schema.infotext import Reading, our_keys, parse_infotext, read_infotext, write_infotext
 from lib_sdfm.schema.settings import Schema, Settings
-from lib_sdfm.techniques.pag import Pag, PagSettings
+from lib_sdfm.techniques.pag import PagSettings
+from tests.schema.alone import PAG_ONLY
 from tests.schema.strategies import settings_of
 from tests.schema.texts import HOST_PAIRS, effective, printed
-
-PAG_ONLY = Schema((Pag,))
 
 
 def read(text_or_pairs: str | dict[str, Any], schema: Schema = PAG_ONLY) -> Reading:

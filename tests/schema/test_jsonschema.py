@@ -14,10 +14,9 @@ from lib_sdfm.errors import SettingError
 from lib_sdfm.schema.jsonschema import json_schema
 from lib_sdfm.schema.payload import resolve_job
 from lib_sdfm.schema.settings import Schema
-from lib_sdfm.techniques.pag import Pag
+from tests.schema.alone import PAG_ONLY
 from tests.schema.strategies import allowed_values, settings_of
 
-PAG_ONLY = Schema((Pag,))
 VALIDATORS = {schema: Draft202012Validator(json_schema(schema)) for schema in (PAG_ONLY, SCHEMA)}
 
 near_values = (

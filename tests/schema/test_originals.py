@@ -14,10 +14,10 @@ from lib_sdfm.schema.infotext import parse_infotext, read_infotext
 from lib_sdfm.schema.originals import OLD_ENTRIES, incantations_layout
 from lib_sdfm.schema.payload import resolve_job
 from lib_sdfm.schema.settings import Schema, Settings
-from lib_sdfm.techniques.pag import Pag, PagSettings
+from lib_sdfm.techniques.pag import PagSettings
+from tests.schema.alone import PAG_ONLY
 from tests.schema.published import A
 
-PAG_ONLY = Schema((Pag,))
 ENTRY = next(entry for entry in OLD_ENTRIES if entry.title == "Incantations")
 
 # the panels' defaults of the parts, as old clients sent them

@@ -8,7 +8,7 @@ from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.planning.explain import explain_infotext
 from lib_sdfm.schema.infotext import Reading, parse_infotext, read_infotext, write_infotext
 from lib_sdfm.schema.settings import Schema
-from lib_sdfm.techniques.pag import Pag
+from tests.schema.alone import PAG_ONLY
 from tests.schema.published import A, B, C
 from tests.schema.texts import printed
 
@@ -60,7 +60,7 @@ def test_the_others_are_regenerated_with_all_keys_of_pag(text: str):
 
 @pytest.mark.parametrize("text", [A, B, C], ids="abc")
 def test_a_schema_without_the_other_techniques_says_what_it_lacks(text: str):
-    warnings = read(text, Schema((Pag,))).warnings
+    warnings = read(text, PAG_ONLY).warnings
     lacking = [key for key in ("SEG Active", "FreeU Stages", "Dynamic thresholding enabled") if key in text]
     assert sorted(warning.split(":")[0] for warning in warnings) == sorted(lacking)
 

@@ -111,7 +111,8 @@ def _normal(feature: Feature) -> Any:
     own, usual = feature.settings, {}
     for param in params_of(type(own)):
         follows = param.optional and getattr(own, param.name) == getattr(own, param.follows)
-        if follows or (param.written_if is not None and not param.written_if(own)):
+        unsaid = follows or param.is_found(own)  # what is found is written once it is
+        if unsaid or (param.written_if is not None and not param.written_if(own)):
             usual[param.name] = param.default
     return dataclasses.replace(own, **usual)
 

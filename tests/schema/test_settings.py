@@ -15,10 +15,10 @@ from lib_sdfm.schema.payload import resolve_job
 from lib_sdfm.schema.request import apply_request
 from lib_sdfm.schema.settings import Schema, Settings
 from lib_sdfm.techniques.pag import Pag, PagSettings
+from tests.schema.alone import PAG_ONLY
 from tests.schema.strategies import HUGE, allowed_values, settings_of
 from tests.schema.texts import effective
 
-PAG_ONLY = Schema((Pag,))
 PAG_PLACES = [
     "request", "recipe", "notes", "pag.enabled", "pag.sanf", "pag.scale", "pag.start_step", "pag.end_step", "pag.layers",
     "pag.adaptive", "pag.rescale", "pag.hires_scale", "pag.hires_start_step", "pag.hires_end_step", "pag.hires_adaptive",
@@ -28,7 +28,7 @@ PAG_PLACES = [
 
 
 def test_the_places_of_the_positional_list_are_pinned():
-    assert PAG_ONLY.position_names == PAG_PLACES
+    assert PAG_ONLY.position_names == [*PAG_PLACES, "pag.sigma_from", "pag.sigma_to"]
     assert SCHEMA.position_names[: len(PAG_PLACES)] == PAG_PLACES
 
 
@@ -38,7 +38,7 @@ def test_every_place_is_taken_once():
     assert sorted(places) == list(range(3, 3 + len(places)))
 
 
-@pytest.mark.parametrize(("places", "problem"), [(range(4, 18), "gaps"), (range(2, 16), "twice"), (range(3, 16), "positions")])
+@pytest.mark.parametrize(("places", "problem"), [(range(4, 20), "gaps"), (range(2, 18), "twice"), (range(3, 18), "positions")])
 def test_wrong_places_are_refused_when_the_list_is_made(places: range, problem: str):
     wrong = type("Wrong", (Pag,), {"positions": tuple(places)})
     with pytest.raises(TypeError, match=problem):
@@ -80,7 +80,7 @@ def test_the_positional_list_says_everything(settings: Settings):
     assert effective(again) == effective(settings)
 
 
-@given(settings_of(PAG_ONLY), st.integers(0, 17))
+@given(settings_of(PAG_ONLY), st.integers(0, 19))
 def test_a_shorter_list_leaves_the_rest_at_defaults(settings: Settings, length: int):
     values = PAG_ONLY.from_positional(positional(settings, PAG_ONLY)[:length])
     late = [field.id for field in PAG_ONLY.positional[length:] if field is not None]

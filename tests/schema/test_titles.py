@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lib_sdfm.catalog import SCHEMA
+from lib_sdfm.catalog import SCHEMA, schema_for
 from lib_sdfm.errors import UserError
 from lib_sdfm.planning.explain import explain_payload
 from lib_sdfm.schema.infotext import parse_infotext, read_infotext
@@ -55,6 +55,20 @@ def test_a_payload_is_its_text(title: str, args: list[Any], keys: str):
     assert settings.techniques and settings == SCHEMA.settings(reading.values) and settings.recipe == "sdfm"
     assert resolve_job(SCHEMA, [], [(entry, [False, *padded[1:]])]).settings.techniques == {}
     assert explain_payload(SCHEMA, {"alwayson_scripts": {title: {"args": args}}})["errors"] == []
+
+
+@pytest.mark.parametrize(("title", "args"), [("Perturbed-Attention Guidance", PAG), ("Smoothed Energy Guidance", SEG)])
+def test_windows_and_values_of_the_hires_pass_in_a_payload(title: str, args: list[Any]):
+    override = [*args[:8], True, 4.5, 2.0, *args[11:14], 15.0, 5.42]
+    settings = resolve_job(SCHEMA, [], [(ENTRIES[title], override)]).settings
+    (name,) = set(settings.techniques) - {"hires_cfg"}
+    own = settings.techniques[name]
+    assert (own.sigma_from, own.sigma_to, own.hires_scale) == (15.0, 5.42, 2.0)
+    assert settings.techniques["hires_cfg"].scale == 4.5
+    with pytest.raises(UserError, match="hr_cfg: 4.5: the CFG scale of the hires pass is this WebUI's own field"):
+        resolve_job(schema_for({"hr_cfg"}.__contains__), [], [(ENTRIES[title], override)])
+    without = resolve_job(schema_for({"hr_cfg"}.__contains__), [], [(ENTRIES[title], [*override[:9], "", *override[10:]])])
+    assert set(without.settings.techniques) == {name}
 
 
 def test_what_has_no_counterpart_is_refused():

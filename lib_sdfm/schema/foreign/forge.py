@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...sampling.model_call import TO_THE_END
 from ...sampling.sampler_names import resolve_sampler
+from .levels import noise_level
 from .source import Key, Said, Source
 from .text import ForeignText, number_of
 from .windows import Window, covered, first_pass_steps, hires_steps
@@ -111,7 +112,8 @@ def _sharpens(text: ForeignText) -> bool:
 
 
 def _limiter(text: ForeignText) -> Said:
-    low, high = text.value("guidance_sigma_end", 0.28), text.value("guidance_sigma_start", 5.42)
+    ends = text.value("guidance_sigma_end", 0.28), text.value("guidance_sigma_start", 5.42)
+    low, high = (noise_level(text, end) for end in ends)
     if high > 100:
         text.name(["guidance_sigma_start"], "has no upper end here")
     return {

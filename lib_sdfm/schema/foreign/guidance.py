@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from .levels import is_named_flow
 from .source import Key, Said, Source
 from .text import ForeignText, number_of
 from .windows import has_hires_pass
@@ -11,8 +12,6 @@ from .writer import NEO, writer_of
 
 SMALLEST_RESCALE = 0.05
 """Below it Forge Neo and Classic leave CFG rescale off."""
-FLOW_NAMES = ("rectified",)
-"""Parts of checkpoint names with which Forge Neo takes an SDXL checkpoint for a flow model."""
 FREEU_VALUE = re.compile(r"\b(b1|b2|s1|s2)=([^\s,]+)")
 FREEU_STAGES = {"b1": "stage1_backbone", "b2": "stage2_backbone", "s1": "stage1_skip", "s2": "stage2_skip"}
 
@@ -69,7 +68,7 @@ def _sdnext_freeu(text: ForeignText) -> Said | None:
 
 def _shift(text: ForeignText) -> Said | None:
     """Read Forge Neo's shift: of a flow model if the checkpoint's name says so, else it is only named."""
-    if any(word in str(text.pairs.get("Model", "")).lower() for word in FLOW_NAMES):
+    if is_named_flow(text):
         return {"shift": (text.value("Shift", 3.0), "Shift")}
     text.name(
         ["Shift"],

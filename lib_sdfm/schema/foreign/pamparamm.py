@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from ..window import NO_UPPER_END
+from .levels import noise_level
 from .source import Key, Said, Source
 from .text import ForeignText, number_of
 
 FUSION, FULL, PARTIAL = "snf", "full", "partial"
 MODES, BLOCKS = (FULL, PARTIAL, FUSION), ("input", "middle", "output")
+HIRES_CFG = "Hires CFG Scale"
+SETTING_CFG = ("pag", "seg", "swg")
+"""The scripts that set it, in the order in which they run: the last one counts."""
 INFINITE_BLUR, LARGEST_BLUR = 11.0, 2.0**10.5
 
 
@@ -39,22 +44,21 @@ def _mode(text: ForeignText, key: str) -> str:
     return mode
 
 
-def _name_common(text: ForeignText, name: str) -> None:
-    """Name what neither PAG nor SEG supports: noise levels, and CFG of the hires pass."""
-    start_key, end_key, cfg_key = f"{name}_sigma_start", f"{name}_sigma_end", f"{name}_hr_cfg"
-    if text.value(start_key, -1.0) >= 0 or text.value(end_key, -1.0) > 0:
-        text.name((start_key, end_key), f"noise levels of {name.upper()} alone are not part of SDFM; it acts on all of them")
-    if not text.is_on(f"{name}_hr_override") or "Hires CFG Scale" in text.pairs:  # then the host's own counts
-        return
-    if text.value(cfg_key, 7.0) != number_of(text.pairs.get("CFG scale")):
-        text.name([cfg_key], "was left out: set the CFG scale of the hires pass itself")
+def _sigmas(text: ForeignText, name: str) -> Said:
+    """Return the window of noise levels, ``end < sigma <= start``; a negative end is none."""
+    start_key, end_key = f"{name}_sigma_start", f"{name}_sigma_end"
+    first, last = (noise_level(text, text.value(key, -1.0)) for key in (start_key, end_key))
+    return {
+        "sigma_from": (NO_UPPER_END if first < 0 else min(first, NO_UPPER_END), start_key),
+        "sigma_to": (min(max(last, 0.0), NO_UPPER_END), end_key),
+    }
 
 
 def _pag(text: ForeignText) -> Said | None:
-    _name_common(text, "pag")
     said = _layers(text, "pag")
     if said is None:
         return None
+    said |= _sigmas(text, "pag")
     mode, override = _mode(text, "pag_rescale_mode"), text.is_on("pag_hr_override")
     hires_mode = _mode(text, "pag_hr_rescale_mode") if override else mode
     said |= {"sanf": (mode == FUSION, "pag_rescale_mode"), "rescale": _pag_rescale(text, "pag_", mode)}
@@ -78,10 +82,10 @@ def _pag_rescale(text: ForeignText, prefix: str, mode: str) -> tuple[float, str]
 
 
 def _seg(text: ForeignText) -> Said | None:
-    _name_common(text, "seg")
     said = _layers(text, "seg")
     if said is None:
         return None
+    said |= _sigmas(text, "seg")
     override = text.is_on("seg_hr_override")
     said |= {"blur": _blur(text, "seg_blur_sigma")}
     if override:
@@ -130,16 +134,6 @@ def _nag(text: ForeignText) -> Said:
     return said | _sigmas(text, "nag")
 
 
-def _sigmas(text: ForeignText, name: str) -> Said:
-    """Return the window of noise levels; a negative end is none."""
-    start_key, end_key = f"{name}_sigma_start", f"{name}_sigma_end"
-    first, last = text.value(start_key, -1.0), text.value(end_key, -1.0)
-    return {
-        "sigma_from": (NO_UPPER_END if first < 0 else min(first, NO_UPPER_END), start_key),
-        "sigma_to": (max(last, 0.0), end_key),
-    }
-
-
 def _tpg(text: ForeignText) -> Said:
     text.name(["tpg_enabled"], "the text doesn't say in which blocks; here in the paper's")
     mode, rescale = _mode(text, "tpg_rescale_mode"), text.value("tpg_rescale", 0.0)
@@ -169,6 +163,39 @@ NAG_KEYS = (
 )
 
 
+@dataclass(frozen=True)
+class HiresCfg(Source):
+    """The CFG scale of the hires pass, which each of the extension's scripts sets where its override is on."""
+
+    def is_present(self, text: ForeignText) -> bool:
+        return super().is_present(text) and any(f"{name}_enabled" in text.pairs for name in SETTING_CFG)
+
+    def is_on(self, text: ForeignText) -> bool:
+        return _hires_cfg(text) is not None
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        return tuple(key.key for key in self.keys)
+
+
+def _hires_cfg(text: ForeignText) -> tuple[float, str] | None:
+    """Return the scale that counts and its key; ``None`` if it is that of the first pass, or the host's own field has it."""
+    overrides = [name for name in SETTING_CFG if text.is_on(f"{name}_enabled") and text.is_on(f"{name}_hr_override")]
+    keys = [key for name in overrides if (key := f"{name}_hr_cfg") in text.pairs]
+    if not keys or HIRES_CFG in text.pairs:
+        return None
+    scale = text.value(keys[-1], 7.0)
+    return None if scale == number_of(text.pairs.get("CFG scale")) else (scale, keys[-1])
+
+
+def _hires_cfg_said(text: ForeignText) -> Said | None:
+    scale, key = _hires_cfg(text) or (0.0, "")
+    if scale > 0:
+        return {"scale": (scale, key)}
+    text.refuse(key, "a number above 0")
+    return None
+
+
 def _keys(name: str, *more: Key) -> tuple[Key, ...]:
     """Return PAG's or SEG's keys; those without a setting are read by the functions above."""
     own = ("rescale", "rescale_mode", "block", "block_id", "block_list", "sigma_start", "sigma_end")
@@ -178,6 +205,11 @@ def _keys(name: str, *more: Key) -> tuple[Key, ...]:
 
 
 PAMPARAMM = (
+    HiresCfg(
+        "pag_hr_override", "the CFG scale of the hires pass", "hires_cfg",
+        tuple(Key(f"{name}_hr_cfg") for name in SETTING_CFG), _hires_cfg_said, parts=("seg_hr_override", "swg_hr_override"),
+        why_not="is this WebUI's own field (hr_cfg): set that instead",
+    ),
     Source(
         "pag_enabled", "pamparamm's PAG", "pag", _keys("pag", Key("pag_adaptive_scale", 0.0, "adaptive")), _pag,
     ),
