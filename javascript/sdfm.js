@@ -276,3 +276,10 @@ const sdfmTyping = (function () {
     onUiLoaded(ask);
     if (typeof onOptionsChanged === "function") onOptionsChanged(onOptions);
 })();
+
+// The plot of the run is drawn for the first time once gradio answers to buttons.
+onUiLoaded(function () {
+    setTimeout(function () {
+        for (const tab of ["txt2img", "img2img"]) sdfmAsk(`script_${tab}_sdfm_plot_ask`);
+    }, 500);
+});

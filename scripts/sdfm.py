@@ -1,6 +1,7 @@
 """SDFM's script: passes the host's objects to the library. The hosts run this file; nothing imports it."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from modules import script_callbacks, scripts, shared
@@ -45,6 +46,7 @@ else:
     from sdfm_webui.built_ins import built_ins_on
     from sdfm_webui.controls import build_panel
     from sdfm_webui.expectation import HostSchedule, NoiseTables
+    from sdfm_webui.host_controls import HostControls
     from sdfm_webui.job import HostObjects, begin_batch, begin_job, forget_earlier
     from sdfm_webui.kind_memory import KindMemory
     from sdfm_webui.kind_row import add_kind_routes, build_kind_row
@@ -53,6 +55,8 @@ else:
     from sdfm_webui.paste import PasteTargets, labels_of
     from sdfm_webui.refiner_line import RefinerLine
     from sdfm_webui.routes import add_routes, authentication
+    from sdfm_webui.run_course import RunCourse
+    from sdfm_webui.run_view import connect_plot
     from sdfm_webui.samplers import SamplerModules, mend_samplers, register_samplers
 
     def option_rescales():
@@ -163,16 +167,23 @@ else:
     register_samplers(SAMPLERS, is_forge())
 
     NOISE_TABLES = NoiseTables(k_external, sys.modules.get("modules.sd_samplers_lcm"), shared.opts)
-    LINE = RefinerLine(
-        HostSchedule(
-            SAMPLERS,
-            shared.opts,
-            model=loaded_model,
-            denoiser=NOISE_TABLES,
-            goes_by_calls=is_forge(),
-            is_flow=lambda: KINDS.is_remembered_as_flow(),
-            rule=refiner_rule,
-        )
+    SCHEDULE = HostSchedule(
+        SAMPLERS,
+        shared.opts,
+        model=loaded_model,
+        denoiser=NOISE_TABLES,
+        goes_by_calls=is_forge(),
+        is_flow=lambda: KINDS.is_remembered_as_flow(),
+        rule=refiner_rule,
+    )
+    LINE = RefinerLine(SCHEDULE)
+
+    def facts_of_course(facts, settings):
+        model = loaded_model()
+        return facts if model is None else KINDS.facts(replace(facts, sdxl=bool(model.is_sdxl)), settings)
+
+    COURSE = RunCourse(
+        SCHEDULE, facts_of_course, lambda settings: None if loaded_model() is None else KINDS.use_of(settings), is_forge()
     )
 
     def known_samplers():
@@ -181,6 +192,15 @@ else:
     SCHEMA = schema_for(lambda field: hasattr(processing.StableDiffusionProcessingTxt2Img, field))
     TARGETS = PasteTargets(SCHEMA, claimed, known_samplers)
     PRESETS = PresetStore(SCHEMA, SHIPPED_PRESETS, Path(scripts.basedir()) / "user_presets.json")
+
+    PANELS = {}
+    """The panel last built, by its tab."""
+
+    def connect_run(tab, found):
+        if tab in PANELS:
+            connect_plot(SCHEMA, COURSE, PANELS[tab].inputs, tab, found)
+
+    CONTROLS = HostControls({}, [connect_run])
 
     class SdfmScript(scripts.Script):
         """The entry point of panel and API."""
@@ -195,6 +215,7 @@ else:
             notice = originals_notice(installed_originals(scripts))
             extras = {PART: lambda part, built: build_kind_row(KINDS, loaded_model, part, built, self.elem_id)}
             panel = build_panel(SCHEMA, TARGETS, PRESETS, InputAccordion, self.elem_id, notice, extras)
+            PANELS["img2img" if is_img2img else "txt2img"] = panel
             named = {**TARGETS.by_api_field, **({} if is_img2img else TARGETS.by_hires_api_field)}
             fields = [infotext_utils.PasteField(panel.host_fields[api], target, api=api) for api, target in named.items()]
             self.infotext_fields, self.paste_field_names = [*panel.paste_fields, *fields], panel.sent
@@ -230,6 +251,7 @@ else:
 
     script_callbacks.on_cfg_denoiser(on_cfg_denoiser)
     script_callbacks.on_after_component(LINE.after_component)
+    script_callbacks.on_after_component(CONTROLS.after_component)
     script_callbacks.on_model_loaded(KINDS.model_loaded)
     script_callbacks.on_infotext_pasted(TARGETS.mend_samplers)
     script_callbacks.on_before_ui(lambda: register_axes(SCHEMA, scripts))

@@ -68,6 +68,7 @@ def build_panel(
         gr.HTML(notice, visible=bool(notice), elem_classes=["sdfm-notice"])
         pasted = gr.HTML("", elem_id=elem_id("pasted"), elem_classes=["sdfm-notice"])
         preset_row = build_preset_row(presets, elem_id)
+        gr.HTML("", elem_id=elem_id("plot"), elem_classes=["sdfm-run"])
         controls["recipe"] = _control(schema.by_id["recipe"], elem_id)
         for part, techniques in groupby(schema.techniques, key=lambda technique: technique.part):
             with _part_fold(part, elem_id) as fold:

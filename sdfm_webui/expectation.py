@@ -14,8 +14,11 @@ from typing import Any
 
 from torch import Tensor
 
-from lib_sdfm.hosts.model_kind import kind_of
+from lib_sdfm.errors import UserError
+from lib_sdfm.hosts.kind_pass import KindUse
+from lib_sdfm.hosts.model_kind import LevelTable, kind_of, unet_time
 from lib_sdfm.hosts.refiner import ALIKE, RefinerRule
+from lib_sdfm.ops.v_prediction import with_zero_terminal_snr
 from lib_sdfm.prompts.expected import expected_calls
 from lib_sdfm.prompts.report import Expected
 from lib_sdfm.sampling.model_kind import FLOW, V
@@ -24,6 +27,7 @@ from lib_sdfm.sampling.sampler_record import SamplerRecord
 from lib_sdfm.techniques.flow import AUTO, ON
 from lib_sdfm.techniques.model_kind import AUTOMATIC
 
+from .flow_levels import FlowLevels
 from .samplers import SamplerModules
 
 SAME = ("Use same sampler", "Use same scheduler", None, "")
@@ -106,33 +110,71 @@ class HostSchedule:
     rule: Callable[[], RefinerRule] = lambda: ALIKE
 
     def __call__(self, values: Mapping[str, Any]) -> Expected:
-        """Return the expected calls for the values of the controls, or why they can't be predicted."""
+        """Return the expected calls of the pass in which a refiner takes over, or why they can't be predicted."""
         rule = self.rule()
         never = _why_never(values, rule)
         if never:
             return Expected("run", never=never)
         try:
-            return replace(self._expected(values), by_sigma=rule.by_sigma)
+            if _samples_as_flow(values, self.is_flow):
+                raise UnknownSchedule("with a flow model the schedule is made when the run begins")
+            if _rescales(values) and not self._is_rescaled():
+                raise UnknownSchedule("with zero terminal SNR the noise table is set when the run begins")
+            return replace(self._expected(values, self._is_hires(values), None), by_sigma=rule.by_sigma)
         except UnknownSchedule as reason:
             return Expected(self._name(values), unknown=str(reason), by_sigma=rule.by_sigma)
 
-    def _expected(self, values: Mapping[str, Any]) -> Expected:
+    def of_pass(self, values: Mapping[str, Any], hires: bool, use: KindUse | None) -> Expected:
+        """Return the expected calls of a pass, or why they can't be predicted.
+
+        :param use: how the job uses the loaded model, ``None`` if as the WebUI does
+        """
+        name = self._name({**values, "hires": False}) if not values.get("hires") else SECOND if hires else FIRST
+        try:
+            return replace(self._expected(values, hires, use), name=name, by_sigma=self.rule().by_sigma)
+        except (UnknownSchedule, UserError) as reason:
+            return Expected(name, unknown=str(reason))
+
+    def refined_passes(self, values: Mapping[str, Any]) -> tuple[bool, ...]:
+        """Return the passes in which a refiner takes over: false for the first, true for the hires pass."""
+        if _why_never(values, self.rule()):
+            return ()
+        if not values.get("hires"):
+            return (False,)
+        return {FIRST: (False,), SECOND: (True,)}.get(self.opts.hires_fix_refiner_pass, (False, True))
+
+    def _expected(self, values: Mapping[str, Any], hires: bool, use: KindUse | None) -> Expected:
         model = self.model()
         if model is None:
             raise UnknownSchedule("no checkpoint is loaded yet")
-        if _samples_as_flow(values, self.is_flow):
-            raise UnknownSchedule("with a flow model the schedule is made when the run begins")
-        p, own_steps = self._pass(values)
+        p, own_steps = self._pass(values, hires)
         record, config = self._sampler(p.sampler_name)
-        denoiser = _asked(lambda: self.denoiser(model, record))
-        if _rescales(values) and float(denoiser.sigmas[-1]) < PURE_NOISE:
-            raise UnknownSchedule("with zero terminal SNR the noise table is set when the run begins")
-        points, steps = self._points(p, own_steps, record, {"config": config, "model_wrap": denoiser})
+        flow = None if use is None or use.flow is None else FlowLevels(use.flow, record, p, hires)
+        denoiser = self._denoiser(model, record, use) if flow is None else flow
+        points, steps = self._points(p, own_steps, record, {"config": config, "model_wrap": denoiser}, flow)
         arguments = self._arguments(p, record, points, denoiser.sigmas)
         by_calls = self.goes_by_calls or self.opts.refiner_switch_by_sample_steps
         total = config.total_steps(steps)
-        calls = expected_calls(record.calls(arguments), denoiser.sigmas, record.in_timesteps, total if by_calls else None)
-        return Expected(self._name(values), calls[-1].step + 1 if calls else 0, calls)
+        made = record.calls(arguments) if flow is None else flow.calls(arguments)
+        calls = expected_calls(made, denoiser.sigmas, record.in_timesteps, total if by_calls else None)
+        time_of = unet_time if flow is not None else LevelTable(denoiser.sigmas).time_of
+        timed = [replace(call, time=time_of(call.sigma)) for call in calls]
+        return Expected(self._name(values), calls[-1].step + 1 if calls else 0, timed)
+
+    def _denoiser(self, model: Any, record: SamplerRecord, use: KindUse | None) -> Any:
+        """Return the denoiser that the host's schedules read, with the noise table as the run will have it."""
+        denoiser = _asked(lambda: self.denoiser(model, record))
+        if use is None or not use.kind.zero_terminal_snr or float(denoiser.sigmas[-1]) >= PURE_NOISE:
+            return denoiser
+        if not isinstance(alphas := getattr(model, "alphas_cumprod", None), Tensor):
+            raise UnknownSchedule("with zero terminal SNR the noise table is set when the run begins")
+        return _asked(lambda: self.denoiser(SimpleNamespace(alphas_cumprod=with_zero_terminal_snr(alphas)), record))
+
+    def _is_rescaled(self) -> bool:
+        """Return True if the loaded model's noise table ends in pure noise by now."""
+        model = self.model()
+        record = resolve_sampler("Euler").sampler
+        return model is not None and float(_asked(lambda: self.denoiser(model, record)).sigmas[-1]) >= PURE_NOISE
 
     def _name(self, values: Mapping[str, Any]) -> str:
         if not values.get("hires"):
@@ -142,9 +184,9 @@ class HostSchedule:
     def _is_hires(self, values: Mapping[str, Any]) -> bool:
         return bool(values.get("hires")) and self.opts.hires_fix_refiner_pass == SECOND
 
-    def _pass(self, values: Mapping[str, Any]) -> tuple[Any, int | None]:
-        """Return the processing object that the host's schedules need for the pass, and the pass' steps if set separately."""
-        hires, sampler, scheduler = self._is_hires(values), values["sampler"], values["scheduler"]
+    def _pass(self, values: Mapping[str, Any], hires: bool) -> tuple[Any, int | None]:
+        """Return the processing object that the host's schedules need for a pass, and the pass' steps if set separately."""
+        sampler, scheduler = values["sampler"], values["scheduler"]
         own_sampler, own_scheduler = values.get("hires_sampler"), values.get("hires_scheduler")
         from_picture = hires or "hires" not in values
         steps = _number(values["steps"], int, "the number of steps")
@@ -172,15 +214,18 @@ class HostSchedule:
             raise UnknownSchedule(f"{name} follows the WebUI's option for its skip type")
         return record, config
 
-    def _points(self, p: Any, own_steps: int | None, record: SamplerRecord, known: dict[str, Any]) -> tuple[Tensor, int]:
+    def _points(
+        self, p: Any, own_steps: int | None, record: SamplerRecord, known: dict[str, Any], flow: FlowLevels | None
+    ) -> tuple[Tensor, int]:
         """Return the pass' sigmas, descending, or timesteps, ascending; and its number of steps as counted by the host.
 
         :param known: the attributes of a sampler that the host's schedule function reads
+        :param flow: the schedule of a flow model, in place of the host's
         """
         kind = self.modules.timesteps.CompVisSampler if record.in_timesteps else self.modules.kdiffusion.KDiffusionSampler
         sampler = object.__new__(kind)  # made by its class it would touch the model (Forge: the noise table)
         vars(sampler).update(known)
-        schedule = sampler.get_timesteps if record.in_timesteps else sampler.get_sigmas
+        schedule = flow or (sampler.get_timesteps if record.in_timesteps else sampler.get_sigmas)
         if p.denoising_strength is None:
             return _asked(lambda: schedule(p, p.steps)), p.steps
         steps, last = _asked(lambda: self.modules.common.setup_img2img_steps(p, own_steps))

@@ -128,8 +128,7 @@ class FlowSchedule:
         self._sampler, self._use = p.sampler, use
         self._name = p.sampler.config.name
         hires = bool(getattr(p, "is_hr_pass", False))
-        asked = use.end if not hires or use.hires_end is None else use.hires_end
-        self._end = asked or default_end(self._name, use.shift)
+        self._end = end_of(self._name, use, hires)
         self._attributes: list[InstanceAttribute] = []
         record = resolve_sampler(self._name).sampler
         own_grid = record is not None and record.own_grid
@@ -154,18 +153,12 @@ class FlowSchedule:
         """Replace the sampler's ``get_sigmas``: return noise levels, descending to 0."""
         if getattr(p, "sampler_noise_scheduler_override", None):
             return p.sampler_noise_scheduler_override(steps)
-        chosen, shape = self._chosen, self._use.shape
-        if chosen == AUTOMATIC:
-            chosen, shape = flow_sampler(self._name).schedule, Shape()
-        times = flow_times(chosen, steps, self._use.shift, self._end, shape)
-        return torch.tensor(times_to_sigmas(times, LATEST_TIME), dtype=torch.float32)
+        return flow_sigmas(self._name, self._chosen, steps, self._use, self._end)
 
     def _timesteps(self, p: Any, steps: int) -> Tensor:
         """Replace the sampler's ``get_timesteps``: return indices into the noise table, ascending."""
-        times = flow_times(flow_sampler(self._name).schedule, steps, self._use.shift)[:-1]
-        places = [round(TABLE_SIZE * unshift_time(t, self._use.shift)) - 1 for t in reversed(times)]
         device = getattr(self._sampler.model_wrap.inner_model.alphas_cumprod, "device", None)
-        return torch.tensor([0, *places], device=device).clamp(0, TABLE_SIZE - 1)
+        return flow_timesteps(self._name, steps, self._use.shift).to(device)
 
     def _fitted(self, func: Callable[..., Tensor]) -> Callable[..., Tensor]:
         changed = fitted(self._name, func, self._end)
@@ -184,12 +177,46 @@ class FlowSchedule:
         return sample
 
 
+def end_of(name: str, use: FlowUse, hires: bool) -> float:
+    """Return the minimum of the last time before 0 of a sampler's schedule in a pass."""
+    asked = use.end if not hires or use.hires_end is None else use.hires_end
+    return asked or default_end(name, use.shift)
+
+
+def flow_sigmas(name: str, schedule: str, steps: int, use: FlowUse, end: float) -> Tensor:
+    """Return the noise levels of a flow model's schedule, descending to 0, ``(steps + 1,)``.
+
+    :param name: the sampler's name
+    :param schedule: see :func:`schedule_named`
+    :param end: minimum of the last time before 0
+    """
+    shape = use.shape
+    if schedule == AUTOMATIC:
+        schedule, shape = flow_sampler(name).schedule, Shape()
+    times = flow_times(schedule, steps, use.shift, end, shape)
+    return torch.tensor(times_to_sigmas(times, LATEST_TIME), dtype=torch.float32)
+
+
+def flow_timesteps(name: str, steps: int, shift: float) -> Tensor:
+    """Return a flow model's schedule for a sampler that works in indices of the noise table, ascending, ``(steps + 1,)``."""
+    times = flow_times(flow_sampler(name).schedule, steps, shift)[:-1]
+    places = [round(TABLE_SIZE * unshift_time(t, shift)) - 1 for t in reversed(times)]
+    return torch.tensor([0, *places]).clamp(0, TABLE_SIZE - 1)
+
+
 def schedule_of(p: Any, hires: bool) -> str:
     """Return the name, as used here, of the schedule that a job asks for.
 
     :raises UnsupportedError: if it is not supported for flow models
     """
-    said = (p.hr_scheduler if hires else getattr(p, "scheduler", None)) or AUTOMATIC
+    return schedule_named((p.hr_scheduler if hires else getattr(p, "scheduler", None)) or AUTOMATIC)
+
+
+def schedule_named(said: str) -> str:
+    """Return the name, as used here, of a schedule.
+
+    :raises UnsupportedError: if it is not supported for flow models
+    """
     name = BY_NAME.get(str(said).lower().replace(" ", "_"))
     if name is None:
         raise UnsupportedError(

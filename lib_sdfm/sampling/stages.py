@@ -85,6 +85,13 @@ class Stages:
         """Return True if it takes CFG's place, which only one technique of a run can."""
         return cls.combine is not Stages.combine
 
+    @classmethod
+    def only_scales(cls) -> bool:
+        """Return True if all it does is to change the CFG scale."""
+        others = ("perturbation", "main_perturbation", "cross_attention", "skip", "images_without_cfg", "combine", "correct")
+        changed = [getattr(cls, name) is not getattr(Stages, name) for name in (*others, "finish", "scale_noise", "renoise")]
+        return cls.guidance_scale is not Stages.guidance_scale and not any(changed)
+
     def inert(self, hires: bool) -> str | None:
         """Return why its settings have no effect in a pass, or ``None`` if they have."""
 
