@@ -100,6 +100,11 @@ def sample_unipc(model: Any, x: Tensor, sigmas: Tensor, extra_args: dict, callba
     return x
 
 
+def sample_res_multistep(model: Any, x: Tensor, sigmas: Tensor, extra_args: dict, callback: Callable, disable: bool) -> Tensor:
+    """Res Multistep, here of first order as well."""
+    return sample_unipc(model, x, sigmas, extra_args, callback, disable)
+
+
 class NeoHost(ForgeHost):
     """Forge Neo with a rectified checkpoint.
 
@@ -111,6 +116,7 @@ class NeoHost(ForgeHost):
         "Euler a": (sample_euler_ancestral, {}),
         "Euler CFG++": (sample_euler_cfg_pp, {}),
         "UniPC": (sample_unipc, {}),
+        "Res Multistep": (sample_res_multistep, {}),
     }
     times: Tensor | None = None
 
