@@ -50,6 +50,7 @@ else:
     from sdfm_webui.job import HostObjects, begin_batch, begin_job, forget_earlier
     from sdfm_webui.kind_memory import KindMemory
     from sdfm_webui.kind_row import add_kind_routes, build_kind_row
+    from sdfm_webui.kind_watch import DetectWatch, outcome, result_of
     from sdfm_webui.model_kinds import KindHost
     from sdfm_webui.old_entries import entry_classes, installed_originals, old_payloads, originals_notice, rivals
     from sdfm_webui.paste import PasteTargets, labels_of
@@ -58,6 +59,8 @@ else:
     from sdfm_webui.run_course import RunCourse
     from sdfm_webui.run_view import connect_plot
     from sdfm_webui.samplers import SamplerModules, mend_samplers, register_samplers
+
+    WATCH = DetectWatch(lambda: shared.state)
 
     def option_rescales():
         """Return True if the option for zero terminal SNR is on."""
@@ -84,8 +87,9 @@ else:
             from modules.call_queue import queue_lock
             from modules_forge import main_thread
 
-            with queue_lock:  # no picture meanwhile; Forge's models belong to one thread
-                return main_thread.run_and_wait_result(forge_kinds.ask_forge, model, sampling_prepare, sampling_cleanup)
+            ask = (outcome, forge_kinds.ask_forge, model, sampling_prepare, sampling_cleanup, WATCH)
+            with queue_lock, WATCH.running():  # no picture meanwhile; Forge's models belong to one thread
+                return result_of(main_thread.run_and_wait_result(*ask))
     else:
 
         def contexts(context):
@@ -116,8 +120,8 @@ else:
             from modules import devices
             from modules.call_queue import queue_lock
 
-            with queue_lock:  # no picture meanwhile
-                return a1111_kinds.ask_a1111(model, devices.device, devices.autocast())
+            with queue_lock, WATCH.running():  # no picture meanwhile
+                return a1111_kinds.ask_a1111(model, devices.device, devices.autocast(), WATCH)
 
     def flow_shape():
         opts = shared.opts
@@ -130,6 +134,7 @@ else:
         memory=KindMemory(Path(scripts.basedir()) / "flow_models.json"),
         shape=flow_shape,
         probe=kind_probe,
+        watch=WATCH,
         host_kind=(forge_kinds if is_forge() else a1111_kinds).host_kind,
         host_rescales=rescales,
         **({"keep_table": forge_kinds.kept_table} if is_forge() else {}),

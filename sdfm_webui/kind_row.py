@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
@@ -13,7 +13,8 @@ from lib_sdfm.errors import UserError
 
 from . import kind_actions
 from .errors import shown_to_user
-from .events import ONE_AT_A_TIME, press, refresh_on_change
+from .events import ONE_AT_A_TIME, QUIET, press, refresh_on_change
+from .kind_watch import told
 from .model_kinds import KindHost
 
 CHOSEN = ("model.enabled", "model.kind", "flow.enabled", "flow.mode")
@@ -36,6 +37,7 @@ def build_kind_row(
             for text in ("Detect", "Remember", "Forget")
         )
     message = gr.HTML("", elem_id=elem_id("model_message"), elem_classes=["sdfm-notice"])
+    stop = gr.Button("Stop", elem_id=elem_id("model_stop"), size="sm", min_width=60, visible=False)
     asking = [controls[id] for id in CHOSEN]
 
     def retitled(*asked: Any) -> Any:
@@ -47,11 +49,18 @@ def build_kind_row(
     def forgotten(*asked: Any) -> Any:
         return _told(lambda: kind_actions.forget(host)), retitled(*asked)
 
-    def detected(*asked: Any) -> Any:
-        return _told(lambda: kind_actions.proposal(kind_actions.detect(host))), retitled(*asked)
+    def detected(*asked: Any) -> Iterator[Any]:
+        progress = (lambda: "Detect is at work.") if host.watch is None else host.watch.progress
+        for line in told(
+            lambda: _told(lambda: kind_actions.proposal(kind_actions.detect(host))), lambda: _paragraph(progress())
+        ):
+            yield line, retitled(*asked), gr.update(visible=True)
+        yield line, retitled(*asked), gr.update(visible=False)
 
     quiet = {"outputs": [message, part], "show_progress": False}
-    press(row_id, detect, fn=detected, inputs=asking, **quiet)
+    press(row_id, detect, fn=detected, inputs=asking, outputs=[message, part, stop], show_progress=False)
+    if host.watch is not None:
+        stop.click(fn=lambda: _paragraph(host.watch.stop()), outputs=[message], **QUIET)
     values = [controls["flow.shift"], controls["model.zero_terminal_snr"]]
     press(row_id, keep, fn=remembered, inputs=[*values, *asking], **quiet)
     press(row_id, drop, fn=forgotten, inputs=asking, **quiet)
@@ -106,6 +115,10 @@ def add_kind_routes(host: KindHost, app: FastAPI, **options: Any) -> None:
 
 def _told(action: Callable[[], str]) -> str:
     try:
-        return f"<p>{html.escape(action())}</p>"
+        return _paragraph(action())
     except UserError as error:
-        return f"<p>{html.escape(str(error))}</p>"
+        return _paragraph(str(error))
+
+
+def _paragraph(text: str) -> str:
+    return f"<p>{html.escape(text)}</p>"

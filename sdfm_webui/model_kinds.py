@@ -22,6 +22,7 @@ from lib_sdfm.techniques.model_kind import ModelKinds, asked_kind
 from .checkpoints import checkpoint_id, checkpoint_of, file_says, name_of
 from .idle import explained, harmless
 from .kind_memory import KindMemory
+from .kind_watch import DetectWatch
 
 Sampling = Callable[..., Any]
 
@@ -39,6 +40,7 @@ class KindHost:
     :param host_kind: returns the name of the kind that the host takes a target for, ``None`` for an ordinary one
     :param host_rescales: returns True if the host itself rescales a model's noise table to zero terminal SNR
     :param keep_table: returns a function that restores a target's noise table of now
+    :param watch: follows the detection
     """
 
     new_adapter: NewAdapter
@@ -50,6 +52,7 @@ class KindHost:
     host_kind: Callable[[Any], str | None] = lambda target: None
     host_rescales: Callable[[Any], bool] = lambda model: False
     keep_table: Callable[[Any], Callable[[], None]] = lambda target: lambda: None
+    watch: DetectWatch | None = None
 
     def remembered(self) -> ModelKind | None:
         """Return the kind that the loaded checkpoint is remembered as."""

@@ -18,8 +18,6 @@ from ..sampling.model_kind import ModelKind
 
 ADAPTER = "sdfm_model_kind"
 """Attribute of the host's model that holds its adapter."""
-LATENT = (4, 64, 64)
-"""Channels, height and width of the latents with which a model's kind is detected."""
 UNET_TIMES = 1000
 """Factor from t to the time input of a flow UNet, 1000 t."""
 

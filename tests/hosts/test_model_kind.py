@@ -14,7 +14,7 @@ from lib_sdfm.hosts.a1111.model_kind import ask_a1111
 from lib_sdfm.hosts.forge.model_kind import ask_forge, forge_adapter
 from lib_sdfm.hosts.model_kind import kind_of, set_kind
 from lib_sdfm.ops.flow import denoised_to_velocity, exploding_to_flow, sigma_to_time
-from lib_sdfm.ops.flow_probe import EPS, FLOW, Recognition, noise_table
+from lib_sdfm.ops.flow_probe import EPS, FLOW, IMAGES, Recognition, noise_table
 from lib_sdfm.sampling.model_kind import ModelKind
 from sdfm_webui.model_kinds import KindHost
 from tests.hosts.flow_hosts import flow_a1111
@@ -54,8 +54,8 @@ def forge_model(kind: str, cond: Any) -> SimpleNamespace:
 
 
 def assert_recognised(found: Recognition, kind: str) -> None:
-    """Only as far as flow is concerned: elements that know nothing of each other leave eps and v alike."""
-    assert (found.kind == FLOW) == (kind == FLOW) and (found.certain or kind != FLOW)
+    """Only as far as flow is concerned: elements that know nothing of each other leave all kinds alike for eps."""
+    assert (found.kind == FLOW and found.certain) == (kind == FLOW)
 
 
 @pytest.mark.parametrize("kind", [EPS, FLOW])
@@ -69,7 +69,7 @@ def test_forge(kind: str, with_edge: bool, cond: Any):
     assert_recognised(found, kind)
     assert order == ["prepared", "cleaned"] and (kind_of(target) is not None) == with_edge
     given = target.diffusion_model.given[0]
-    assert len(given["context"]) == 4 and ("y" in given) == isinstance(cond, dict)
+    assert len(given["context"]) == IMAGES and ("y" in given) == isinstance(cond, dict)
 
 
 def test_forge_cleans_up_after_an_error():

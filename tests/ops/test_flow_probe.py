@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.analytic_flow import AnalyticFlow
-from lib_sdfm.ops.flow_probe import FLOW, Recognition, V, noise_table, recognise
+from lib_sdfm.ops.flow_probe import EPS, FLOW, MOST_CALLS, Recognition, V, noise_table, recognise
 from tools.tiny_model import MODELS, load
 
 ANALYTIC = AnalyticFlow.drawn(1, 3, (0.15, 0.5))
@@ -60,13 +60,30 @@ def as_v(eps: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], 
 @pytest.mark.parametrize("name", ["shapes-eps", "shapes-ink", "shapes-flow"])
 def test_trained_models_and_disturbed_copies_are_recognised(name: str, seed: int | None):
     found = recognise(shapes(name, seed), SIZE)
-    assert (found.kind == FLOW) is (name == "shapes-flow")
-    assert found.certain
+    assert found.kind == (FLOW if name == "shapes-flow" else EPS)
+    assert found.certain and found.sure
 
 
-def test_v_prediction_is_no_flow():
-    found = recognise(as_v(shapes("shapes-eps", None)), SIZE)
-    assert found.kind == V and found.certain
+@pytest.mark.parametrize("name", ["shapes-eps", "shapes-ink"])
+def test_v_prediction_is_no_flow(name: str):
+    found = recognise(as_v(shapes(name, None)), SIZE)
+    assert found.kind == V and found.certain and found.sure
+
+
+@pytest.mark.parametrize(("name", "most"), [("shapes-eps", 15), ("shapes-flow", 23)])
+def test_clear_cases_take_few_calls(name: str, most: int):
+    calls: list[int] = []
+    assert recognise(shapes(name, None), SIZE, watch=lambda call, of: calls.append(call)).sure
+    assert calls == list(range(len(calls))) and len(calls) <= most < MOST_CALLS
+
+
+def test_what_the_watch_raises_ends_it():
+    def watch(call: int, most: int) -> None:
+        if call == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        recognise(lambda x, times: x, SIZE, watch=watch)
 
 
 @pytest.mark.parametrize("flow, eps", [(0.5, 0.51), (0.51, 0.5), (2.0, 3.0), (float("inf"), float("inf"))])

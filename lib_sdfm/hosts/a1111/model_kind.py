@@ -12,12 +12,12 @@ from torch import Tensor
 
 from ...errors import UnsupportedError
 from ...ops.flow import preserving_to_flow, table_to_time, time_table, time_to_alpha_bar, velocity_to_noise
-from ...ops.flow_probe import Recognition, recognise
+from ...ops.flow_probe import Recognition, Watch, recognise
 from ...ops.precision import widest_float
 from ...ops.v_prediction import has_zero_terminal_snr, table_to_level, v_to_eps, with_zero_terminal_snr
 from ...sampling.model_kind import ModelKind, V
 from ..attributes import InstanceAttribute, undo_all, undone_on_failure
-from ..model_kind import LATENT, UNET_TIMES, KindAdapter, adapter_of
+from ..model_kind import UNET_TIMES, KindAdapter, adapter_of
 
 TABLES = ("alphas_cumprod", "alphas_cumprod_original")
 """The table that samplers read, and the one from which the host restores it before each picture."""
@@ -227,11 +227,17 @@ def require_v_possible(model: Any) -> None:
 
 
 @torch.no_grad()
-def ask_a1111(model: Any, device: torch.device | str = "cpu", autocast: AbstractContextManager | None = None) -> Recognition:
+def ask_a1111(
+    model: Any,
+    device: torch.device | str = "cpu",
+    autocast: AbstractContextManager | None = None,
+    watch: Watch = lambda call, most: None,
+) -> Recognition:
     """Return what A1111's model predicts.
 
     :param device: device on which the host samples; an idle model's weights may be elsewhere (``--medvram``)
     :param autocast: context in which the host calls the model
+    :param watch: called before each call of the UNet; what it raises ends the detection
     """
     adapter = adapter_of(model)
     apply = model.apply_model if adapter is None else adapter.predict
@@ -241,7 +247,7 @@ def ask_a1111(model: Any, device: torch.device | str = "cpu", autocast: Abstract
         def predict(x: Tensor, times: Tensor) -> Tensor:
             return apply(x, times, _cond_of(cond, len(x), x))
 
-        return recognise(predict, LATENT, device=device)
+        return recognise(predict, device=device, watch=watch)
 
 
 def _cond_of(cond: Any, rows: int, x: Tensor) -> dict[str, Any]:

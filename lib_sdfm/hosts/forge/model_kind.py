@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from ...errors import UnsupportedError
 from ...ops.flow import exploding_to_flow, shift_time, sigma_to_time, time_table, time_to_sigma, velocity_to_denoised
-from ...ops.flow_probe import IMAGES, Recognition, recognise
+from ...ops.flow_probe import IMAGES, LATENT, Recognition, Watch, recognise
 from ...ops.v_prediction import has_zero_terminal_snr, with_zero_terminal_snr
 from ...sampling.model_kind import FLOW, NOISE, ModelKind, V
 from ..attributes import InstanceAttribute, undone_on_failure
-from ..model_kind import LATENT, UNET_TIMES, KindAdapter
+from ..model_kind import UNET_TIMES, KindAdapter
 
 NOISE_PREDICTING = ("epsilon", "v_prediction")
 CONST = "const"
@@ -215,11 +215,17 @@ def require_flow_possible(model: Any) -> None:
 
 
 @torch.no_grad()
-def ask_forge(model: Any, prepare: Callable[[Any, Tensor], None], cleanup: Callable[[Any], None]) -> Recognition:
+def ask_forge(
+    model: Any,
+    prepare: Callable[[Any, Tensor], None],
+    cleanup: Callable[[Any], None],
+    watch: Watch = lambda call, most: None,
+) -> Recognition:
     """Return what Forge's model predicts.
 
     :param prepare: the host's ``sampling_prepare``, which moves a UNet's weights to the device
     :param cleanup: the host's ``sampling_cleanup``
+    :param watch: called before each call of the UNet; what it raises ends the detection
     """
     cond = model.get_learned_conditioning([""])
     parts = {"context": cond["crossattn"], "y": cond["vector"]} if isinstance(cond, dict) else {"context": cond}
@@ -232,6 +238,6 @@ def ask_forge(model: Any, prepare: Callable[[Any, Tensor], None], cleanup: Calla
         return unet(x.to(dtype), times.float(), control=None, transformer_options={}, **conds)
 
     try:
-        return recognise(predict, LATENT, device=patcher.load_device)
+        return recognise(predict, device=patcher.load_device, watch=watch)
     finally:
         cleanup(patcher)
