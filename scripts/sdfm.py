@@ -194,7 +194,9 @@ else:
     def known_samplers():
         return sd_samplers.all_samplers_map
 
-    SCHEMA = schema_for(lambda field: hasattr(processing.StableDiffusionProcessingTxt2Img, field))
+    SCHEMA = schema_for(
+        lambda field: hasattr(processing.StableDiffusionProcessingTxt2Img, field), lambda name: PRESETS.get(name).request
+    )
     TARGETS = PasteTargets(SCHEMA, claimed, known_samplers)
     PRESETS = PresetStore(SCHEMA, SHIPPED_PRESETS, Path(scripts.basedir()) / "user_presets.json")
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ..errors import SettingError, UserError
 from .files import write_json
+from .host_values import checked_host_values
 from .params import params_of
-from .request import apply_request
+from .request import PRESET, apply_request
 from .settings import Schema, Values
+
+HOST = "host"
+"""Key of the host's values in a preset of the user's file."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +28,14 @@ class Preset:
 
     :param name: name in the panel
     :param request: the API's dictionary
-    :param about: its purpose, and the host's settings that belong to it
+    :param about: its purpose, and what belongs to it besides
+    :param host: values of the host's own controls that belong to it, by the API's names, see :mod:`.host_values`
     """
 
     name: str
     request: dict[str, Any]
     about: str = ""
+    host: dict[str, Any] = field(default_factory=dict)
 
 
 def request_of(schema: Schema, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,6 +53,22 @@ def request_of(schema: Schema, values: Mapping[str, Any]) -> dict[str, Any]:
     for name, chosen in settings.by_default.items():
         request[name] = False if chosen is None else dataclasses.asdict(chosen)
     return request
+
+
+def named_preset(name: Any, presets: Mapping[str, Preset]) -> Preset:
+    """Return the preset of a name, in capitals or not.
+
+    :raises SettingError: if there is none; it names the nearest
+    """
+    known = {own.casefold(): own for own in presets}
+    wanted = name.strip().casefold() if isinstance(name, str) else None
+    if isinstance(name, str) and name in presets:
+        return presets[name]
+    if wanted in known:
+        return presets[known[wanted]]
+    nearest = difflib.get_close_matches(wanted, known, n=1, cutoff=0.0) if wanted else []
+    hint = f"; the nearest is {known[nearest[0]]!r}" if nearest else ""
+    raise SettingError(PRESET, name, f"the name of a preset{hint}")
 
 
 class PresetStore:
@@ -65,17 +89,24 @@ class PresetStore:
         """Return the names of the shipped presets, even if the user's file is damaged."""
         return list(self._shipped)
 
-    def get(self, name: str) -> Preset:
-        """Return the preset of a name.
+    def get(self, name: Any) -> Preset:
+        """Return the preset of a name, in capitals or not.
 
-        :raises SettingError: if there is none
+        :raises SettingError: if there is none; it names the nearest
         """
-        if name in self._shipped:
+        if isinstance(name, str) and name in self._shipped:
             return self._shipped[name]
         own = self._read()
-        if name not in own:
-            raise SettingError("Preset", name, "one of " + ", ".join(self.names()))
-        return Preset(name, own[name])
+        saved = {known: Preset(known, {key: of for key, of in said.items() if key != HOST}) for known, said in own.items()}
+        found = named_preset(name, {**saved, **self._shipped})
+        if found.name in self._shipped:
+            return found
+        host = checked_host_values(own[found.name].get(HOST, {}), f"the preset {found.name!r}")
+        return dataclasses.replace(found, host=host)
+
+    def is_own(self, name: str) -> bool:
+        """Return True if a name is one of the user's presets."""
+        return name.strip() in self._read()
 
     def values(self, name: str) -> Values:
         """Return the values of a preset.
@@ -84,15 +115,17 @@ class PresetStore:
         """
         return apply_request(self._schema, self._schema.defaults(), self.get(name).request)
 
-    def save(self, name: str, values: Mapping[str, Any]) -> None:
+    def save(self, name: str, values: Mapping[str, Any], host: Mapping[str, Any] = MappingProxyType({})) -> None:
         """Save values under a name, overwriting the user's preset of that name.
 
+        :param host: values of the host's controls that belong to it
         :raises SettingError: if the name is empty or a shipped preset's, or a value isn't allowed
         """
         name = name.strip()
         if not name or name in self._shipped:
             raise SettingError("Preset", name, "a name of your own")
-        write_json(self._path, {**self._read(), name: request_of(self._schema, values)})
+        own, said = checked_host_values(host, f"the preset {name!r}"), request_of(self._schema, values)
+        write_json(self._path, {**self._read(), name: {**said, HOST: own} if own else said})
 
     def delete(self, name: str) -> None:
         """Delete one of the user's presets.

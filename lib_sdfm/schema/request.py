@@ -9,14 +9,21 @@ from ..errors import SettingError
 from .feature import Feature
 from .settings import Schema, Values
 
+PRESET = "preset"
+"""Name of a preset in a request."""
+
 
 def apply_request(schema: Schema, values: Mapping[str, Any], request: Mapping[str, Any]) -> Values:
     """Return ``values`` updated by a request.
 
-    A technique is named with a dictionary of its settings (``{}``: all unchanged), or ``true`` or ``false``.
+    A technique is named with a dictionary of its settings (``{}``: all unchanged), or ``true`` or ``false``. With ``preset``
+    the preset's values take the place of ``values``.
 
     :raises SettingError: for a name that doesn't exist; values are checked by :meth:`Schema.settings`
     """
+    if PRESET in request:
+        values = _preset_values(schema, request[PRESET])
+        request = {name: said for name, said in request.items() if name != PRESET}
     merged = dict(values)
     techniques = {technique.name: technique for technique in schema.techniques}
     left = {technique.name: technique for technique in schema.left_to_host}
@@ -28,8 +35,15 @@ def apply_request(schema: Schema, values: Mapping[str, Any], request: Mapping[st
         elif name in left:
             schema.require_off(left[name], said)
         else:
-            raise SettingError(name, said, "one of recipe, " + ", ".join(techniques))
+            raise SettingError(name, said, f"one of {PRESET}, recipe, " + ", ".join(techniques))
     return merged
+
+
+def _preset_values(schema: Schema, name: Any) -> Values:
+    said = schema.preset(name)
+    if PRESET in said:
+        raise SettingError(PRESET, name, "a preset whose file names settings, not another preset")
+    return apply_request(schema, schema.defaults(), said)
 
 
 def _check_implied(schema: Schema, technique: type[Feature], name: str, said: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import permutations
@@ -33,14 +33,26 @@ class Settings:
     by_default: dict[str, object | None] = dataclasses.field(default_factory=dict)
 
 
+def _no_preset(name: Any) -> Mapping[str, Any]:
+    raise SettingError("preset", name, "nothing: there are no presets")
+
+
 class Schema:
     """The settings schema of a tuple of techniques; stateless.
 
     :param left_to_host: the techniques among them that the host has itself: their positions stay reserved, otherwise they
         don't exist
+    :param preset: returns the API's dictionary of a preset, for requests that name one; raises :class:`SettingError` for an
+        unknown name
     """
 
-    def __init__(self, techniques: tuple[type[Feature], ...], left_to_host: tuple[type[Feature], ...] = ()) -> None:
+    def __init__(
+        self,
+        techniques: tuple[type[Feature], ...],
+        left_to_host: tuple[type[Feature], ...] = (),
+        preset: Callable[[Any], Mapping[str, Any]] = _no_preset,
+    ) -> None:
+        self.preset = preset
         self.techniques = tuple(technique for technique in techniques if technique not in left_to_host)
         self.left_to_host = left_to_host
         self._every_field = fields_of(techniques)

@@ -2,6 +2,7 @@
 
 import sys
 
+import numpy as np
 import pytest
 
 
@@ -60,3 +61,10 @@ def test_webuiapi_client(host):
         assert "sdfm" in api.get_scripts()["txt2img"]
     finally:
         server.stop()
+
+
+def test_a_preset_by_its_name(host):
+    named = host.guided({"preset": "PAG", "pag": {"end_step": 2}})
+    assert named.status == 200 and np.array_equal(named.pixels, host.guided({"pag": {"scale": 3, "end_step": 2}}).pixels)
+    refused = host.guided({"preset": "PGA"})
+    assert refused.status == 422 and "preset: 'PGA'" in str(refused.body) and "nearest is 'PAG'" in str(refused.body)
