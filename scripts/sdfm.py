@@ -6,15 +6,13 @@ from pathlib import Path
 
 from modules import script_callbacks, scripts, shared
 
-from sdfm_webui.host_check import is_forge, why_unsupported
+from sdfm_webui.host_check import is_forge, is_reforge, why_unsupported
 
 REASON = why_unsupported(scripts, script_callbacks, shared.cmd_opts)
 
 if REASON is not None:
     print(f"SDFM: not active, {REASON}")
 else:
-    from k_diffusion import external as k_external
-    from k_diffusion import sampling as k_sampling
     from modules import (
         infotext_utils,
         processing,
@@ -34,7 +32,11 @@ else:
     from lib_sdfm.hosts.forge import model_kind as forge_kinds
     from lib_sdfm.hosts.forge.run_pass import ForgePass
     from lib_sdfm.hosts.refiner import RefinerRule
+    from lib_sdfm.hosts.reforge import model_kind as reforge_kinds
+    from lib_sdfm.hosts.reforge.run_pass import ReforgePass
+    from lib_sdfm.hosts.reforge.uncond import ReforgeWithUncond
     from lib_sdfm.hosts.run import run_of
+    from lib_sdfm.hosts.uncond import DenoiserWithUncond
     from lib_sdfm.ops.flow_schedules import Shape
     from lib_sdfm.ops.nag import attention
     from lib_sdfm.sampling.host_flow import HostFlow
@@ -66,10 +68,40 @@ else:
         """Return True if the option for zero terminal SNR is on."""
         return getattr(shared.opts, "sd_noise_schedule", "") == "Zero Terminal SNR"
 
-    if is_forge():
+    if is_reforge():
+        from ldm_patched.ldm.modules.attention import optimized_attention
+        from ldm_patched.modules import model_sampling
+        from ldm_patched.modules.samplers import calc_cond_uncond_batch
+        from modules.sd_samplers_common import sampling as k_sampling  # by the option for the backend
+        from modules_forge.forge_sampler import sampling_cleanup, sampling_prepare
+
+        k_external = sys.modules[sd_samplers_kdiffusion.CompVisDenoiser.__module__]
+        KIND_MODULE, NEW_ADAPTER = reforge_kinds, reforge_kinds.ReforgeAdapters(model_sampling)
+        TEXT = TextHost(prompt_parser.get_learned_conditioning, attend=optimized_attention)
+
+        def new_pass(plan, p):
+            return ReforgePass(plan, p, calc_cond_uncond_batch, TEXT)
+
+        def kind_target(model):
+            return model
+
+        def rescales(model):
+            return bool(getattr(model, "ztsnr", False)) or option_rescales()
+
+        def kind_probe(model):
+            from modules.call_queue import queue_lock
+            from modules_forge import main_thread
+
+            ask = (outcome, forge_kinds.ask_forge, model, sampling_prepare, sampling_cleanup, WATCH)
+            with queue_lock, WATCH.running():  # no picture meanwhile; the models belong to one thread
+                return result_of(main_thread.run_and_wait_result(*ask))
+    elif is_forge():
         from backend.attention import attention_function
         from backend.sampling.sampling_function import calc_cond_uncond_batch, sampling_cleanup, sampling_prepare
+        from k_diffusion import external as k_external
+        from k_diffusion import sampling as k_sampling
 
+        KIND_MODULE, NEW_ADAPTER = forge_kinds, forge_kinds.forge_adapter
         TEXT = TextHost(prompt_parser.get_learned_conditioning, attend=attention_function)
         FLOW = HostFlow(adds_noise_right=hasattr(k_sampling, "half_log_snr_to_sigma"))  # Forge Neo
 
@@ -91,6 +123,8 @@ else:
             with queue_lock, WATCH.running():  # no picture meanwhile; Forge's models belong to one thread
                 return result_of(main_thread.run_and_wait_result(*ask))
     else:
+        from k_diffusion import external as k_external
+        from k_diffusion import sampling as k_sampling
 
         def contexts(context):
             """Return what keys and values are made of: a text's encoding through the loaded hypernetworks."""
@@ -116,6 +150,8 @@ else:
         def v_denoiser(model):
             return k_external.CompVisVDenoiser(model, quantize=shared.opts.enable_quantization)
 
+        KIND_MODULE, NEW_ADAPTER = a1111_kinds, a1111_kinds.A1111Adapters(v_denoiser)
+
         def kind_probe(model):
             from modules import devices
             from modules.call_queue import queue_lock
@@ -128,16 +164,16 @@ else:
         return Shape(rho=float(opts.rho) or None, alpha=float(opts.beta_dist_alpha), beta=float(opts.beta_dist_beta))
 
     KINDS = KindHost(
-        new_adapter=forge_kinds.forge_adapter if is_forge() else a1111_kinds.A1111Adapters(v_denoiser),
+        new_adapter=NEW_ADAPTER,
         loaded=lambda: shared.sd_model,
         target=kind_target,
         memory=KindMemory(Path(scripts.basedir()) / "flow_models.json"),
         shape=flow_shape,
         probe=kind_probe,
         watch=WATCH,
-        host_kind=(forge_kinds if is_forge() else a1111_kinds).host_kind,
+        host_kind=KIND_MODULE.host_kind,
         host_rescales=rescales,
-        **({"keep_table": forge_kinds.kept_table} if is_forge() else {}),
+        **({"keep_table": KIND_MODULE.kept_table} if is_forge() else {}),
     )
 
     def loaded_model():
@@ -168,7 +204,14 @@ else:
     def claimed():
         return labels_of(infotext_utils.paste_fields)
 
-    SAMPLERS = SamplerModules(sd_samplers, sd_samplers_common, sd_samplers_kdiffusion, sd_samplers_timesteps, k_sampling)
+    SAMPLERS = SamplerModules(
+        sd_samplers,
+        sd_samplers_common,
+        sd_samplers_kdiffusion,
+        sd_samplers_timesteps,
+        k_sampling,
+        ReforgeWithUncond if is_reforge() else DenoiserWithUncond,
+    )
     register_samplers(SAMPLERS, is_forge())
 
     NOISE_TABLES = NoiseTables(k_external, sys.modules.get("modules.sd_samplers_lcm"), shared.opts)

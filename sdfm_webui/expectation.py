@@ -83,9 +83,9 @@ def _table_of(model: Any) -> Any:
 
 
 def _predictor_of(model: Any) -> Any:
-    """Return Forge's noise table, ``None`` on another host."""
+    """Return Forge's noise table, ``None`` on another host (reForge has A1111's)."""
     objects = getattr(model, "forge_objects", None)
-    return None if objects is None else objects.unet.model.predictor
+    return None if objects is None else getattr(objects.unet.model, "predictor", None)
 
 
 @dataclass(frozen=True)

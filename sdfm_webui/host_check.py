@@ -18,11 +18,21 @@ def is_forge() -> bool:
 def has_new_backend() -> bool:
     """Return True if the package ``backend`` that would be imported is that of Forge since August 2024.
 
-    Other packages have that name too; nothing is imported for the check.
+    Other packages have that name too.
     """
-    spec = importlib.util.find_spec("backend")
+    return _has_file("backend", "sampling", "sampling_function.py")
+
+
+def is_reforge() -> bool:
+    """Return True if this WebUI is reForge: Forge's package beside ComfyUI's sampling, as of 2025 with its wrappers."""
+    return is_forge() and not has_new_backend() and _has_file("ldm_patched", "modules", "patcher_extension.py")
+
+
+def _has_file(package: str, *path: str) -> bool:
+    """Return True if the package that would be imported by this name has a file; nothing is imported for the check."""
+    spec = importlib.util.find_spec(package)
     folders = (spec.submodule_search_locations or ()) if spec is not None else ()
-    return any((Path(folder) / "sampling" / "sampling_function.py").is_file() for folder in folders)
+    return any(Path(folder).joinpath(*path).is_file() for folder in folders)
 
 
 def why_unsupported(scripts: Any, script_callbacks: Any, cmd_opts: Any) -> str | None:
@@ -34,8 +44,8 @@ def why_unsupported(scripts: Any, script_callbacks: Any, cmd_opts: Any) -> str |
     """
     if getattr(cmd_opts, "sdfm_off", False):
         return "as --sdfm-off says"
-    if is_forge() and not has_new_backend():
-        return "reForge and Forge before August 2024 sample in another way than Forge does now. Forge 2.0 or newer is needed"
+    if is_forge() and not has_new_backend() and not is_reforge():
+        return "Forge before August 2024 and reForge before 2025 sample in another way. Forge 2.0 or a newer reForge is needed"
     if not hasattr(scripts.Script, "process_before_every_sampling"):
         return f"this WebUI is too old: it doesn't tell extensions when a pass begins. {NEEDED}"
     if "denoiser" not in inspect.signature(script_callbacks.CFGDenoiserParams.__init__).parameters:

@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from lib_sdfm.hosts.named_samplers import DDIM_CFGPP, NAMED_SAMPLERS, NamedSampler, hosted, hosted_ddim
+from lib_sdfm.hosts.named_samplers import DDIM_CFGPP, NAMED_SAMPLERS, NamedSampler, WithUncond, hosted, hosted_ddim
+from lib_sdfm.hosts.uncond import DenoiserWithUncond
 from lib_sdfm.ops.descent import Sampler
 from lib_sdfm.sampling.samplers import SAMPLERS
 from lib_sdfm.schema.foreign.sampler import host_sampler, unknown_sampler
@@ -30,6 +31,7 @@ class SamplerModules:
     :param kdiffusion: ``modules.sd_samplers_kdiffusion``
     :param timesteps: ``modules.sd_samplers_timesteps``
     :param k_sampling: ``k_diffusion.sampling``
+    :param with_uncond: gives the host's CFG denoiser its unconditional prediction
     """
 
     samplers: Any
@@ -37,6 +39,7 @@ class SamplerModules:
     kdiffusion: Any
     timesteps: Any
     k_sampling: Any
+    with_uncond: WithUncond = DenoiserWithUncond
 
 
 def register_samplers(host: SamplerModules, forge: bool) -> None:
@@ -44,7 +47,8 @@ def register_samplers(host: SamplerModules, forge: bool) -> None:
 
     May be called again ("Reload UI"), also after others have rebuilt the host's table of names.
 
-    :param forge: true if the host is Forge, whose own DDIM CFG++ takes the CFG scale as lambda and fails at 1
+    :param forge: true if the host is Forge, whose own DDIM CFG++ takes the CFG scale as lambda and fails at 1, or reForge,
+        which has none
     """
     known = {entry.name for entry in host.samplers.all_samplers}
     host.samplers.all_samplers += [_entry(host, named) for named in NAMED_SAMPLERS if named.name not in known]
@@ -85,7 +89,7 @@ def mend_samplers(p: Any, known: Collection[str]) -> None:
 
 
 def _entry(host: SamplerModules, named: NamedSampler) -> Any:
-    func = _with_readable_errors(hosted(named, host.k_sampling))
+    func = _with_readable_errors(hosted(named, host.k_sampling, host.with_uncond))
 
     def new_sampler(model: Any) -> Any:
         sampler = host.kdiffusion.KDiffusionSampler(func, model)
@@ -96,7 +100,7 @@ def _entry(host: SamplerModules, named: NamedSampler) -> Any:
 
 
 def _ddim_entry(host: SamplerModules) -> Any:
-    func = _with_readable_errors(hosted_ddim(host.k_sampling))
+    func = _with_readable_errors(hosted_ddim(host.k_sampling, host.with_uncond))
     return host.common.SamplerData(DDIM_CFGPP, lambda model: host.timesteps.CompVisSampler(func, model), [], {})
 
 

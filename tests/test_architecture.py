@@ -15,7 +15,7 @@ SOURCES = sorted(path for name in ("lib_sdfm", "sdfm_webui", "scripts") for path
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 OURS = {"lib_sdfm", "sdfm_webui", "scripts", "demo", "tests"}
-HOST_PACKAGES = {"gradio", "modules", "backend", "modules_forge", "fastapi"}
+HOST_PACKAGES = {"gradio", "modules", "backend", "modules_forge", "ldm_patched", "fastapi"}
 LAYERS = (
     ("lib_sdfm.errors",),
     ("lib_sdfm.ops", "lib_sdfm.prompts"),
@@ -86,7 +86,12 @@ def test_maths_needs_tensors_only(path: Path):
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if path.parts[-2] != "scripts"], ids=name_of)
 def test_only_scripts_imports_the_host_by_name(path: Path):
-    assert {module.split(".")[0] for module in imports_of(path)} & {"modules", "backend", "modules_forge"} == set()
+    assert {module.split(".")[0] for module in imports_of(path)} & {
+        "modules",
+        "backend",
+        "modules_forge",
+        "ldm_patched",
+    } == set()
 
 
 @pytest.mark.parametrize("path", [*SOURCES, *TESTS, ROOT / "install.py", ROOT / "preload.py"], ids=name_of)
@@ -111,6 +116,8 @@ def test_a_folder_per_host_with_the_same_file_names():
     hosts = ROOT / "lib_sdfm" / "hosts"
     folders = [path for path in hosts.iterdir() if path.is_dir() and path.name != "__pycache__"]
     common = {"run_pass.py", "attention.py", "cross_attention.py", "tail.py", "model_kind.py"}
-    assert {path.name for path in folders} >= {"a1111", "forge"}
-    assert all(common <= {path.name for path in folder.glob("*.py")} for folder in folders)
+    names = {folder.name: {path.name for path in folder.glob("*.py")} for folder in folders}
+    assert set(names) == {"a1111", "forge", "reforge"}
+    assert common <= names["a1111"] and common <= names["forge"]
+    assert names["reforge"] - {"uncond.py"} <= names["forge"], "reForge's has what differs from Forge, under the same names"
     assert len(list(hosts.glob("[!_]*.py"))) <= 12

@@ -42,10 +42,15 @@ NAMED_SAMPLERS = tuple(
 """Samplers of the table whose function is ours, in the table's order."""
 
 
-def hosted(named: NamedSampler, k_sampling: Any) -> Sampler:
+WithUncond = Callable[..., Any]
+"""Makes a guided model of a host's CFG denoiser, see :class:`~lib_sdfm.hosts.uncond.DenoiserWithUncond`."""
+
+
+def hosted(named: NamedSampler, k_sampling: Any, with_uncond: WithUncond = DenoiserWithUncond) -> Sampler:
     """Return the function that a host calls, with the same signature, as the host chooses its arguments by it.
 
     :param k_sampling: the host's ``k_diffusion.sampling``, patched by it to draw each image's noise with that image's seed
+    :param with_uncond: gives the host's CFG denoiser its unconditional prediction
     """
     adds_noise = "noise_sampler" in inspect.signature(named.sample).parameters
 
@@ -53,7 +58,7 @@ def hosted(named: NamedSampler, k_sampling: Any) -> Sampler:
     def sample(model: Any, x: Tensor, sigmas: Tensor, **options: Any) -> Tensor:
         if adds_noise and options.get("noise_sampler") is None:
             options["noise_sampler"] = _noise_sampler(named, k_sampling, x, sigmas)
-        with_bar, denoiser = with_progress(named.sample, k_sampling, len(sigmas) - 1), DenoiserWithUncond(model)
+        with_bar, denoiser = with_progress(named.sample, k_sampling, len(sigmas) - 1), with_uncond(model)
         try:
             if samples_in_time(model):
                 return sampled_in_time(with_bar, denoiser, x, sigmas, **options)
@@ -90,8 +95,12 @@ DDIM_CFGPP = "DDIM CFG++ (CFG/12.5)"
 """Name of A1111's DDIM CFG++ on a host whose own DDIM CFG++ doesn't divide the CFG scale."""
 
 
-def hosted_ddim(k_sampling: Any) -> Callable[..., Tensor]:
-    """Return A1111's DDIM CFG++ for Forge, as a timestep sampler: DDIM is Euler in k-diffusion's noise levels."""
+def hosted_ddim(k_sampling: Any, with_uncond: WithUncond = DenoiserWithUncond) -> Callable[..., Tensor]:
+    """Return A1111's DDIM CFG++ for Forge, as a timestep sampler: DDIM is Euler in k-diffusion's noise levels.
+
+    :param k_sampling: see :func:`hosted`
+    :param with_uncond: see :func:`hosted`
+    """
 
     @torch.no_grad()
     def ddim_cfgpp(
@@ -108,7 +117,7 @@ def hosted_ddim(k_sampling: Any) -> Callable[..., Tensor]:
         down = timesteps.flip(0)
         alpha_bars = model.inner_model.inner_model.alphas_cumprod.cpu()[down.cpu()].double()  # not every device has doubles
         sigmas = ((1 - alpha_bars) / alpha_bars) ** 0.5
-        denoiser = _DividedGuidance(model, sigmas.tolist(), down.tolist())
+        denoiser = _DividedGuidance(model, sigmas.tolist(), down.tolist(), with_uncond)
         sample = with_progress(cfgpp_samplers.sample_euler_ancestral_cfgpp, k_sampling, len(sigmas) - 1)
         options = {"extra_args": extra_args, "callback": callback, "disable": disable, "eta": eta}
         x = x / float(alpha_bars[0]) ** 0.5
@@ -125,11 +134,12 @@ class _DividedGuidance:
     """Forge's denoiser of timestep samplers, which returns noise, in k-diffusion's noise levels and with divided guidance.
 
     :param sigmas: noise levels of ``timesteps``
+    :param with_uncond: see :func:`hosted`
     """
 
-    def __init__(self, denoiser: Any, sigmas: list[float], timesteps: list[int]) -> None:
+    def __init__(self, denoiser: Any, sigmas: list[float], timesteps: list[int], with_uncond: WithUncond) -> None:
         self._denoiser, self._sigmas, self._timesteps = denoiser, sigmas, timesteps
-        self._guided = DenoiserWithUncond(denoiser, self._predict)
+        self._guided = with_uncond(denoiser, self._predict)
         self.last_uncond: Tensor
 
     def __call__(self, x: Tensor, sigma: Tensor, **extra_args: Any) -> Tensor:

@@ -71,8 +71,18 @@ class TailReached(BaseException):
         self.features = features
 
 
+def whole_block(block: nn.Module) -> nn.Module:
+    """Return the module that ends a block: the block itself, where the UNet's forward calls it as a module."""
+    return block
+
+
 def features_at_tail(
-    unet: nn.Module, start: int, forward: Callable[..., Tensor], *args: Any, **kwargs: Any
+    unet: nn.Module,
+    start: int,
+    forward: Callable[..., Tensor],
+    args: tuple,
+    kwargs: dict[str, Any],
+    end_of: Callable[[nn.Module], nn.Module] = whole_block,
 ) -> Features | Tensor:
     """Call a UNet's forward and leave it where the tail begins.
 
@@ -81,8 +91,9 @@ def features_at_tail(
 
     :param unet: an LDM, SGM or Forge UNet
     :param start: where the tail begins: 0 is the middle block, ``n`` the decoder block ``n - 1``
-    :param forward: the UNet's own forward
-    :return: the features there; the forward's output if it never called the blocks as modules
+    :param forward: the UNet's own forward, called with ``args`` and ``kwargs``
+    :param end_of: returns the module whose output is that of a block, from the block
+    :return: the features there; the forward's output if it never called these modules
     """
     skips: list[Tensor] = []
 
@@ -94,8 +105,8 @@ def features_at_tail(
             raise TailReached(Features(output, skips, given[1:], args[0].dtype))
 
     last = (unet.input_blocks[-1], unet.middle_block, *unet.output_blocks)[start]
-    handles = [block.register_forward_hook(keep_skip) for block in unet.input_blocks]
-    handles.append(last.register_forward_hook(leave))
+    handles = [end_of(block).register_forward_hook(keep_skip) for block in unet.input_blocks]
+    handles.append(end_of(last).register_forward_hook(leave))
     try:
         return forward(*args, **kwargs)
     except TailReached as reached:
@@ -188,13 +199,17 @@ class Tail:
         if not parts:
             self._outputs.rows.append(rows)
             return self._own(*args, **kwargs)
-        reached = features_at_tail(self._unet, self._start, self._own, *args, **kwargs)
+        reached = self._reach(args, kwargs)
         if isinstance(reached, Tensor):
             return reached
         if reached.rows != rows:  # somebody else splits the call: the host gets it as it is
             return self._own(*args, **kwargs)
         self._outputs.rows.append(rows)
         return self._finish(reached, parts)
+
+    def _reach(self, args: tuple, kwargs: dict[str, Any]) -> Features | Tensor:
+        """Return what the UNet's own forward has computed where the tail begins, or its output if it was not left there."""
+        return features_at_tail(self._unet, self._start, self._own, args, kwargs)
 
     def _finish(self, features: Features, parts: list[slice]) -> Tensor:
         """Return the UNet's output for the host's rows, and keep those for the perturbed ones.
@@ -265,7 +280,7 @@ def in_the_tail(unet: UnetLayers, changes: dict[str, Perturbation]) -> dict[str,
 
 
 def tail_start(unet: UnetLayers, perturbations: list[Perturbation], edits_skips: bool) -> int | None:
-    """Return where the tail begins (see :class:`PrefixListener`); ``None`` if an input block is perturbed.
+    """Return where the tail begins (see :func:`features_at_tail`); ``None`` if an input block is perturbed.
 
     :param edits_skips: true if decoder features are edited; then the whole decoder runs again, as an edit may depend on the
         block before

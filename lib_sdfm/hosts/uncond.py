@@ -41,7 +41,7 @@ class DenoiserWithUncond:
         uncond = self._denoiser.last_noise_uncond
         if self._keeps_noise:
             uncond = self._denoised_of(uncond, x, sigma, denoised)
-        self.last_uncond = self._blended(uncond.to(denoised))
+        self.last_uncond = blended(self._denoiser, uncond.to(denoised))
         return denoised
 
     def detach(self) -> None:
@@ -56,13 +56,14 @@ class DenoiserWithUncond:
         left_out = (uncond * outside).abs() <= ROUNDING * x.abs()
         return denoised if bool(left_out.all()) else uncond
 
-    def _blended(self, uncond: Tensor) -> Tensor:
-        """Blend in what inpainting keeps, as the host does it in the guided prediction."""
-        mask, host = self._mask(), self._denoiser
-        return uncond if mask is None else uncond * host.nmask + host.init_latent * mask
-
     def _mask(self) -> Tensor | None:
         return getattr(self._denoiser, "mask", None)
+
+
+def blended(denoiser: Any, uncond: Tensor) -> Tensor:
+    """Blend in what inpainting keeps, as a host's CFG denoiser does it in the guided prediction."""
+    mask = getattr(denoiser, "mask", None)
+    return uncond if mask is None else uncond * denoiser.nmask + denoiser.init_latent * mask
 
 
 def require_uncond(extra_args: dict[str, Any]) -> None:

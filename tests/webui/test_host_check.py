@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sdfm_webui.host_check import is_forge, why_unsupported
+from sdfm_webui.host_check import is_forge, is_reforge, why_unsupported
 from tests.webui.host import CFGDenoiserParams, Script
 
 
@@ -32,7 +32,13 @@ def test_a1111_is_supported():
 def test_forge_is_supported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with_packages(tmp_path, monkeypatch, "modules_forge", "backend", "backend/sampling")
     (tmp_path / "backend" / "sampling" / "sampling_function.py").touch()
-    assert is_forge() and reason() is None
+    assert is_forge() and not is_reforge() and reason() is None
+
+
+def test_reforge_is_supported_also_beside_another_package_named_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with_packages(tmp_path, monkeypatch, "modules_forge", "backend", "ldm_patched", "ldm_patched/modules")
+    (tmp_path / "ldm_patched" / "modules" / "patcher_extension.py").touch()
+    assert is_forge() and is_reforge() and reason() is None
 
 
 @pytest.mark.parametrize("kind", ["package", "module"])
@@ -40,13 +46,13 @@ def test_another_package_named_backend_is_not_forges(tmp_path: Path, monkeypatch
     with_packages(tmp_path, monkeypatch, "modules_forge", *(["backend"] if kind == "package" else []))
     if kind == "module":
         (tmp_path / "backend.py").touch()
-    assert "Forge 2.0 or newer" in reason()
+    assert "Forge before August 2024" in reason()
 
 
-def test_reforge_and_old_forge_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """They have Forge's package, and ComfyUI's sampling instead of Forge's own."""
-    with_packages(tmp_path, monkeypatch, "modules_forge", "ldm_patched")
-    assert "reForge" in reason() and "Forge 2.0 or newer" in reason()
+def test_forge_before_its_new_backend_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It has an older copy of ComfyUI's sampling than reForge."""
+    with_packages(tmp_path, monkeypatch, "modules_forge", "ldm_patched", "ldm_patched/modules")
+    assert not is_reforge() and "Forge before August 2024" in reason()
 
 
 def test_older_webuis_are_refused():

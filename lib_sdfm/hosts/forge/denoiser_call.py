@@ -34,10 +34,11 @@ class DenoiserCall:
         self.scale = 1.0
         self.combined = False
 
-    def prepare(self, unet: UnetLayers, together: Together | None) -> None:
+    def prepare(self, unet: UnetLayers, together: Together | None, tail: type[ForgeTail]) -> None:
         """Find the modules of the UNet that are changed in the main prediction.
 
         :param together: decides if perturbed rows run together with the host's; ``None`` for whole passes
+        :param tail: the host's class of tails
         :raises UnsupportedError: if the UNet lacks them
         """
         unet.require_for(self.active, self.model_call)
@@ -46,7 +47,7 @@ class DenoiserCall:
         changes = main_perturbations(self.active, self.model_call)
         self.query_patches = [AttentionPatches(unet, change, uncond_rows) for change in changes]
         if together is not None:
-            self.tail = forge_tail(unet, self.changes, bool(self.skip_editors), together)
+            self.tail = forge_tail(unet, self.changes, bool(self.skip_editors), together, tail)
 
     def require_ran(self) -> None:
         """Raise :class:`UnsupportedError` if the main prediction never reached a module that should have changed it."""

@@ -221,7 +221,7 @@ def ask_forge(
     cleanup: Callable[[Any], None],
     watch: Watch = lambda call, most: None,
 ) -> Recognition:
-    """Return what Forge's model predicts.
+    """Return what a model of Forge or reForge predicts.
 
     :param prepare: the host's ``sampling_prepare``, which moves a UNet's weights to the device
     :param cleanup: the host's ``sampling_cleanup``
@@ -230,7 +230,7 @@ def ask_forge(
     cond = model.get_learned_conditioning([""])
     parts = {"context": cond["crossattn"], "y": cond["vector"]} if isinstance(cond, dict) else {"context": cond}
     patcher = model.forge_objects.unet
-    unet, dtype = patcher.model.diffusion_model, patcher.model.computation_dtype
+    unet, dtype = patcher.model.diffusion_model, _dtype_of(patcher.model)
     prepare(patcher, torch.zeros(IMAGES, *LATENT))
 
     def predict(x: Tensor, times: Tensor) -> Tensor:
@@ -241,3 +241,9 @@ def ask_forge(
         return recognise(predict, device=patcher.load_device, watch=watch)
     finally:
         cleanup(patcher)
+
+
+def _dtype_of(model: Any) -> torch.dtype:
+    """Return the type in which the UNet computes; reForge gives that of its weights, unless it casts them."""
+    own = getattr(model, "computation_dtype", None)
+    return own or model.manual_cast_dtype or model.get_dtype()

@@ -36,7 +36,7 @@ from .denoiser_call import DenoiserCall, is_one, prompts_weight, require_no_unco
 from .model_kind import is_host_flow
 from .patched_unet import PatchedUnet
 from .space import ForgeSpace
-from .tail import is_shareable
+from .tail import ForgeTail, is_shareable
 
 Predict = Callable[..., tuple[Tensor, Tensor]]
 """Forge's ``calc_cond_uncond_batch``: from model, cond, uncond, x, sigma and options to the denoised images of both."""
@@ -52,6 +52,8 @@ class ForgePass:
     :param flow: how the host samples flow models that it knows by itself
     """
 
+    TAIL = ForgeTail
+
     def __init__(self, plan: Plan, p: Any, predict: Predict, text: TextHost, flow: HostFlow = HostFlow(False)) -> None:
         self.problem: Exception | None = None
         self.denoiser = p.sampler.model_wrap_cfg
@@ -66,7 +68,9 @@ class ForgePass:
         with undone_on_failure(self._cross.detach):
             self._patched = PatchedUnet(self._objects(), self._functions())
         with undone_on_failure(self._cross.detach, self._patched.detach):
-            self._steps = SamplerSteps(p.sampler, self._drop_call, plan, flow if is_host_flow(self._patched.model) else None)
+            self._steps = SamplerSteps(
+                p.sampler, self._drop_call, plan, flow if self._is_host_flow(self._patched.model) else None
+            )
 
     def detach(self) -> None:
         """Restore everything; may be called again."""
@@ -81,7 +85,7 @@ class ForgePass:
             self._follow_model()
             step = self._step(params, run_call)
             call = DenoiserCall(step, self._plan.active(step), params.text_uncond is None)
-            call.prepare(self._unet_layers(), self._together if self._tail_fits else None)
+            call.prepare(self._unet_layers(), self._together if self._tail_fits else None, self.TAIL)
             self._call = call
         except Exception as problem:  # raised when the host looks at the conditioning
             self.problem = self.problem or problem
@@ -96,7 +100,7 @@ class ForgePass:
         if self._call is not None and not self._call.combined:
             self.problem = self.problem or UnsupportedError(
                 f"the result of a model call was combined without SDFM, at step {self._call.model_call.index}: another "
-                "extension replaces Forge's sampling"
+                "extension replaces the WebUI's sampling"
             )
 
     def _objects(self) -> Any:
@@ -118,8 +122,8 @@ class ForgePass:
 
     def _step(self, params: Any, run_call: int) -> ModelCall:
         sigma = timestep = None
-        host_flow = is_host_flow(self._patched.model)
-        flow_model = host_flow or is_flow_model(self._patched.model)
+        host_flow = self._is_host_flow(self._patched.model)
+        flow_model = host_flow or is_flow_model(self._kind_target())
         if self._plan.needs_level:
             sigma = float(params.sigma[-1])
             sigma = latest_to_sigma(sigma) if host_flow else sigma
@@ -128,8 +132,20 @@ class ForgePass:
 
     def _level_table(self) -> LevelTable:
         """Return the table of the model's noise levels (Forge rounds times to its nearest entry, SDFM interpolates)."""
-        predictor = self._patched.model.predictor
+        predictor = self._predictor()
         return self._tables.of(predictor, lambda: LevelTable(predictor.sigmas))
+
+    def _predictor(self) -> Any:
+        """Return the part of the host's model that has its noise levels, ``sigmas``."""
+        return self._patched.model.predictor
+
+    def _is_host_flow(self, model: Any) -> bool:
+        """Return True for a flow model that the host samples itself, in the model's own time."""
+        return is_host_flow(model)
+
+    def _kind_target(self) -> Any:
+        """Return the part of the host's model that holds the adapter of a v or flow model."""
+        return self._patched.model
 
     def _functions(self) -> dict[str, Callable[..., Any]]:
         """Return the functions added to Forge's options: plain ones, as Forge deep-copies the options."""
@@ -217,7 +233,7 @@ class ForgePass:
         denoised = args["denoised"]
         call.require_ran()
         self._cross.require_ran()
-        space = ForgeSpace(args["input"], args["sigma"], self._in_eps(call), is_host_flow(args["model"]))
+        space = ForgeSpace(args["input"], args["sigma"], self._in_eps(call), self._is_host_flow(args["model"]))
         cond = space.enter(args["cond_denoised"])
         prediction = Prediction(
             cond=cond,

@@ -15,8 +15,8 @@ from ..tail import Features, Tail, chosen_rows, in_the_tail, is_plain, parts_of,
 from ..unet_layers import UnetLayers
 from .attention import COND, UNCOND, AttentionPatches
 
-OTHER_WAYS = ("block_modifiers", "block_inner_modifiers", "group_norm_wrapper")
-"""Transformer options by which other code changes what runs between the blocks."""
+OTHER_WAYS = ("block_modifiers", "block_inner_modifiers", "group_norm_wrapper", "wrappers")
+"""Transformer options, reForge's too, by which other code changes what runs between the blocks."""
 OTHER_PATCHES = ("input_block_patch", "input_block_patch_after_skip", "output_block_patch", "attn1_patch", "attn1_output_patch")
 """Patches that may change features in place, or mix rows."""
 
@@ -88,14 +88,11 @@ class ForgeTail(Tail):
         if not perturbed:
             return dict(given)
         conds = perturbed * len(given["cond_or_uncond"]) // features.rows
-        marks = torch.zeros(perturbed, device=given["sigmas"].device, dtype=given["sigmas"].dtype)
         options = {
             **given,
             "original_shape": [rows, *given["original_shape"][1:]],
             "cond_or_uncond": [*kinds, *[COND] * conds],
-            "cond_mark": torch.cat([given["cond_mark"], marks]) if own else marks,
-            "cond_indices": [*(given["cond_indices"] if own else ()), *range(own, rows)],
-            "uncond_indices": given["uncond_indices"] if own else [],
+            **self._marks(given, own, rows),
         }
         self._patches = [
             AttentionPatches(self._layers, change, functools.partial(self._chosen, place))
@@ -105,21 +102,37 @@ class ForgeTail(Tail):
             options = patches.added_to(options)
         return options
 
+    def _marks(self, given: dict[str, Any], own: int, rows: int) -> dict[str, Any]:
+        """Return Forge's other marks of the rows of a call of the tail."""
+        marks = torch.zeros(rows - own, device=given["sigmas"].device, dtype=given["sigmas"].dtype)
+        return {
+            "cond_mark": torch.cat([given["cond_mark"], marks]) if own else marks,
+            "cond_indices": [*(given["cond_indices"] if own else ()), *range(own, rows)],
+            "uncond_indices": given["uncond_indices"] if own else [],
+        }
+
     def _chosen(self, place: int, rows: int, kinds: list[int]) -> list[slice]:
         return [self._perturbed_part(place, rows)]
 
 
-def forge_tail(unet: UnetLayers, changes: dict[str, Perturbation], edits_skips: bool, together: Together) -> ForgeTail | None:
+def forge_tail(
+    unet: UnetLayers,
+    changes: dict[str, Perturbation],
+    edits_skips: bool,
+    together: Together,
+    kind: type[ForgeTail] = ForgeTail,
+) -> ForgeTail | None:
     """Return a tail for the changes that leave the encoder as it is, ``None`` if there are none or others change the UNet.
 
     :param edits_skips: true if a technique edits decoder features
     :param together: decides if all rows run together
+    :param kind: the tail's class
     """
     changes = in_the_tail(unet, changes)
     start = tail_start(unet, list(changes.values()), edits_skips)
     if start is None or not is_plain(unet.unet) or unet.changed_by_others:
         return None
-    return ForgeTail(unet, changes, start, together)
+    return kind(unet, changes, start, together)
 
 
 def is_shareable(options: dict[str, Any], cond: list[dict[str, Any]], ours: list[Callable[..., Any]]) -> bool:
