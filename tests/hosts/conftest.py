@@ -6,12 +6,12 @@ import pytest
 
 from tests.hosts.fake_a1111 import Host
 from tests.hosts.fake_forge import ForgeHost
-from tests.hosts.jobs import new_forge, new_host
+from tests.hosts.jobs import HOSTS, new_forge, new_host
 
 
-@pytest.fixture(params=[new_host, new_forge], ids=["A1111", "Forge"])
+@pytest.fixture(params=HOSTS.values(), ids=HOSTS)
 def host(request: pytest.FixtureRequest) -> Host:
-    """Either host: what holds for one holds for the other."""
+    """Each host: what holds for one holds for the others."""
     return request.param()
 
 

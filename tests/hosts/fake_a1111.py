@@ -546,9 +546,22 @@ class Host:
         """The LDM UNet of the loaded checkpoint."""
         return self.sd_model.unet
 
+    @property
+    def diffusion_model(self) -> nn.Module:
+        """The UNet that this host calls."""
+        return self.sd_model.model.diffusion_model
+
+    @diffusion_model.setter
+    def diffusion_model(self, unet: nn.Module) -> None:
+        self.sd_model.model.diffusion_model = unet
+
     def new_checkpoint(self, unet: nn.Module) -> nn.Module:
         """A checkpoint with these weights, as this host has it."""
         return SdModel(unet, self.variety)
+
+    def knows_v(self) -> None:
+        """The host takes the checkpoint for a v model."""
+        self.sd_model.parameterization = "v"
 
     def new_denoiser(self, sampler: Sampler) -> nn.Module:
         """The CFG denoiser of a sampler."""

@@ -313,6 +313,14 @@ class ForgeHost(Host):
         super().__init__(unet, variety)
         self.on_cfg_after_cfg: list[Callable[[Any], None]] = []
 
+    @property
+    def diffusion_model(self) -> nn.Module:
+        return self.sd_model.kmodel.diffusion_model
+
+    @diffusion_model.setter
+    def diffusion_model(self, unet: nn.Module) -> None:
+        self.sd_model.kmodel.diffusion_model = unet
+
     def new_checkpoint(self, unet: nn.Module) -> Engine:
         engine = Engine(unet, self.variety)
         engine.kmodel.quantizes = lambda: self.quantizes
@@ -329,6 +337,9 @@ class ForgeHost(Host):
         if self.rescales_table:  # of the predictor that is in place by now
             self.sd_model.kmodel.predictor.set_sigmas(own)
         return samples
+
+    def knows_v(self) -> None:
+        self.sd_model.kmodel.predictor.prediction_type = "v_prediction"
 
     def new_denoiser(self, sampler: Sampler) -> ForgeDenoiser:
         return ForgeDenoiser(sampler)

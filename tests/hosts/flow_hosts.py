@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,15 +13,18 @@ from torch import Tensor, nn
 from bench.analytic_flow import AnalyticFlow
 from lib_sdfm.hosts.a1111 import model_kind as a1111_kinds
 from lib_sdfm.hosts.forge import model_kind as forge_kinds
+from lib_sdfm.hosts.reforge import model_kind as reforge_kinds
 from lib_sdfm.ops.flow import denoised_to_velocity
 from lib_sdfm.schema.settings import Schema
 from lib_sdfm.techniques import TECHNIQUES
 from lib_sdfm.techniques.flow import Flow
 from sdfm_webui.kind_memory import KindMemory
 from sdfm_webui.model_kinds import KindHost
+from tests.hosts import fake_reforge
 from tests.hosts.fake_a1111 import Host
 from tests.hosts.fake_forge import ForgeHost
-from tests.hosts.jobs import new_forge, new_host
+from tests.hosts.fake_reforge import ReforgeHost
+from tests.hosts.jobs import new_forge, new_host, new_reforge
 
 SCHEMA = Schema((*(technique for technique in TECHNIQUES if technique is not Flow), Flow))
 FLOW = AnalyticFlow.drawn(1, 3, (0.15, 0.5))
@@ -47,16 +51,28 @@ class FlowUnet(nn.Module):
 
 def flow_a1111(folder: Path) -> Host:
     """A1111 with the flow model."""
-    host = new_host(SCHEMA)
-    host.sd_model.model.diffusion_model = FlowUnet()
-    return with_kinds(host, folder)
+    return flow_host(new_host, folder)
 
 
 def flow_forge(folder: Path) -> ForgeHost:
     """Forge with it."""
-    host = new_forge(SCHEMA)
-    host.sd_model.kmodel.diffusion_model = FlowUnet()
+    return flow_host(new_forge, folder)
+
+
+def flow_reforge(folder: Path) -> ReforgeHost:
+    """reForge with it."""
+    return flow_host(new_reforge, folder)
+
+
+def flow_host(new: Callable[..., Any], folder: Path) -> Any:
+    """A host with the flow model."""
+    host = new(SCHEMA)
+    host.diffusion_model = FlowUnet()
     return with_kinds(host, folder)
+
+
+FLOW_HOSTS = {"a1111": flow_a1111, "forge": flow_forge, "reforge": flow_reforge}
+"""The hosts with it, by name."""
 
 
 def with_kinds(host: Host, folder: Path) -> Host:
@@ -65,6 +81,9 @@ def with_kinds(host: Host, folder: Path) -> Host:
     if isinstance(host, ForgeHost):
         new, target = forge_kinds.forge_adapter, lambda model: model.forge_objects.unet.model
         more |= {"host_kind": forge_kinds.host_kind, "keep_table": forge_kinds.kept_table}
+    elif isinstance(host, ReforgeHost):
+        new, target = reforge_kinds.ReforgeAdapters(fake_reforge), lambda model: model
+        more |= {"host_kind": reforge_kinds.host_kind, "keep_table": reforge_kinds.kept_table}
     else:
         new, target = a1111_kinds.A1111Adapters(CompVisVDenoiser), lambda model: model
         more["host_kind"] = a1111_kinds.host_kind
@@ -74,8 +93,7 @@ def with_kinds(host: Host, folder: Path) -> Host:
 
 def unet_of(host: Host) -> FlowUnet:
     """The host's UNet."""
-    model = host.sd_model
-    return model.kmodel.diffusion_model if isinstance(host, ForgeHost) else model.model.diffusion_model
+    return host.diffusion_model
 
 
 def error(samples: Tensor, start: Tensor) -> float:

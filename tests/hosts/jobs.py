@@ -15,6 +15,7 @@ from sdfm_webui.job import HostObjects, begin_batch, begin_job, forget_earlier
 from sdfm_webui.model_kinds import KindHost
 from tests.hosts.fake_a1111 import Host, Processing, SdModel
 from tests.hosts.fake_forge import Engine, ForgeHost
+from tests.hosts.fake_reforge import ReforgeHost
 from tests.hosts.variety import Variety
 from tests.support import fingerprint, tiny_sdxl_unet, tiny_unet
 
@@ -77,6 +78,17 @@ def new_forge(schema: Schema = SCHEMA, seed: int = 0, variety: Variety = Variety
     return host
 
 
+def new_reforge(schema: Schema = SCHEMA, seed: int = 0, variety: Variety = Variety()) -> ReforgeHost:
+    """The same model in reForge."""
+    host = ReforgeHost(unet_for(variety, seed), variety)
+    host.sdfm = SdfmScript(host, schema)
+    return host
+
+
+HOSTS = {"A1111": new_host, "Forge": new_forge, "reForge": new_reforge}
+"""The stand-ins by name: what holds for one holds for the others."""
+
+
 def job(host: Host, request: dict | None = None, **settings: Any) -> Processing:
     """A job with a dictionary of settings, as the API gives it; without one everything is off."""
     args = [] if request is None else [request]
@@ -97,9 +109,9 @@ def another_checkpoint(host: Host, seed: int = 7, **changes: Any) -> SdModel | E
 
 
 def attached(model: SdModel | Engine) -> dict[str, object]:
-    """What is attached to a checkpoint: see :func:`fingerprint`; in Forge also the object of its patches, and they."""
+    """What is attached to a checkpoint: see :func:`fingerprint`; on Forge and reForge also its patches."""
     found = fingerprint(model)
-    if isinstance(model, Engine):
+    if hasattr(model, "forge_objects"):
         patcher = model.forge_objects.unet
         found["forge_objects"] = id(patcher), copy.deepcopy(patcher.model_options)
     return found

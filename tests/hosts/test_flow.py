@@ -15,13 +15,13 @@ from lib_sdfm.ops.flow_schedules import flow_times
 from sdfm_webui.errors import SdfmError
 from sdfm_webui.kind_memory import Remembered
 from tests.hosts.fake_a1111 import Host
-from tests.hosts.flow_hosts import error, flow_a1111, flow_forge, named, unet_of
+from tests.hosts.flow_hosts import FLOW_HOSTS, error, flow_a1111, flow_forge, named, unet_of
 from tests.hosts.jobs import another_checkpoint, job, samples
 from tests.hosts.test_steps import WatchingScript
 from tests.support import stable_diffusion_alphas
 
 ON = {"flow": {"shift": 3}}
-HOSTS = {"a1111": flow_a1111, "forge": flow_forge}
+HOSTS = FLOW_HOSTS
 
 
 @pytest.fixture(params=HOSTS)

@@ -105,10 +105,7 @@ class HalfUnet(FlowUnet):
 def test_half_precision_is_as_good(host: Host, sampler: str):
     settings = {"sampler_name": sampler, "steps": 20, "cfg_scale": 1.5}
     whole, start = samples(host, ON, **settings), job(host, None, **settings).noise(8, 8)
-    if isinstance(host, ForgeHost):
-        host.sd_model.kmodel.diffusion_model = HalfUnet()
-    else:
-        host.sd_model.model.diffusion_model = HalfUnet()
+    host.diffusion_model = HalfUnet()
     half = samples(host, ON, **settings)
     assert half.isfinite().all() and float((half - whole).abs().median()) < 2e-3
     assert error(half, start) < 1.1 * error(whole, start) + 2e-3

@@ -14,8 +14,9 @@ from lib_sdfm.catalog import SCHEMA
 from sdfm_webui import idle
 from sdfm_webui.errors import SdfmError
 from sdfm_webui.job import HostObjects
+from tests.hosts import flow_hosts
 from tests.hosts.fake_a1111 import Host
-from tests.hosts.jobs import SdfmScript, job, new_forge, new_host, samples
+from tests.hosts.jobs import SdfmScript, job, new_host, samples
 
 ASKED = [field.name for field in dataclasses.fields(HostObjects) if field.name not in ("new_pass", "kinds")]
 """What SDFM asks of a host for every job."""
@@ -82,12 +83,10 @@ def test_a_mark_in_a_prompt_asks_for_something():
     assert idle.asks_for_nothing(SCHEMA, p, ())
 
 
-@pytest.mark.parametrize("make", [new_host, new_forge], ids=["A1111", "Forge"])
+@pytest.mark.parametrize("make", flow_hosts.FLOW_HOSTS.values(), ids=flow_hosts.FLOW_HOSTS)
 @pytest.mark.parametrize("lacks", ["target", "loaded"])
 def test_flow_matching_that_cannot_look_at_the_model(make: Any, lacks: str, tmp_path: Any):
-    from tests.hosts import flow_hosts
-
-    host = (flow_hosts.flow_a1111 if make is new_host else flow_hosts.flow_forge)(tmp_path)
+    host = make(tmp_path)
     plain = samples(host)
     host.sdfm.kinds = dataclasses.replace(host.sdfm.kinds, **{lacks: gone})
     assert torch.equal(samples(host), plain)

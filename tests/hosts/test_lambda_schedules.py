@@ -18,8 +18,7 @@ from lib_sdfm.sampling.plan import Plan
 from lib_sdfm.techniques.cfg_schedule import CfgSchedule, CfgScheduleSettings
 from lib_sdfm.techniques.cfgpp import CfgPlusPlus, CfgPlusPlusSettings
 from tests.hosts.fake_a1111 import Host
-from tests.hosts.fake_forge import ForgeHost
-from tests.hosts.jobs import new_forge, new_host, samples
+from tests.hosts.jobs import HOSTS, new_forge, new_host, samples
 from tests.hosts.test_named_samplers import with_named_samplers
 from tests.hosts.test_steps import WatchingScript
 from tests.support import noise_of
@@ -36,13 +35,13 @@ PICTURES = [
 ]  # fmt: skip
 
 
-@pytest.fixture(params=[new_host, new_forge], ids=["A1111", "Forge"])
+@pytest.fixture(params=HOSTS.values(), ids=HOSTS)
 def host(request: pytest.FixtureRequest) -> Host:
     return with_named_samplers(request.param())
 
 
 def picture(host: Host, sampler: str, request: dict, cfg_scale: float, hr: float | None = None, **settings: Any) -> Tensor:
-    own = {"hr_cfg": hr} if hr is not None and isinstance(host, ForgeHost) else {}
+    own = {"hr_cfg": hr} if hr is not None and hasattr(host.processing, "hr_cfg") else {}
     return samples(host, request, **{"sampler_name": sampler, "cfg_scale": cfg_scale, "steps": 6, **own, **settings})
 
 

@@ -16,9 +16,8 @@ from lib_sdfm.sampling.prediction import Prediction
 from lib_sdfm.schema.params import number
 from lib_sdfm.schema.settings import Schema
 from tests.hosts.fake_a1111 import Host
-from tests.hosts.jobs import another_checkpoint, job, new_forge, new_host, samples
+from tests.hosts.jobs import HOSTS, another_checkpoint, job, samples
 
-HOSTS = {"A1111": new_host, "Forge": new_forge}
 SEEN: list[tuple[bool, int, float | None]] = []
 """Of each call: hires pass, step, and the step that was kept before, of the first image."""
 KEPT: list[weakref.ref] = []

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from lib_sdfm.errors import UnsupportedError
 from lib_sdfm.hosts.named_samplers import DDIM_CFGPP, NAMED_SAMPLERS, hosted, hosted_ddim
+from lib_sdfm.hosts.reforge.uncond import ReforgeWithUncond
 from lib_sdfm.hosts.uncond import DenoiserWithUncond
 from sdfm_webui.errors import SdfmError
 from tests.hosts.fake_a1111 import Host, prompt
-from tests.hosts.jobs import new_forge, new_host, samples
+from tests.hosts.fake_reforge import ReforgeHost
+from tests.hosts.jobs import HOSTS, new_forge, new_host, samples
 from tests.support import fingerprint, noise_of
 
 NAMES = [named.name for named in NAMED_SAMPLERS]
@@ -23,12 +25,13 @@ EQUAL = {"conds": [[(prompt(0), 1.0)]]}
 
 
 def with_named_samplers(host: Host) -> Host:
-    entries = {named.name: (hosted(named, k), named.options) for named in NAMED_SAMPLERS}
-    host.sampler_functions = {**host.sampler_functions, **entries, DDIM_CFGPP: (hosted_ddim(k), {})}
+    with_uncond = ReforgeWithUncond if isinstance(host, ReforgeHost) else DenoiserWithUncond
+    entries = {named.name: (hosted(named, k, with_uncond), named.options) for named in NAMED_SAMPLERS}
+    host.sampler_functions = {**host.sampler_functions, **entries, DDIM_CFGPP: (hosted_ddim(k, with_uncond), {})}
     return host
 
 
-@pytest.fixture(params=[new_host, new_forge], ids=["A1111", "Forge"])
+@pytest.fixture(params=HOSTS.values(), ids=HOSTS)
 def host(request: pytest.FixtureRequest) -> Host:
     return with_named_samplers(request.param())
 

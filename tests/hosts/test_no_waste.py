@@ -14,7 +14,7 @@ from bench.unet_cost import DECODER, PAG
 from bench.unets import Shape
 from lib_sdfm.hosts.run import Together
 from tests.hosts.fake_a1111 import Host
-from tests.hosts.jobs import new_forge, new_host, samples
+from tests.hosts.jobs import HOSTS, samples
 
 SMALL = Shape({1: 0, 2: 1, 4: 2}, context=64, side=32, channels=64, head_channels=32, extra=64)
 EVERYTHING = {
@@ -45,7 +45,7 @@ def waits(host: Host, request: dict | None, sampler: str, steps: int = 4) -> int
     return counter.count
 
 
-@pytest.mark.parametrize("make", [new_host, new_forge], ids=["a1111", "forge"])
+@pytest.mark.parametrize("make", HOSTS.values(), ids=HOSTS)
 @pytest.mark.parametrize("sampler", ["Euler", "DPM++ 2M", "DDIM"])
 @pytest.mark.parametrize(
     "request_", [EVERYTHING, {"recipe": "original", "pag": {"sanf": True}, "seg": {}}], ids=["sdfm", "original"]
@@ -62,7 +62,7 @@ NEED_THE_LEVEL = {
 }
 
 
-@pytest.mark.parametrize("make", [new_host, new_forge], ids=["a1111", "forge"])
+@pytest.mark.parametrize("make", HOSTS.values(), ids=HOSTS)
 @pytest.mark.parametrize("sampler", ["Euler", "DDIM"])
 @pytest.mark.parametrize("name", NEED_THE_LEVEL)
 def test_the_noise_level_is_waited_for_once_in_a_step(make: Any, sampler: str, name: str):

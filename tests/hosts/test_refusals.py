@@ -132,15 +132,13 @@ class Transformer(nn.Module):
 
 @pytest.mark.parametrize("request_", [{"pag": {}}, {"freeu": {}}, {"recipe": "original", "seg": {}}], ids=str)
 def test_a_model_that_is_no_such_unet_is_named(host: Host, request_: dict):
-    owner = host.sd_model.kmodel if isinstance(host, ForgeHost) else host.sd_model.model
-    owner.diffusion_model = Transformer()
+    host.diffusion_model = Transformer()
     name = {"pag": "PAG", "freeu": "FreeU", "seg": "SEG"}[list(request_)[-1]]
     assert f"{name}: this model is no Stable Diffusion UNet (Transformer)" in refusal(host, job(host, request_))
 
 
 def test_a_model_that_is_no_such_unet_is_guided_where_its_blocks_do_not_matter(host: Host):
-    owner = host.sd_model.kmodel if isinstance(host, ForgeHost) else host.sd_model.model
-    owner.diffusion_model = Transformer()
+    host.diffusion_model = Transformer()
     assert samples(host, {"dynamic_thresholding": {}, "cfg_schedule": {"schedule": "Linear"}}).isfinite().all()
 
 

@@ -64,7 +64,7 @@ class WatchingScript:
 def watched_steps(host: Host, **settings: object) -> list[ModelCall]:
     """The step of each denoiser call of a job; what the UNet predicts is of no account to it, and takes long."""
     script = WatchingScript(host)
-    unet = host.sd_model.kmodel.diffusion_model if isinstance(host, ForgeHost) else host.unet
+    unet = host.diffusion_model
     with patch.object(unet, "forward", lambda x, *args, **conds: x * 0.1):
         host.run(host.processing(host, scripts=[script], **settings))
     assert not host.swallowed

@@ -23,7 +23,7 @@ from lib_sdfm.ops.blur import mean_tokens
 from lib_sdfm.sampling.layers import parse_layers
 from lib_sdfm.sampling.stages import Perturbation
 from tests.hosts.fake_a1111 import Host
-from tests.hosts.jobs import new_forge, new_host, samples
+from tests.hosts.jobs import HOSTS, new_forge, new_host, samples
 from tests.hosts.variety import written_in
 from tests.support import CONTEXT, DEPTH, noise_of, tiny_unet
 
@@ -187,18 +187,16 @@ REQUESTS = {
     "freeu": {"pag": {"scale": 2, "layers": "output.1"}, "freeu": {}},
     "original": {"recipe": "original", "pag": {"scale": 2}, "seg": {"blur": 1}},
 }
-HOSTS = {"a1111": new_host, "forge": new_forge}
 
 
 def unet_of(host: Host) -> nn.Module:
     """The UNet as the host calls it."""
-    engine = host.sd_model
-    return engine.kmodel.diffusion_model if hasattr(engine, "kmodel") else engine.model.diffusion_model
+    return host.diffusion_model
 
 
 def sampled(host: Host, *request: Any, **settings: Any) -> tuple[Tensor, int]:
     """Return a job's latents, and the rows that the UNet's encoder saw."""
-    with rows_through(unet_of(host).input_blocks[0]) as seen:
+    with rows_through(unet_of(host).input_blocks[0][0]) as seen:
         return samples(host, *request, **settings), sum(seen)
 
 
@@ -235,7 +233,7 @@ def test_beside_a_neighbour_in_the_unet_the_encoder_runs_as_often_as_the_host_ca
     made = HOSTS[host]()
     wanted = samples(made, {"pag": {"scale": 2}})
     change(unet_of(made))
-    with rows_through(unet_of(made).middle_block) as middle:
+    with rows_through(unet_of(made).middle_block[-1]) as middle:
         got, rows = sampled(made, {"pag": {"scale": 2}}, steps=3)
     assert rows == sum(middle) == 9
     assert difference(samples(made, {"pag": {"scale": 2}}), wanted) < 1e-5
@@ -289,7 +287,7 @@ def test_leaving_the_forward_keeps_no_frame_alive():
     assert kept[0].__traceback__ is None
 
 
-@pytest.mark.parametrize("make", [new_host, new_forge], ids=["a1111", "forge"])
+@pytest.mark.parametrize("make", HOSTS.values(), ids=HOSTS)
 @pytest.mark.parametrize("layers", ["input.1", "input.1,middle"])
 def test_a_perturbed_input_block_needs_the_encoder(make: Any, layers: str):
     assert sampled(make(), {"pag": {"layers": layers}}, steps=1)[1] == 3

@@ -17,9 +17,8 @@ from lib_sdfm.ops.v_prediction import has_zero_terminal_snr, with_zero_terminal_
 from sdfm_webui.errors import SdfmError
 from sdfm_webui.kind_memory import Remembered
 from tests.hosts.fake_a1111 import SAMPLERS, Host
-from tests.hosts.fake_forge import ForgeHost
 from tests.hosts.flow_hosts import FLOW, named, with_kinds
-from tests.hosts.jobs import another_checkpoint, job, new_forge, new_host, samples
+from tests.hosts.jobs import HOSTS, another_checkpoint, job, new_forge, new_host, samples
 from tests.support import stable_diffusion_alphas
 
 V, NOISE = "v-prediction", "Noise"
@@ -59,14 +58,7 @@ def v_host(make: Any, folder: Path, zero: bool = False) -> Host:
 
 def put(host: Host, unet: nn.Module) -> None:
     """Give the loaded checkpoint another UNet."""
-    model = host.sd_model
-    if isinstance(host, ForgeHost):
-        model.kmodel.diffusion_model = unet
-    else:
-        model.model.diffusion_model = unet
-
-
-HOSTS = {"a1111": new_host, "forge": new_forge}
+    host.diffusion_model = unet
 
 
 @pytest.fixture(params=HOSTS)
@@ -207,10 +199,7 @@ class TestHostThatKnows:
 
     @pytest.fixture
     def host(self, host: Host) -> Host:
-        if isinstance(host, ForgeHost):
-            target(host).predictor.prediction_type = "v_prediction"
-        else:
-            host.sd_model.parameterization = "v"
+        host.knows_v()
         return host
 
     def test_automatic_leaves_it_to_the_host(self, host: Host):

@@ -15,7 +15,7 @@ from lib_sdfm.hosts.named_samplers import DDIM_CFGPP, NAMED_SAMPLERS
 from sdfm_webui.errors import SdfmError
 from tests.hosts.fake_a1111 import Host
 from tests.hosts.flow_hosts import with_kinds
-from tests.hosts.jobs import new_forge, new_host, samples
+from tests.hosts.jobs import HOSTS, new_forge, new_host, samples
 from tests.hosts.test_named_samplers import made, with_named_samplers
 from tests.hosts.variety import VARIETIES, Variety
 from tests.together import in_original, is_flow_only, together
@@ -39,7 +39,6 @@ REQUESTS = {
     "all original": together(*OLD, recipe="original"),
 }
 ALTOGETHER = ("all", "all original", "pag")
-HOSTS = {"A1111": new_host, "Forge": new_forge}
 STEPS = 3
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lib_sdfm.hosts.a1111.tail import A1111Tail
 from tests.hosts.fake_a1111 import Host
 from tests.hosts.fake_forge import ForgeHost
-from tests.hosts.jobs import new_forge, new_host, samples
+from tests.hosts.jobs import HOSTS, new_forge, new_host, samples
 from tests.hosts.test_tail import rows_through, unet_of
 from tests.support import tiny_unet
 
@@ -24,7 +24,7 @@ STEPS = 2
 
 def sampled(host: Host) -> tuple[Tensor, int]:
     """Return what PAG gives, and how many rows the encoder saw in each step."""
-    with rows_through(unet_of(host).input_blocks[0]) as rows:
+    with rows_through(unet_of(host).input_blocks[0][0]) as rows:
         return samples(host, PAG, steps=STEPS), sum(rows) // STEPS
 
 
@@ -68,7 +68,7 @@ def in_pieces(unet: nn.Module, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(unet, "wrapped", Pieces(), raising=False)
 
 
-@pytest.mark.parametrize("make", [new_host, new_forge], ids=["a1111", "forge"])
+@pytest.mark.parametrize("make", HOSTS.values(), ids=HOSTS)
 @pytest.mark.parametrize("replace", [on_the_instance, on_the_class])
 def test_a_replaced_forward(make: Callable[[], Host], replace: Callable, monkeypatch: pytest.MonkeyPatch):
     wanted, shared_rows = sampled(make())

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lib_sdfm.ops.projection import cap_norm, inner_product, project
 from lib_sdfm.sampling.memory import PassMemory
-from tests.hosts.jobs import new_forge, new_host, samples
+from tests.hosts.jobs import HOSTS, samples
 from tests.support import noise_of
 from tests.techniques.recorded_guidance import Case, assert_recorded, call, prediction, recorded, technique
 
@@ -56,17 +56,17 @@ def test_a_norm_is_capped_and_never_raised(threshold: float):
 NEUTRAL = {"eta": 1, "norm_threshold": 0, "momentum": 0}
 ALMOST = {"eta": 1, "norm_threshold": 1000, "momentum": 0}
 """Takes part, and nothing is above its threshold."""
-HOSTS = pytest.mark.parametrize("make", [new_host, new_forge], ids=["A1111", "Forge"])
+EACH_HOST = pytest.mark.parametrize("make", HOSTS.values(), ids=HOSTS)
 
 
-@HOSTS
+@EACH_HOST
 def test_neutral_settings_are_plain_cfg(make):
     host = make()
     assert torch.equal(samples(host, {"apg": NEUTRAL}), samples(host))
     torch.testing.assert_close(samples(host, {"apg": ALMOST}), samples(host), rtol=1e-3, atol=1e-2)
 
 
-@HOSTS
+@EACH_HOST
 @pytest.mark.parametrize("job", [{"sampler_name": "Euler"}, {"sampler_name": "DDIM"}], ids=str)
 def test_neutral_settings_are_plain_cfgpp(make, job: dict):
     host, cfgpp = make(), {"cfgpp": {"scale": 0.6}}
@@ -84,7 +84,7 @@ def test_with_cfgpp_it_is_a_share_of_the_papers():
     torch.testing.assert_close(moved(0.8, 1 / 12.5) * 12.5, moved(10.0, 1.0))
 
 
-@HOSTS
+@EACH_HOST
 def test_momentum_is_new_in_the_hires_pass(make):
     """It only counts from the second step on; the second pass has one step."""
     host = make()

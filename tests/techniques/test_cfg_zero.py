@@ -15,7 +15,7 @@ from lib_sdfm.sampling.plan import Plan
 from lib_sdfm.sampling.prediction import Prediction
 from sdfm_webui.errors import SdfmError
 from tests.hosts.flow_hosts import flow_a1111, flow_forge
-from tests.hosts.jobs import new_forge, new_host, samples
+from tests.hosts.jobs import HOSTS, samples
 from tests.support import noise_of
 from tests.techniques.recorded_guidance import Case, assert_recorded, call, prediction, recorded, technique
 
@@ -71,7 +71,7 @@ def test_other_models_are_refused_by_name():
     assert plan.active(call(flow_model=True))
 
 
-@pytest.mark.parametrize("make", [new_host, new_forge], ids=["A1111", "Forge"])
+@pytest.mark.parametrize("make", HOSTS.values(), ids=HOSTS)
 def test_a_job_with_another_model_is_refused(make):
     host = make()
     plain = samples(host)

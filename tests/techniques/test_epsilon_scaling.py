@@ -13,11 +13,11 @@ from lib_sdfm.ops.flow import denoised_to_velocity
 from lib_sdfm.sampling.plan import compose
 from lib_sdfm.schema.infotext import read_infotext, write_infotext
 from lib_sdfm.schema.payload import resolve_job
-from tests.hosts.jobs import new_forge, new_host, samples
+from tests.hosts.jobs import HOSTS, samples
 from tests.support import noise_of
 from tests.techniques.recorded_guidance import Case, assert_recorded, call, prediction, recorded, technique
 
-HOSTS = pytest.mark.parametrize("make", [new_host, new_forge], ids=["A1111", "Forge"])
+EACH_HOST = pytest.mark.parametrize("make", HOSTS.values(), ids=HOSTS)
 COND, UNCOND, NOISY = (noise_of(seed, 2, 4, 8, 6).double() for seed in (1, 2, 3))
 
 
@@ -46,7 +46,7 @@ def test_it_comes_after_everything_but_cfgpps_renoising():
     torch.testing.assert_close(compose(chosen, given, call(ratio=0.4), lambda: guided), wanted)
 
 
-@HOSTS
+@EACH_HOST
 @pytest.mark.parametrize("sampler", ["Euler", "DDIM"])
 @pytest.mark.parametrize("cfg", [1.0, 7.0])
 def test_it_works_at_any_cfg_and_1_is_off(make, sampler: str, cfg: float):
@@ -56,7 +56,7 @@ def test_it_works_at_any_cfg_and_1_is_off(make, sampler: str, cfg: float):
     assert (samples(host, {"epsilon_scaling": {"factor": 1.1}}, **job) - plain).std() > 1e-3
 
 
-@HOSTS
+@EACH_HOST
 def test_a_step_leaves_less_noise(make):
     """Euler's one step to 0 gives the denoised image: the latent itself minus the noise divided by the factor."""
     host = make()

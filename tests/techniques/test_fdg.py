@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lib_sdfm.ops.frequencies import enlarge, low_frequencies, shrink
 from lib_sdfm.ops.projection import project
-from tests.hosts.jobs import new_forge, new_host, samples
+from tests.hosts.jobs import HOSTS, samples
 from tests.support import noise_of
 from tests.techniques.recorded_guidance import Case, assert_recorded, call, prediction, recorded, technique
 
@@ -82,10 +82,10 @@ def parallel(x: Tensor, direction: Tensor) -> Tensor:
     return x - project(x, direction, 0.0)
 
 
-HOSTS = pytest.mark.parametrize("make", [new_host, new_forge], ids=["A1111", "Forge"])
+EACH_HOST = pytest.mark.parametrize("make", HOSTS.values(), ids=HOSTS)
 
 
-@HOSTS
+@EACH_HOST
 @pytest.mark.parametrize("sampler", ["Euler", "DDIM"])
 def test_ratio_1_is_cfg_bit_for_bit(make, sampler: str):
     host = make()

@@ -15,8 +15,7 @@ from lib_sdfm.sampling.model_call import ModelCall
 from lib_sdfm.techniques.nag import Nag, NagSettings
 from sdfm_webui.errors import SdfmError
 from tests.hosts.fake_a1111 import Host, Processing, encoded, prompt
-from tests.hosts.fake_forge import ForgeHost
-from tests.hosts.jobs import another_checkpoint, new_forge, new_host, samples
+from tests.hosts.jobs import HOSTS, another_checkpoint, new_forge, new_host, samples
 from tests.hosts.reference import Reference
 from tests.hosts.variety import VARIETIES
 from tests.support import noise_of
@@ -183,7 +182,7 @@ def test_odd_sizes(host: Host, monkeypatch: pytest.MonkeyPatch):
 def test_perturbed_rows_have_it_too(make: Any, settings: dict, whole: bool):
     host, cfg = make(), settings.get("cfg_scale", 7.0)
     if whole:
-        unet = host.sd_model.kmodel.diffusion_model if isinstance(host, ForgeHost) else host.unet
+        unet = host.diffusion_model
         plain = unet.forward
         unet.forward = lambda *args, **kwargs: plain(*args, **kwargs)
     try:
@@ -280,6 +279,6 @@ def a1111_and_forge() -> list[Host]:
     return [new_host(), new_forge()]
 
 
-@pytest.fixture(params=[new_host, new_forge], ids=["A1111", "Forge"])
+@pytest.fixture(params=HOSTS.values(), ids=HOSTS)
 def host(request: pytest.FixtureRequest) -> Host:
     return request.param()
