@@ -6,6 +6,7 @@ options are reForge's.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -127,6 +128,19 @@ class BaseModel(nn.Module):
         return sampling.calculate_denoised(sigma, output, x)
 
 
+class ReforgePatcher(UnetPatcher):
+    """Forge's, with objects of the model that are replaced while it is loaded."""
+
+    def __init__(self, model: nn.Module, options: dict | None = None) -> None:
+        super().__init__(model, options)
+        self.object_patches: dict[str, Any] = {}
+
+    def clone(self) -> ReforgePatcher:
+        made = ReforgePatcher(self.model, copy.deepcopy(self.model_options))
+        made.object_patches = dict(self.object_patches)
+        return made
+
+
 class SdModel(nn.Module):
     """The loaded checkpoint: A1111's, around Forge's objects."""
 
@@ -138,7 +152,7 @@ class SdModel(nn.Module):
             self.alphas_cumprod = variety.placed(stable_diffusion_alphas())
         self.parameterization = "eps"
         self.sd_checkpoint_info = SimpleNamespace(sha256=None, name="first")
-        self.first_unet = UnetPatcher(self.base_model)
+        self.first_unet = ReforgePatcher(self.base_model)
         self.reset()
 
     @property

@@ -13,11 +13,11 @@ from lib_sdfm.hosts.model_kind import kind_of
 from sdfm_webui.errors import SdfmError
 from tests.hosts.fake_a1111 import Host
 from tests.hosts.fake_forge import ForgeHost
-from tests.hosts.flow_hosts import FlowUnet, error, flow_a1111, flow_forge, named
+from tests.hosts.flow_hosts import FLOW_HOSTS, FlowUnet, error, flow_forge, named
 from tests.hosts.jobs import job, samples
 
 ON = {"flow": {"shift": 3}}
-HOSTS = {"a1111": flow_a1111, "forge": flow_forge}
+HOSTS = FLOW_HOSTS
 
 
 @pytest.fixture(params=HOSTS)

@@ -105,7 +105,12 @@ def sampling_of(model: Any) -> Any:
 
 def host_kind(model: Any) -> str | None:
     """Return the name of the kind that the host takes a model for, ``None`` for an ordinary one (noise)."""
-    names = (base.__name__ for base in type(sampling_of(model)).__mro__)
+    return kind_of_sampling(sampling_of(model))
+
+
+def kind_of_sampling(sampling: Any) -> str | None:
+    """Return the name of the kind of a ``model_sampling``, ``None`` for an ordinary one (noise)."""
+    names = (base.__name__ for base in type(sampling).__mro__)
     return next((KINDS[name] for name in names if name in KINDS), None)
 
 

@@ -14,10 +14,16 @@ from typing import Any
 
 from torch import Tensor
 
+from ...errors import UnsupportedError
+from ...sampling.model_kind import FLOW
 from ..forge.run_pass import ForgePass
+from ..model_kind import kind_of
+from .model_kind import kind_of_sampling
 from .tail import ReforgeTail
 
 POST_CFG = "sampler_post_cfg_function"
+SAMPLING = "model_sampling"
+"""Name of the object by which Advanced Model Sampling samples a model as another kind."""
 
 
 class ReforgePass(ForgePass):
@@ -25,8 +31,30 @@ class ReforgePass(ForgePass):
 
     TAIL = ReforgeTail
 
+    def _follow_model(self) -> None:
+        super()._follow_model()
+        self._require_supported()
+
+    def _require_supported(self) -> None:
+        """Raise :class:`UnsupportedError` for what reForge samples in a flow model's own time, or as two kinds at once."""
+        kind, patched = kind_of(self._kind_target()), SAMPLING in self._objects().unet.object_patches
+        if kind is not None and patched:
+            feature = "Flow matching" if kind.is_flow else "Model kind"
+            raise UnsupportedError(
+                f"{feature}: reForge's Advanced Model Sampling is on as well, and a checkpoint is sampled as one kind only. "
+                "Switch either off"
+            )
+        if kind_of_sampling(self._predictor()) == FLOW:
+            raise UnsupportedError(
+                "this is a flow model that reForge samples itself, in the model's own time, which SDFM doesn't support here. "
+                + ("Switch Advanced Model Sampling off, and Flow matching on in its place" if patched else "Switch SDFM off")
+            )
+
     def _predictor(self) -> Any:
         return self._patched.model.model_sampling
+
+    def _is_host_flow(self, model: Any) -> bool:
+        return False  # refused by name
 
     def _kind_target(self) -> Any:
         return self.denoiser.inner_model.inner_model
