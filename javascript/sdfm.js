@@ -1,3 +1,8 @@
+// Nothing here acts on a page without SDFM's panel: that of a WebUI in which the script stands aside.
+const onSdfmLoaded = (start) => onUiLoaded(() => {
+    if (gradioApp().querySelector(".sdfm-panel")) start();
+});
+
 // Help texts become tooltips where a pointer can hover, so that the panel stays compact. gradio has no tooltips.
 (function () {
     // the help stands behind a control's label; a checkbox has it in front of itself
@@ -18,7 +23,7 @@
         }
     }
 
-    onUiLoaded(function () {
+    onSdfmLoaded(function () {
         gradioApp().querySelectorAll(".sdfm-panel").forEach(helpToTooltips);
     });
 })();
@@ -62,7 +67,7 @@ const sdfmRequests = (function () {
         }
     }
 
-    onUiLoaded(function () {
+    onSdfmLoaded(function () {
         gradioApp().addEventListener("click", onClick, true);
     });
     return { ask, answered, isDue: (id) => due.has(id) };
@@ -149,7 +154,7 @@ const sdfmTyping = (function () {
         return moved;
     }
 
-    onUiLoaded(function () {
+    onSdfmLoaded(function () {
         gradioApp().addEventListener("focusin", (event) => typeOnceMore(event.target), true);
         gradioApp().addEventListener("keydown", (event) => { lastKeyAt = event.target; }, true);
         gradioApp().addEventListener("pointerdown", () => { lastKeyAt = null; }, true);
@@ -250,7 +255,7 @@ const sdfmTyping = (function () {
         replace(tab, { texts, places: fixes }, number);
     }
 
-    onUiLoaded(function () {
+    onSdfmLoaded(function () {
         gradioApp().addEventListener("input", onInput, true);
         gradioApp().addEventListener("change", onSet, true);
         gradioApp().addEventListener("focusout", onSet, true);
@@ -273,12 +278,12 @@ const sdfmTyping = (function () {
         ask();
     }
 
-    onUiLoaded(ask);
+    onSdfmLoaded(ask);
     if (typeof onOptionsChanged === "function") onOptionsChanged(onOptions);
 })();
 
 // The plot of the run is drawn for the first time once gradio answers to buttons.
-onUiLoaded(function () {
+onSdfmLoaded(function () {
     setTimeout(function () {
         for (const tab of ["txt2img", "img2img"]) sdfmAsk(`script_${tab}_sdfm_plot_ask`);
     }, 500);

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+from lib_sdfm.planning.plan import plan_of
+from lib_sdfm.schema.settings import Schema, Settings
 
 from .old_entries import scripts_of
 
+LEAST_RESCALE = 0.05
+"""Forge Neo's smallest value that rescales."""
+
+
+def _is_switch(value: Any) -> bool:
+    return value is True
+
+
+def _rescales(value: Any) -> bool:
+    return isinstance(value, int | float) and value >= LEAST_RESCALE
+
+
+SWITCHES: dict[str, Callable[[Any], bool]] = {"rescalecfg": _rescales}
+"""By title, function from a script's first argument to true if it is on; for all others that argument is a switch."""
 BUILT_INS = {
     "freeu integrated": "freeu",
     "freeu integrated (sd 1.x, sd 2.x, sdxl)": "freeu",
@@ -14,13 +32,32 @@ BUILT_INS = {
     "smoothed energy guidance": "seg",
     "dynamicthresholding (cfg-fix) integrated": "dynamic_thresholding",
     "rescalecfg for reforge": "cfg_rescale",
+    "rescalecfg": "cfg_rescale",
+    "mahiro": "mahiro",
 }
-"""Techniques by the lower-case title of a script of Forge, reForge or pamparamm that does the same. The first argument of
-each script is its switch."""
+"""Techniques by the lower-case title of a script of Forge, Forge Neo, reForge or pamparamm that does the same."""
+IN_CFGS_PLACE = {"dynamic_thresholding", "cfg_rescale"}
+"""Those whose scripts compute CFG: a technique of ours that does so too takes their place."""
 
 
 def built_ins_on(p: Any) -> list[tuple[str, str]]:
     """Return title and technique of the scripts that are on in a job."""
     theirs = [(script, args) for script, args in scripts_of(p) if not hasattr(script, "entry")]  # ours are payloads
-    on = [str(script.title()) for script, args in theirs if args and args[0] is True]
-    return [(title, BUILT_INS[title.lower()]) for title in on if title.lower() in BUILT_INS]
+    with_args = [(str(script.title()), args[0]) for script, args in theirs if args]
+    return [
+        (title, BUILT_INS[title.lower()])
+        for title, first in with_args
+        if title.lower() in BUILT_INS and SWITCHES.get(title.lower(), _is_switch)(first)
+    ]
+
+
+def notes_on_both(schema: Schema, settings: Settings, built_ins: list[tuple[str, str]]) -> list[str]:
+    """Return a note for each script that does what a technique of the job does, or that gives way to one."""
+    computes = next((t.label for t in plan_of(schema, settings).techniques if t.combines()), None)
+    notes = []
+    for title, technique in built_ins:
+        if technique in IN_CFGS_PLACE and computes is not None:
+            notes.append(f"{title} is on as well, and gives way to SDFM's {computes}. Switch either off")
+        elif technique in settings.techniques:
+            notes.append(f"{title} is on as well, and both act. Switch either off")
+    return notes

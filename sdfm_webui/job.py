@@ -21,6 +21,7 @@ from lib_sdfm.schema.payload import require_no_rival, resolve_job
 from lib_sdfm.schema.settings import Schema, Settings
 
 from .axes import axes_of_job
+from .built_ins import notes_on_both
 from .errors import shown_to_user
 from .found import put_found
 from .idle import asks_for_nothing, missing_in_host, stand_aside
@@ -92,7 +93,7 @@ def _prepare(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> 
     is_api = bool(getattr(p, "is_api", False))
     job = resolve_job(schema, args, host.old_payloads(p), axes_of_job(p), is_api)
     require_no_rival(schema, job.settings, host.rivals(p))
-    doubled = _doubled(job.settings, host.built_ins(p))
+    doubled = notes_on_both(schema, job.settings, list(host.built_ins(p)))
     kinds = _contradictions(host, job.settings)
     sync = RefinerJob(schema, job.settings, p, host.old_timelines(), host.refiner_rule())
     sync.require_possible(_labels_of_encoded(schema, job.settings))
@@ -198,16 +199,6 @@ def begin_job(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) ->
     except Exception as problem:
         if asks_for_nothing(schema, p, args):
             stand_aside(problem)
-
-
-def _doubled(settings: Settings, built_ins: Sequence[tuple[str, str]]) -> list[str]:
-    """Return a warning for each technique that is on both in SDFM and in a script of the host or of another extension."""
-    twice = [(title, technique) for title, technique in built_ins if technique in settings.techniques]
-    return [f"{title} is on as well, and {_effect_of_both(technique)}. Switch either off" for title, technique in twice]
-
-
-def _effect_of_both(technique: str) -> str:
-    return "gives way to SDFM's" if technique == "dynamic_thresholding" else "both act"
 
 
 LAST_CALL = "sdfm_one_call"

@@ -12,6 +12,7 @@ from torch import Tensor
 from lib_sdfm.hosts.named_samplers import DDIM_CFGPP, NAMED_SAMPLERS, NamedSampler, WithUncond, hosted, hosted_ddim
 from lib_sdfm.hosts.uncond import DenoiserWithUncond
 from lib_sdfm.ops.descent import Sampler
+from lib_sdfm.sampling.sampler_names import normalised
 from lib_sdfm.sampling.samplers import SAMPLERS
 from lib_sdfm.schema.foreign.sampler import host_sampler, unknown_sampler
 
@@ -50,22 +51,32 @@ def register_samplers(host: SamplerModules, forge: bool) -> None:
     :param forge: true if the host is Forge, whose own DDIM CFG++ takes the CFG scale as lambda and fails at 1, or reForge,
         which has none
     """
-    known = {entry.name for entry in host.samplers.all_samplers}
-    host.samplers.all_samplers += [_entry(host, named) for named in NAMED_SAMPLERS if named.name not in known]
-    if forge and DDIM_CFGPP not in known:
+    known = {normalised(entry.name) for entry in host.samplers.all_samplers}
+    host.samplers.all_samplers += [_entry(host, named) for named in NAMED_SAMPLERS if not _has(known, named)]
+    if forge and normalised(DDIM_CFGPP) not in known:
         host.samplers.all_samplers.append(_ddim_entry(host))
     table = host.samplers.all_samplers_map  # read anew each time: Forge makes it anew for each sampler
     for entry in host.samplers.all_samplers:
         table.setdefault(entry.name, entry)
     host.samplers.set_samplers()
     for record in SAMPLERS:
-        for alias in record.aliases if record.name in table else ():
-            table.setdefault(alias, table[record.name])
-            host.samplers.samplers_map.setdefault(alias.lower(), record.name)
+        names = (record.name, *record.aliases)
+        present = next((table[name] for name in names if name in table), None)
+        for name in names if present is not None else ():
+            table.setdefault(name, present)
+            host.samplers.samplers_map.setdefault(name.lower(), present.name)
     for lower, name in host.samplers.samplers_map.items():  # the X/Y/Z plot accepts these, and looks them up there
         if name in table:
             table.setdefault(lower, table[name])
     host.samplers.get_sampler_and_scheduler.cache_clear()
+
+
+def _has(known: Collection[str], named: NamedSampler) -> bool:
+    """Return True if a host has a sampler under one of its names (Forge Neo: Euler a CFG++).
+
+    :param known: the host's names, normalised
+    """
+    return any(normalised(name) in known for name in (named.name, *named.aliases))
 
 
 def mend_samplers(p: Any, known: Collection[str]) -> None:

@@ -33,6 +33,8 @@ WAY = (14.0, 5.0, 2.0, 0.9, 0.4, 0.12, 0.0)
 LEVELS = (0.6, 1.2, 0.3)
 """Noise levels at which they are denoised again, until the difference is clear."""
 MOST_CALLS = 1 + len(KINDS) * (len(WAY) - 1 + len(LEVELS))
+CONTROLS = {FLOW: V, V: FLOW}
+"""The kind out of question with which the best one is compared as well."""
 HIGHEST_TIME = 999.0
 NO_NOISE, ALL_NOISE = 0.5, 0.85
 """Correlations of output and pure noise below which a model predicts v, and above which it doesn't; measured are 0.1 for v, 0.9
@@ -87,7 +89,7 @@ def recognise(
     seed: int = 0,
     watch: Watch = lambda call, most: None,
 ) -> Recognition:
-    """Detect what a UNet predicts, in at most 28 calls: usually 10 (v), 15 (noise) or 23.
+    """Detect what a UNet predicts, in at most 28 calls: usually 15 to 23.
 
     :param size: channels, height and width of its latents
     :param watch: called before each call
@@ -105,10 +107,12 @@ def recognise(
         found = Recognition({kind: errors.get(kind, INFINITE) for kind in KINDS})
         if found.is_clear:
             break
-    if found.kind == FLOW and V not in kinds:  # pictures of the wrong kind may be empty, and easy: the third kind's tell
-        control = _OwnPictures(V, counted, noise).error(LEVELS[:number])
-        return Recognition(found.errors, is_doubtful=control < CERTAIN * found.errors[FLOW])
-    return found
+    control = CONTROLS.get(found.kind)
+    if control is None or control in kinds:
+        return found
+    # pictures of a wrong kind may be empty, and easy: then another kind's fit as well
+    error = _OwnPictures(control, counted, noise).error(LEVELS[:number])
+    return Recognition(found.errors, is_doubtful=error < CERTAIN * found.errors[found.kind])
 
 
 def noise_returned(predict: Predict, noise: Tensor) -> float:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bench.analytic_flow import AnalyticFlow
 from lib_sdfm.ops.flow_probe import EPS, FLOW, MOST_CALLS, Recognition, V, noise_table, recognise
+from tests.support import CONTEXT, noise_of, predict, tiny_unet
 from tools.tiny_model import MODELS, load
 
 ANALYTIC = AnalyticFlow.drawn(1, 3, (0.15, 0.5))
@@ -75,6 +76,13 @@ def test_clear_cases_take_few_calls(name: str, most: int):
     calls: list[int] = []
     assert recognise(shapes(name, None), SIZE, watch=lambda call, of: calls.append(call)).sure
     assert calls == list(range(len(calls))) and len(calls) <= most < MOST_CALLS
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_model_that_was_never_trained_is_nothing_for_certain(seed: int):
+    unet, context = tiny_unet(seed), noise_of(1, 1, 3, CONTEXT)
+    found = recognise(lambda x, times: predict(unet, x, times, context.expand(len(x), -1, -1)), SIZE)
+    assert not found.sure and not found.certain
 
 
 def test_what_the_watch_raises_ends_it():

@@ -41,11 +41,14 @@ def test_reforge_is_supported_also_beside_another_package_named_backend(tmp_path
     assert is_forge() and is_reforge() and reason() is None
 
 
-@pytest.mark.parametrize("kind", ["package", "module"])
+@pytest.mark.parametrize("kind", ["package", "module", "folder"])
 def test_another_package_named_backend_is_not_forges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str):
     with_packages(tmp_path, monkeypatch, "modules_forge", *(["backend"] if kind == "package" else []))
     if kind == "module":
         (tmp_path / "backend.py").touch()
+    if kind == "folder":  # of an extension: without a file that makes it a package, it is one all the same
+        (tmp_path / "backend").mkdir()
+        (tmp_path / "backend" / "thing.py").touch()
     assert "Forge before August 2024" in reason()
 
 

@@ -71,8 +71,10 @@ def test_what_the_host_has_stays_the_hosts():
     host.samplers.all_samplers.append(own)
     host.samplers.all_samplers_map[own.name] = own
     register_samplers(host, forge=True)
-    assert host.samplers.all_samplers_map["Euler a CFG++"] is own
-    assert names(host)[:2] == ["Euler", "Euler a CFG++"]
+    table = host.samplers.all_samplers_map
+    assert all(table[name] is own for name in ("Euler a CFG++", "Euler Ancestral CFG++", "euler_ancestral_cfg_pp"))
+    assert host.samplers.get_sampler_and_scheduler("Euler Ancestral CFG++", "Karras")[0] == "Euler a CFG++"
+    assert names(host)[:2] == ["Euler", "Euler a CFG++"] and "Euler Ancestral CFG++" not in names(host)
 
 
 def test_a_name_that_was_looked_up_before_is_looked_up_anew():

@@ -49,7 +49,8 @@ def translate(
     :param claimed: keys that the host itself pastes: their features are left to it
     """
     text = ForeignText(pairs)
-    present = [s for s in SOURCES if s.is_present(text) and not any(key in claimed for key in s.all_keys)]
+    present = [source for source in SOURCES if source.is_present(text)]
+    present = [source for source in present if not _is_left_to_host(source, text, claimed)]
     active = [source for source in present if source.is_on(text)]
     _note_keys(present, text)
     values: Values = {}
@@ -62,6 +63,16 @@ def translate(
             sources[str(source.technique)] = source
             values.update(_checked(schema, source, said, text))
     return Translation(values, text.errors, text.warnings, text.used)
+
+
+def _is_left_to_host(source: Source, text: ForeignText, claimed: Collection[str]) -> bool:
+    """Return True if the host pastes a feature itself; its keys are understood, and a warning says who acts."""
+    if not any(key in claimed for key in source.all_keys):
+        return False
+    text.used.update(key for key in source.all_keys if key in text.pairs)
+    if source.is_on(text):
+        text.name(source.shown[:1], f"{source.what} is set in this WebUI's own controls and acts; SDFM's counterpart stays off")
+    return True
 
 
 def _note_keys(present: list[Source], text: ForeignText) -> None:
