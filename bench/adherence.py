@@ -20,7 +20,7 @@ import torch
 from bench.judge import Verdict, judge
 from tools import drawing, shapes
 from tools.shapes import Scene
-from tools.tiny_model import MODELS, TinyModel, load
+from tools.tiny_model import EPS, FLOW, MODELS, TinyModel, V, load
 from tools.tiny_sampling import sample
 
 KINDS: dict[str, Callable[[Scene], bool]] = {
@@ -29,6 +29,7 @@ KINDS: dict[str, Callable[[Scene], bool]] = {
     "two kinds": lambda scene: len(scene.groups) == 2,
 }
 ASPECTS = ("kept", "count", "shape", "colour", "background", "size", "place")
+OBJECTIVES = (EPS, FLOW, V)
 Z = 1.959964
 BATCH = 32
 
@@ -119,6 +120,7 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--cfg", type=float, default=4.0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--taken-for", choices=OBJECTIVES, help="samples as if the checkpoints predicted this")
     parser.add_argument("--json", action="store_true", help="everything, with the captions that were missed")
     parser.add_argument("--drawn", action="store_true", help="judges the drawer's own pictures as well")
     return parser.parse_args(arguments)
@@ -133,6 +135,7 @@ def main() -> None:
                         for style in (drawing.PLAIN, drawing.INK)})  # fmt: skip
     for path in options.checkpoints or sorted(MODELS.glob("*.safetensors")):
         model = load(path)
+        model.config["objective"] = options.taken_for or model.objective
         results[path.stem] = measure(
             lambda scenes, model=model: painted(model, scenes, options.seed, options.steps, options.cfg),
             options.count,

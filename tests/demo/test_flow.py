@@ -1,5 +1,7 @@
 """Flow matching in the demo: its flow model paints what the prompt says, with every sampler, and is told from the others."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -67,9 +69,9 @@ def test_it_is_told_from_the_others(shapes_host, name, kind, monkeypatch):
     from modules import shared
 
     from lib_sdfm.hosts.a1111.model_kind import ask_a1111
+    from lib_sdfm.ops.flow_probe import recognise
 
-    monkeypatch.setattr("lib_sdfm.hosts.a1111.model_kind.LATENT", (4, 12, 12))
-
+    monkeypatch.setattr("lib_sdfm.hosts.a1111.model_kind.recognise", partial(recognise, size=(4, 12, 12)))
     shapes_host.txt2img(**FIELDS, override_settings={"sd_model_checkpoint": name}, override_settings_restore_afterwards=False)
     found = shapes_host.http.get("/sdfm/v1/flow").json()
     assert found["checkpoint"] == name and found["flow"] == (kind == "flow") and "its file says so" in found["why"]

@@ -14,7 +14,9 @@ from tools.shapes import Group, Scene
 
 from .conftest import DEMO
 
-NAMES = ["shapes-eps", "shapes-flow", "shapes-ink"]
+PREDICT = {"shapes-eps": "epsilon", "shapes-flow": "flow", "shapes-ink": "epsilon", "shapes-v": "v"}
+NAMES = list(PREDICT)
+MARKS = {"v_pred", "ztsnr"}
 LARGEST = 8_000_000
 CIRCLES = Scene((Group("circle", "red", 3),), "blue")
 SINGLES = [
@@ -43,12 +45,13 @@ def check(pictures, scene, least=0.5):
 def test_files_are_small_and_say_what_they_are(name):
     path = DEMO / "models" / f"{name}.safetensors"
     with safe_open(path, "pt") as file:
-        metadata, keys = file.metadata(), set(file.keys())
+        metadata, keys = file.metadata(), set(file.keys()) - MARKS
+        assert (set(file.keys()) >= MARKS) is (name == "shapes-v")
         assert all(file.get_slice(key).get_dtype() == "F16" for key in keys)
     assert path.stat().st_size <= LARGEST
-    assert metadata["modelspec.prediction_type"] == ("flow" if name == "shapes-flow" else "epsilon")
+    assert metadata["modelspec.prediction_type"] == PREDICT[name]
     config = json.loads(metadata["sdfm_demo"])
-    assert config["parameterization"] == "eps" and config["objective"] == ("flow" if name == "shapes-flow" else "eps")
+    assert config["parameterization"] == "eps" and config["objective"] == {"epsilon": "eps"}.get(PREDICT[name], PREDICT[name])
     assert {key.split(".")[0] for key in keys} == {"model", "cond_stage_model", "first_stage_model"}
     blocks = {key.split(".")[5] for key in keys if key.startswith("model.diffusion_model.middle_block.1.transformer_blocks.")}
     assert len(blocks) == 3

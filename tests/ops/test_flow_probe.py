@@ -58,11 +58,10 @@ def as_v(eps: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], 
 
 
 @pytest.mark.parametrize("seed", [None, *range(5)])
-@pytest.mark.parametrize("name", ["shapes-eps", "shapes-ink", "shapes-flow"])
-def test_trained_models_and_disturbed_copies_are_recognised(name: str, seed: int | None):
+@pytest.mark.parametrize("name, kind", [("shapes-eps", EPS), ("shapes-ink", EPS), ("shapes-flow", FLOW), ("shapes-v", V)])
+def test_trained_models_and_disturbed_copies_are_recognised(name: str, kind: str, seed: int | None):
     found = recognise(shapes(name, seed), SIZE)
-    assert found.kind == (FLOW if name == "shapes-flow" else EPS)
-    assert found.certain and found.sure
+    assert found.kind == kind and found.certain and found.sure
 
 
 @pytest.mark.parametrize("name", ["shapes-eps", "shapes-ink"])
