@@ -24,6 +24,7 @@ def _rescales(value: Any) -> bool:
 
 SWITCHES: dict[str, Callable[[Any], bool]] = {"rescalecfg": _rescales}
 """By title, function from a script's first argument to true if it is on; for all others that argument is a switch."""
+APG_AND_LIMITER = '"apg\'s now your cfg" and guidance limiter for reforge'
 BUILT_INS = {
     "freeu integrated": "freeu",
     "freeu integrated (sd 1.x, sd 2.x, sdxl)": "freeu",
@@ -34,21 +35,27 @@ BUILT_INS = {
     "rescalecfg for reforge": "cfg_rescale",
     "rescalecfg": "cfg_rescale",
     "mahiro": "mahiro",
+    "mahiro cfg for reforge": "mahiro",
+    APG_AND_LIMITER: "apg",
 }
 """Techniques by the lower-case title of a script of Forge, Forge Neo, reForge or pamparamm that does the same."""
-IN_CFGS_PLACE = {"dynamic_thresholding", "cfg_rescale"}
+LIMITER = 5
+"""Place of the guidance limiter's switch, among the arguments of reForge's script with two of them."""
+IN_CFGS_PLACE = {"dynamic_thresholding", "cfg_rescale", "apg", "cfg_schedule"}
 """Those whose scripts compute CFG: a technique of ours that does so too takes their place."""
 
 
 def built_ins_on(p: Any) -> list[tuple[str, str]]:
     """Return title and technique of the scripts that are on in a job."""
     theirs = [(script, args) for script, args in scripts_of(p) if not hasattr(script, "entry")]  # ours are payloads
-    with_args = [(str(script.title()), args[0]) for script, args in theirs if args]
-    return [
+    with_args = [(str(script.title()), args) for script, args in theirs if args]
+    on = [
         (title, BUILT_INS[title.lower()])
-        for title, first in with_args
-        if title.lower() in BUILT_INS and SWITCHES.get(title.lower(), _is_switch)(first)
+        for title, args in with_args
+        if title.lower() in BUILT_INS and SWITCHES.get(title.lower(), _is_switch)(args[0])
     ]
+    limiters = [title for title, args in with_args if title.lower() == APG_AND_LIMITER and any(map(_is_switch, args[LIMITER:]))]
+    return on + [(title, "cfg_schedule") for title in limiters]
 
 
 def notes_on_both(schema: Schema, settings: Settings, built_ins: list[tuple[str, str]]) -> list[str]:

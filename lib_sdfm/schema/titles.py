@@ -55,9 +55,20 @@ def _thresholding_pairs(args: Sequence[Any]) -> dict[str, Any]:
     return _pairs_by([keys[0], SIMPLE_MODE, *keys[1:]] if is_reforge else keys)(args)
 
 
+APG_KEYS = "enabled|momentum|adaptive_momentum|norm_thr|eta"
+LIMITER_KEYS = "guidance_limiter_enabled|guidance_sigma_start|guidance_sigma_end"
+
+
+def _apg_and_limiter_pairs(args: Sequence[Any]) -> dict[str, Any]:
+    """Return the keys of reForge's script with two switches."""
+    apg = [f"apgisyourcfg_{name}" for name in APG_KEYS.split("|")]
+    return {**_pairs_by(apg)(args[: len(apg)]), **_pairs_by(LIMITER_KEYS.split("|"))(args[len(apg) :])}
+
+
 OTHER_ENTRIES = (
     *(OldEntry(title, len(keys.split("|")), _pairs_by(keys.split("|"))) for title, keys in TITLES.items()),
     OldEntry("DynamicThresholding (CFG-Fix) Integrated", len(OF_THRESHOLDING.split("|")) + 1, _thresholding_pairs),
+    OldEntry('"APG\'s now your CFG" and Guidance Limiter for reForge', 8, _apg_and_limiter_pairs),
     OldEntry(
         "APG (Adaptive Projected Guidance)", 4,
         lambda args: {

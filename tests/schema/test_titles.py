@@ -34,6 +34,7 @@ SEG = [True, 4.0, 0.0, "full", 4.0, "output", 3, "d2.2-9", False, 7.0, 2.0, 0.0,
         ),
         ("PerturbedAttentionGuidance Integrated", [True, 2.5, 0.0, 0.0, 1.0], "pagi_enabled: True, pagi_scale: 2.5"),
         ("RescaleCFG for reForge", [True, "Normal", 0.6], "rescale_cfg_enabled: True, rescale_cfg_multiplier: 0.6"),
+        ("Mahiro CFG for reForge", [True], "mahiro_cfg_enabled: True"),
         ("RescaleCFG", [0.7], "Rescale CFG: 0.7"),
         ("MaHiRo", [True], "MaHiRo: True"),
         ("APG (Adaptive Projected Guidance)", [True, 0.0, 12, -0.3], "APG Eta: 0, APG Norm Threshold: 12, APG Momentum: -0.3"),
@@ -69,6 +70,16 @@ def test_windows_and_values_of_the_hires_pass_in_a_payload(title: str, args: lis
         resolve_job(schema_for({"hr_cfg"}.__contains__), [], [(ENTRIES[title], override)])
     without = resolve_job(schema_for({"hr_cfg"}.__contains__), [], [(ENTRIES[title], [*override[:9], "", *override[10:]])])
     assert set(without.settings.techniques) == {name}
+
+
+def test_the_script_with_two_switches():
+    entry = ENTRIES['"APG\'s now your CFG" and Guidance Limiter for reForge']
+    apg, limiter = [0.5, 0.18, 15.0, 1.0], [5.0, 0.3]
+    settings = resolve_job(SCHEMA, [], [(entry, [False, *apg, True, *limiter])]).settings
+    assert list(settings.techniques) == ["cfg_schedule"] and settings.techniques["cfg_schedule"].high == 5.0
+    assert resolve_job(SCHEMA, [], [(entry, [False, *apg, False, *limiter])]).settings.techniques == {}
+    with pytest.raises(UserError, match="apgisyourcfg_enabled"):
+        resolve_job(SCHEMA, [], [(entry, [True, *apg, False, *limiter])])
 
 
 def test_what_has_no_counterpart_is_refused():

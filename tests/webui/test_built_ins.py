@@ -10,7 +10,7 @@ import pytest
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.planning.explain import explain_infotext
 from lib_sdfm.schema.request import apply_request
-from sdfm_webui.built_ins import built_ins_on, notes_on_both
+from sdfm_webui.built_ins import APG_AND_LIMITER, built_ins_on, notes_on_both
 
 
 def job(title: str, *args: Any) -> SimpleNamespace:
@@ -27,7 +27,9 @@ def notes(request: dict, title: str, *args: Any) -> list[str]:
     ("RescaleCFG", [0.7], "cfg_rescale"), ("RescaleCFG", [0.0], None), ("RescaleCFG", [0.04], None),
     ("MaHiRo", [True], "mahiro"), ("MaHiRo", [False], None),
     ("FreeU Integrated (SD 1.x, SD 2.x, SDXL)", [True, 1.0], "freeu"), ("Seed", [True], None),
-    ("PerturbedAttentionGuidance Integrated", [], None),
+    ("PerturbedAttentionGuidance Integrated", [], None), ("Mahiro CFG for reForge", [True], "mahiro"),
+    (APG_AND_LIMITER, [True, 0.5, 0.18, 15.0, 1.0, False, 5.42, 0.28], "apg"),
+    (APG_AND_LIMITER, [False, 0.5, 0.18, 15.0, 1.0, True, 5.42, 0.28], "cfg_schedule"),
 ])  # fmt: skip
 def test_which_are_on(title: str, args: list, technique: str | None):
     assert built_ins_on(job(title, *args)) == ([] if technique is None else [(title, technique)])
@@ -38,6 +40,8 @@ def test_which_are_on(title: str, args: list, technique: str | None):
     ({"apg": {}}, "RescaleCFG", [0.7], "RescaleCFG is on as well, and gives way to SDFM's APG"),
     ({"mahiro": {}}, "MaHiRo", [True], "MaHiRo is on as well, and both act"),
     ({"dynamic_thresholding": {}}, "DynamicThresholding (CFG-Fix) Integrated", [True], "gives way to SDFM's Dynamic"),
+    ({"apg": {}}, APG_AND_LIMITER, [True], "gives way to SDFM's APG"),
+    ({"cfg_schedule": {"schedule": "Linear"}}, APG_AND_LIMITER, [False, 0.5, 0.18, 15.0, 1.0, True], "both act"),
     ({"pag": {}}, "MaHiRo", [True], ""), ({"pag": {}}, "RescaleCFG", [0.7], ""),
 ])  # fmt: skip
 def test_what_is_said_of_both(request_: dict, title: str, args: list, said: str):
