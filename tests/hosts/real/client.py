@@ -12,7 +12,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from lib_sdfm.sampling.sampler_names import resolve_sampler
+
+A1111, FORGE, NEO, REFORGE = "AUTOMATIC1111", "Forge", "Forge Neo", "reForge"
+OPTIONS = {NEO: "refiner_use_steps", REFORGE: "sd_sampling"}
+"""Options that only one WebUI has."""
 
 SMALL = {
     "prompt": "a house", "negative_prompt": "blurry", "seed": 5, "sampler_name": "DPM++ 2M", "scheduler": "Karras", "steps": 8,
@@ -53,13 +60,35 @@ class WebUi:
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     @cached_property
-    def is_forge(self) -> bool:
-        """Whether it is Forge: it chooses text encoders and VAE at one place."""
+    def host(self) -> str:
+        """Which WebUI it is; Forge chooses text encoders and VAE at one place."""
+        options = self.get("/sdapi/v1/options")
+        for host, option in OPTIONS.items():
+            if option in options:
+                return host
         try:
             self.get("/sdapi/v1/sd-modules")
         except Refused:
-            return False
-        return True
+            return A1111
+        return FORGE
+
+    @property
+    def is_forge(self) -> bool:
+        """Whether it is Forge or Forge Neo."""
+        return self.host in (FORGE, NEO)
+
+    @cached_property
+    def samplers(self) -> list[str]:
+        """The names of its samplers."""
+        return [entry["name"] for entry in self.get("/sdapi/v1/samplers")]
+
+    def name_of(self, sampler: str) -> str:
+        """Its own name of a sampler that SDFM knows; the test is skipped if it has none."""
+        record = resolve_sampler(sampler).sampler
+        found = [own for own in self.samplers if record is not None and resolve_sampler(own).sampler is record]
+        if record is not None and not found:
+            pytest.skip(f"{self.host} has no sampler {sampler}")
+        return found[0] if found else sampler
 
     def get(self, path: str) -> Any:
         """The JSON answer of a path."""
@@ -85,13 +114,25 @@ class WebUi:
         return self._pictures("/sdapi/v1/img2img", sdfm, {"init_images": [image], **request})
 
     def _pictures(self, path: str, sdfm: Any, request: dict[str, Any]) -> Pictures:
-        body = {**SMALL, **request}
+        body = self._possible({**SMALL, **request})
         if body.get("enable_hr") and self.is_forge:  # without these two: an error 500, and CFG scale 1
             body = {"hr_additional_modules": ["Use same choices"], "hr_cfg": body["cfg_scale"], **body}
         if sdfm is not None:
             scripts = {"SDFM": {"args": sdfm if isinstance(sdfm, list) else [sdfm]}}
             body["alwayson_scripts"] = {**scripts, **body.get("alwayson_scripts", {})}
         return self._made(path, body)
+
+    def _possible(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The request as this WebUI can run it; the test is skipped if it can't."""
+        for field in ("sampler_name", "hr_sampler_name"):
+            if body.get(field):
+                self.name_of(body[field])
+        if self.host == NEO and body.get("enable_hr"):
+            if body.get("refiner_checkpoint"):
+                pytest.skip("Forge Neo's refiner does nothing beside a hires pass")
+            if body.get("hr_upscaler") == "Latent":  # which it hasn't
+                body["hr_upscaler"] = "None"
+        return body
 
     def pasted(self, text: str) -> Pictures:
         """Pictures of generation parameters alone.

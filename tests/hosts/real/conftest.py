@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tests.hosts.real.client import Pictures, WebUi
+from tests.hosts.real.client import A1111, NEO, Pictures, WebUi
 
 
 @pytest.fixture(scope="session")
@@ -27,17 +27,25 @@ def plain(webui: WebUi) -> Pictures:
 @pytest.fixture
 def a1111(webui: WebUi) -> WebUi:
     """The WebUI under test, if it is AUTOMATIC1111's."""
-    if webui.is_forge:
-        pytest.skip("this is Forge")
+    if webui.host != A1111:
+        pytest.skip(f"this is {webui.host}")
     return webui
 
 
 @pytest.fixture
 def forge(webui: WebUi) -> WebUi:
-    """The WebUI under test, if it is Forge."""
+    """The WebUI under test, if it is Forge or Forge Neo."""
     if not webui.is_forge:
-        pytest.skip("this is no Forge")
+        pytest.skip(f"this is {webui.host}")
     return webui
+
+
+@pytest.fixture
+def with_built_ins(forge: WebUi) -> WebUi:
+    """The WebUI under test, if it is Forge with its own PAG, FreeU and dynamic thresholding."""
+    if forge.host == NEO:
+        pytest.skip("Forge Neo has dropped its own PAG, FreeU and dynamic thresholding")
+    return forge
 
 
 @pytest.fixture

@@ -37,23 +37,23 @@ HIRES = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising
 
 @pytest.mark.parametrize("name", PAIRS)
 @pytest.mark.parametrize("hires", [{}, {**HIRES, "hr_cfg": 5}], ids=["base", "hires"])
-def test_our_picture_is_the_built_in_extensions(forge: WebUi, name: str, hires: dict):
+def test_our_picture_is_the_built_in_extensions(with_built_ins: WebUi, name: str, hires: dict):
     ours, theirs = PAIRS[name]
     built_in = {title: {"args": args} for title, args in theirs.items()}
     settings = {**EULER, **hires}
-    wanted = forge.txt2img(alwayson_scripts=built_in, **settings)
-    assert forge.txt2img(ours, **settings).difference(wanted) < 0.05
-    assert wanted.difference(forge.txt2img(**settings)) > 1
+    wanted = with_built_ins.txt2img(alwayson_scripts=built_in, **settings)
+    assert with_built_ins.txt2img(ours, **settings).difference(wanted) < 0.05
+    assert wanted.difference(with_built_ins.txt2img(**settings)) > 1
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_beside_a_built_in_extension_both_act_or_ours_alone(forge: WebUi, plain: Pictures, name: str):
+def test_beside_a_built_in_extension_both_act_or_ours_alone(with_built_ins: WebUi, plain: Pictures, name: str):
     """Ours replaces CFG where theirs does. The panel tells so; Forge's API hands on no comments."""
     ours, theirs = PAIRS[name]
     built_in = {title: {"args": args} for title, args in theirs.items()}
-    one, both = forge.txt2img(ours), forge.txt2img(ours, alwayson_scripts=built_in)
+    one, both = with_built_ins.txt2img(ours), with_built_ins.txt2img(ours, alwayson_scripts=built_in)
     assert (both.pixels == one.pixels) == (name == "dynamic thresholding")
-    assert forge.txt2img() == plain
+    assert with_built_ins.txt2img() == plain
 
 
 @pytest.mark.parametrize("settings", [{"cfg_scale": 1}, HIRES], ids=["the only pass", "the hires pass"])

@@ -105,7 +105,9 @@ def marks_of(*case: str) -> list[pytest.MarkDecorator]:
 @pytest.fixture(scope="session")
 def checkpoints(webui: WebUi) -> dict[str, str]:
     """A checkpoint of each architecture that there is."""
-    models = sorted((model["model_name"] for model in webui.get("/sdapi/v1/sd-models")), key=lambda name: "tiny" not in name)
+    models = sorted(
+        (model["model_name"] for model in webui.get("/sdapi/v1/sd-models")), key=lambda name: ("tiny" not in name, len(name))
+    )
     wanted = dict(pair.split("=", 1) for pair in os.environ.get("SDFM_WEBUI_CHECKPOINTS", "").split(",") if pair)
     found = {kind: [name for name in models if wanted.get(kind, kind) in name] for kind in (SD1, SDXL)}
     return {kind: names[0] for kind, names in found.items() if names}

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.hosts.real.client import Pictures, Refused, WebUi
+from tests.hosts.real.client import FORGE, NEO, REFORGE, Pictures, Refused, WebUi
 
 OFF = {"refiner_sync": False}
 MARKED = {"prompt": "[red:blue:refiner] house", "negative_prompt": "[dark:light:refiner], blurry"}
 SAMPLERS = ("Euler", "Euler a", "DPM++ 2M", "DPM++ SDE", "Heun", "DPM2 a", "DDIM", "UniPC", "LCM", "Restart")
 HIRES = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.7, "hr_second_pass_steps": 6}
-FORGE = {"hr_additional_modules": ["Use same choices"], "hr_cfg": 5}
+OF_FORGE = {"hr_additional_modules": ["Use same choices"], "hr_cfg": 5}
 LATE = (
     {"pag": {"scale": 3, "start_step": 5}},
     {"seg": {"scale": 3, "start_step": 5}},
@@ -56,8 +56,10 @@ def pairs(small_checkpoints: list[str]) -> list[tuple[str, str]]:
 @pytest.fixture
 def settings(webui: WebUi, by_steps: bool) -> dict[str, Any]:
     """The host's settings for its rule."""
-    if webui.is_forge and by_steps:
-        pytest.skip("Forge knows no other way")
+    if webui.host == NEO:  # the other rule is its noise level
+        return {"refiner_use_steps": by_steps}
+    if webui.host in (FORGE, REFORGE) and by_steps:
+        pytest.skip(f"{webui.host} knows no other way")
     return {"refiner_switch_by_sample_steps": by_steps}
 
 
@@ -149,7 +151,7 @@ class TestPairs:
 @RULES
 @pytest.mark.parametrize("which", ["first pass", "second pass", "both passes"])
 def test_in_hires_passes(webui: WebUi, refiner: str, which: str, settings: dict[str, Any]):
-    fields = {**HIRES, **(FORGE if webui.is_forge else {}), "refiner_checkpoint": refiner, "refiner_switch_at": 0.5,
+    fields = {**HIRES, **(OF_FORGE if webui.is_forge else {}), "refiner_checkpoint": refiner, "refiner_switch_at": 0.5,
               "override_settings": {"hires_fix_refiner_pass": which, **settings}}  # fmt: skip
     pictures = webui.txt2img(**MARKED, **fields)
     assert "refiner]" not in pictures.texts[0]

@@ -29,7 +29,7 @@ def difference(one: bytes, other: bytes) -> int:
 def test_each_is_guided_and_equal_prompts_change_nothing(webui: WebUi, name: str):
     strong, weak = (made(webui, name, cfg_scale=scale) for scale in (0.6, 0.3))
     assert difference(strong.pixels[0], weak.pixels[0]) > 5
-    assert f"Sampler: {name}," in strong.texts[0] and "CFG scale: 0.6," in strong.texts[0]
+    assert f"Sampler: {webui.name_of(name)}," in strong.texts[0] and "CFG scale: 0.6," in strong.texts[0]
     one, other = (made(webui, name, cfg_scale=scale, **EQUAL).pixels[0] for scale in (0.6, 0.9))
     assert difference(one, other) <= 1
 
@@ -45,7 +45,7 @@ def test_an_image_of_a_batch_has_the_noise_of_its_seed(webui: WebUi, name: str):
 )
 def test_other_spellings_are_the_same_sampler(webui: WebUi, spelling: str, name: str):
     other = made(webui, spelling)
-    assert f"Sampler: {name}," in other.texts[0]
+    assert f"Sampler: {webui.name_of(name)}," in other.texts[0]
     assert other.pixels == made(webui, name).pixels
 
 
@@ -62,7 +62,9 @@ def test_with_ddim_the_technique_is_a1111s_ddim_cfgpp(webui: WebUi):
 @pytest.mark.parametrize("steps", [6, 20])
 def test_the_technique_works_with_every_sampler_or_names_it(webui: WebUi, steps: int):
     known = {record.name for record in SAMPLERS if record.spans is not None}
-    for sampler in (entry["name"] for entry in webui.get("/sdapi/v1/samplers")):
+    for sampler in webui.samplers:
+        if sampler.endswith("RF"):
+            continue  # for flow models: with another one its pictures are black
         if sampler in known:
             changed, plain = (made(webui, sampler, sdfm, steps=steps, cfg_scale=5) for sdfm in (TECHNIQUE, None))
             assert difference(changed.pixels[0], plain.pixels[0]) > 5, sampler
