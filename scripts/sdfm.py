@@ -214,6 +214,12 @@ else:
     )
     register_samplers(SAMPLERS, is_forge())
 
+    def is_chosen(name):
+        """Return True for the checkpoint with which jobs begin; the loaded one may be the last job's refiner."""
+        find = sd_models.get_closet_checkpoint_match
+        chosen = find(shared.opts.sd_model_checkpoint) if shared.opts.sd_model_checkpoint else None
+        return chosen is not None and find(name) == chosen
+
     NOISE_TABLES = NoiseTables(k_external, sys.modules.get("modules.sd_samplers_lcm"), shared.opts)
     SCHEDULE = HostSchedule(
         SAMPLERS,
@@ -223,6 +229,7 @@ else:
         goes_by_calls=is_forge(),
         is_flow=lambda: KINDS.is_remembered_as_flow(),
         rule=refiner_rule,
+        is_chosen=is_chosen,
     )
     LINE = RefinerLine(SCHEDULE)
 

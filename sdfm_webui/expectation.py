@@ -30,7 +30,7 @@ from lib_sdfm.techniques.model_kind import AUTOMATIC
 from .flow_levels import FlowLevels
 from .samplers import SamplerModules
 
-SAME = ("Use same sampler", "Use same scheduler", None, "")
+SAME = ("Use same sampler", "Use same scheduler", "Use same checkpoint", None, "")
 FIRST, SECOND = "first pass", "second pass"
 UNIFORM = "time_uniform"
 PURE_NOISE = 100.0
@@ -99,6 +99,7 @@ class HostSchedule:
     :param goes_by_calls: true if this host always counts model calls for a refiner, never the model's time
     :param is_flow: true if the loaded checkpoint is remembered as a flow model
     :param rule: returns how this host goes over to a refiner
+    :param is_chosen: returns True if a name is that of the checkpoint with which jobs begin
     """
 
     modules: SamplerModules
@@ -108,6 +109,7 @@ class HostSchedule:
     goes_by_calls: bool
     is_flow: Callable[[], bool] = lambda: False
     rule: Callable[[], RefinerRule] = lambda: ALIKE
+    is_chosen: Callable[[str], bool] = lambda name: False
 
     def __call__(self, values: Mapping[str, Any]) -> Expected:
         """Return the expected calls of the pass in which a refiner takes over, or why they can't be predicted."""
@@ -115,6 +117,8 @@ class HostSchedule:
         never = _why_never(values, rule)
         if never:
             return Expected("run", never=never)
+        if self._is_refined_already(values):
+            return Expected(self._name(values), same_model=True)
         try:
             if _samples_as_flow(values, self.is_flow):
                 raise UnknownSchedule("with a flow model the schedule is made when the run begins")
@@ -175,6 +179,11 @@ class HostSchedule:
         model = self.model()
         record = resolve_sampler("Euler").sampler
         return model is not None and float(_asked(lambda: self.denoiser(model, record)).sigmas[-1]) >= PURE_NOISE
+
+    def _is_refined_already(self, values: Mapping[str, Any]) -> bool:
+        """Return True if the pass in which a refiner takes over begins with its checkpoint."""
+        own = values.get("hires_checkpoint") if self._is_hires(values) else None
+        return self.is_chosen(values.get("checkpoint", "")) if own in SAME else own == values.get("checkpoint")
 
     def _name(self, values: Mapping[str, Any]) -> str:
         if not values.get("hires"):

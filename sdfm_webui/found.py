@@ -29,7 +29,7 @@ def place_of(p: Any, key: str) -> PerImage:
 
 
 def put_found(p: Any, found: Mapping[str, Sequence[Any]]) -> None:
-    """Write what a batch has found.
+    """Write what a batch has found, and drop the keys under which nothing was found so far.
 
     :param found: values of the batch's images, by key
     """
@@ -38,3 +38,6 @@ def put_found(p: Any, found: Mapping[str, Sequence[Any]]) -> None:
         place = p.extra_generation_params.get(key)
         if isinstance(place, PerImage) and place.belongs_to(p):
             place[first : first + len(values)] = values
+    for key, place in list(p.extra_generation_params.items()):
+        if isinstance(place, PerImage) and place.belongs_to(p) and all(value is None for value in place):
+            del p.extra_generation_params[key]

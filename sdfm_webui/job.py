@@ -120,8 +120,11 @@ def _labels_of_encoded(schema: Schema, settings: Settings) -> list[str]:
 
 def _idle_features(schema: Schema, settings: Settings, p: Any, host: HostObjects) -> list[tuple[Feature, str]]:
     """Return the features without effect in this job, with the reason; a defect in one is left for the run to raise."""
+    if not settings.techniques:
+        return []
+    facts = facts_of_job(p, host.options())  # a host without options is not as expected
     try:
-        return features_without_effect(schema, settings, facts_of_job(p, host.options()))
+        return features_without_effect(schema, settings, facts)
     except UserError:
         raise
     except Exception:

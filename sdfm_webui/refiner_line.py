@@ -29,7 +29,7 @@ HOSTS_OWN = {
 OURS = {"on": f"{PANEL}-checkbox", "numbers": f"{PANEL}_numbers", "from_start": f"{PANEL}_from_start"}
 HIRES = {
     "hires": "{tab}_hr-checkbox", "hires_steps": "{tab}_hires_steps", "hires_sampler": "hr_sampler",
-    "hires_scheduler": "hr_scheduler",
+    "hires_scheduler": "hr_scheduler", "hires_checkpoint": "hr_checkpoint",
 }  # fmt: skip
 """Controls that exist only in txt2img."""
 KIND = {

@@ -33,6 +33,7 @@ class Expected:
     :param calls: its calls, in order
     :param unknown: the reason why steps and calls can't be predicted; empty if they can
     :param by_sigma: true if the host takes "Switch at" for a noise level
+    :param same_model: true if the refiner is the checkpoint with which the pass begins
     :param never: the reason why the refiner never takes over, whatever the calls are; empty if there is none
     """
 
@@ -42,6 +43,7 @@ class Expected:
     unknown: str = ""
     by_sigma: bool = False
     never: str = ""
+    same_model: bool = False
 
     def switch(self, switch_at: float) -> int | None:
         """Return the call at which the refiner takes over, ``None`` if it never does.
@@ -102,6 +104,9 @@ def _numbers(edits: Sequence[When]) -> str:
 def _when(expected: Expected, switch_at: float, following: Sequence[str]) -> str:
     what = " and ".join(["Model", *following]) if following else "The model"
     verb = "switch" if following else "switches"
+    if expected.same_model:
+        from_start = f", and the second text counts from the start in the {' and '.join(following)}" if following else ""
+        return f"The refiner is the checkpoint itself: no model switches in the {expected.name}{from_start}."
     hint = "" if following else f" No prompt follows: write [from:to:{MARK}]."
     level = f"noise level {switch_at:g}"
     if expected.never:

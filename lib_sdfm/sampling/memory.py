@@ -31,6 +31,11 @@ class PassMemory:
             return None
         return kept.value if kept.step != step else kept.before
 
+    def now(self, name: str, step: int) -> Any:
+        """Return the value last kept under a name in this step itself, ``None`` if there is none."""
+        kept = self._kept.get(name)
+        return None if kept is None or kept.step != step else kept.value
+
     def keep(self, name: str, step: int, value: Any) -> None:
         """Keep a value under a name; of several calls of a step the last one counts."""
         self._kept[name] = _Kept(step, value, self.before(name, step))

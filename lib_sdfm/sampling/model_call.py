@@ -90,6 +90,18 @@ class ModelCall:
         """Return the value that a technique last kept in an earlier step of this pass, ``None`` if there is none."""
         return self.memory.before(name, self.index)
 
+    def rises(self, name: str) -> bool:
+        """Return True if this step starts at a higher noise level than the one before: Restart goes back, others descend.
+
+        :param name: under which levels are kept, by the first call of each step; their technique has ``needs_level``
+        """
+        level = self.memory.now(name, self.index)
+        if level is None:
+            level = self.sigma
+            self.keep(name, level)
+        before = self.previous(name)
+        return before is not None and level > before
+
     def keep(self, name: str, value: Any) -> None:
         """Keep a technique's value, per image, for later steps of this pass; the last call of a step counts."""
         self.memory.keep(name, self.index, value)

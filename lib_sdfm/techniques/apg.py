@@ -66,6 +66,9 @@ class Apg(Technique):
     def active(self, call: ModelCall) -> bool:
         return True
 
+    def needs_level(self) -> bool:
+        return self.settings.momentum != 0
+
     def combine(self, prediction: Prediction, call: ModelCall) -> Tensor | None:
         scale, unit = prediction.cfg_scale, call.cfg_unit
         if not call.guides(scale):
@@ -76,10 +79,13 @@ class Apg(Technique):
         return prediction.uncond + guidance * unit + update * (scale - unit)
 
     def _with_momentum(self, guidance: Tensor, call: ModelCall) -> Tensor:
-        """Return guidance plus a share of that of the step before, and keep it for the next."""
+        """Return guidance plus a share of that of the step before, and keep it for the next.
+
+        Where the noise level rises (Restart) it begins anew: guidance of a less noisy latent is another one.
+        """
         if self.settings.momentum == 0:
             return guidance
-        before = call.previous(self.name)
+        before = None if call.rises(f"{self.name}.level") else call.previous(self.name)
         running = guidance if before is None else guidance + before * self.settings.momentum
         call.keep(self.name, running)
         return running

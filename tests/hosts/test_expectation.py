@@ -207,6 +207,18 @@ class TestWhatIsNotKnown:
             line()
 
 
+def test_a_refiner_that_is_the_checkpoint_itself_is_told(a1111: Host):
+    line = Line(a1111)
+    line.expect = dataclasses.replace(line.expect, is_chosen=lambda name: name == "main")
+    assert line(checkpoint="main").same_model and not line(checkpoint="other").same_model
+    hires = {"hires": True, "checkpoint": "main", "hires_steps": 4}
+    assert line(**hires, hires_checkpoint="Use same checkpoint").same_model
+    assert not line(**hires, hires_checkpoint="other").same_model
+    assert line(**{**hires, "checkpoint": "other"}, hires_checkpoint="other").same_model
+    line.opts.hires_fix_refiner_pass = "first pass"
+    assert line(**hires, hires_checkpoint="other").same_model
+
+
 class JobNoise:
     """k-diffusion's ``torch`` from a job's beginning on, as both hosts leave it: noise comes from the job's generator."""
 

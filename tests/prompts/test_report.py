@@ -37,6 +37,12 @@ def test_a_switch_that_never_comes_and_one_that_nobody_can_tell():
     )
 
 
+def test_a_refiner_that_is_the_checkpoint_itself():
+    same = Expected("run", same_model=True)
+    assert said("plain", expected=same).text == "The refiner is the checkpoint itself: no model switches in the run."
+    assert said("[a:b:refiner]", expected=same).text.endswith("and the second text counts from the start in the prompt.")
+
+
 def test_what_does_not_follow():
     report = said("[a:b:refiner] [c:d:0.3]", negative="[e:f:0.4], [g:h:12]")
     assert "“:0.4]”, “:12]” in the negative prompt does not follow the refiner." in report.text

@@ -302,3 +302,12 @@ def test_the_cost_is_a_range():
     settings = SCHEMA.settings(apply_request(SCHEMA, SCHEMA.defaults(), {**adaptive(), "pag": {}}))
     assert unet_passes(SCHEMA, settings) == {"base": 2, "pag": 1, "adaptive_guidance": 0, "least": 2, "total": 3}
     assert summary(SCHEMA, settings).endswith("up to +34% time")
+
+
+def test_what_was_not_found_leaves_no_key(host: Host):
+    """With a given step there is nothing to find in the first model, and there is no refiner."""
+    for asked in ({"step": 2}, {"threshold": 1.0}, {"step": 2, "hires_step": 0}):
+        p = job(host, {"adaptive_guidance": asked})
+        host.run(p)
+        assert not [key for key, value in p.extra_generation_params.items() if value == [None]], asked
+        assert "SDFM AG Step" in p.extra_generation_params

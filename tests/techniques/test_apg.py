@@ -95,6 +95,22 @@ def test_momentum_is_new_in_the_hires_pass(make):
     assert torch.equal(*(samples(host, {"apg": {"momentum": m}}, **first) for m in (-0.5, 0)))
 
 
+def test_momentum_begins_anew_where_the_noise_level_rises():
+    """Restart's jumps, and its two calls a step, of which the second may lie at any level."""
+    apg, memory = technique("apg", momentum=-0.5, norm_threshold=0.0, eta=1.0), PassMemory()
+    levels = [(14, 8), (8, 4), (10, 9), (9, 2)]
+    told = [prediction(X * (n + 1), Y, 2.0) for n in range(len(levels))]
+    guidance, got = [one.guidance() for one in told], []
+    for step, calls in enumerate(levels):
+        for sigma in calls:
+            at = call(index=step, sigma=float(sigma), memory=memory)
+            got.append(apg.combine(told[step], at) - told[step].uncond - guidance[step])
+    running = [guidance[0], guidance[1] - guidance[0] / 2, guidance[2], guidance[3] - guidance[2] / 2]
+    for step, wanted in enumerate(running):
+        torch.testing.assert_close(got[2 * step], wanted)
+        torch.testing.assert_close(got[2 * step + 1], wanted)
+
+
 def test_the_hires_pass_may_have_its_own_threshold():
     told = prediction(X, Y, 7.0)
     own = technique("apg", hires_norm_threshold=2.0)
