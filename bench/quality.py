@@ -28,10 +28,10 @@ import torch
 
 from bench import quality_sheets, quality_tables
 from bench.demo_host import DemoHost
-from bench.quality_claims import findings
+from bench.quality_claims import completed, findings
 from bench.quality_results import DRAWN, Results
 from bench.quality_rows import ROOT, WORK, Measured, Work, batches_of, fingerprint, joined, measure
-from bench.quality_settings import Setting, chosen
+from bench.quality_settings import SETTINGS, Setting, chosen
 from lib_sdfm.errors import UserError
 
 COUNT, SEED = 256, 1
@@ -78,6 +78,25 @@ def figures_of(results: Results, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def with_earlier(figures: dict[str, Any], results: Results, before: dict[str, Any]) -> dict[str, Any]:
+    """Return figures of some settings with those of all others from an earlier run with the same pictures and seeds.
+
+    :raises UserError: if something was never measured, or in another way
+    """
+    if before["seed"] != figures["seed"]:
+        raise UserError(f"the earlier figures have seed {before['seed']}, these {figures['seed']}")
+    rows = {row["setting"]: row for row in (*before["rows"], *figures["rows"])}
+    missing = [setting.name for setting in SETTINGS if setting.name not in rows]
+    if missing:
+        raise UserError(f"not measured yet: {', '.join(missing)}")
+    found = completed(findings(results), before["claims"])
+    inked = {**before["inked"], **figures["inked"]}
+    return {
+        **before, "rows": [rows[setting.name] for setting in SETTINGS], "claims": [one.as_json() for one in found],
+        "inked": {name: inked[name] for name in STYLED},
+    }  # fmt: skip
+
+
 def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=COUNT, help="pictures of each setting; of most flow samplers half as many")
@@ -90,23 +109,32 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     output.add_argument("--json", action="store_true", help="print the rows as one JSON object")
     output.add_argument("--table", action="store_true", help="print the README's tables (the default)")
     parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="writes the demo's sheets of pictures")
-    parser.add_argument("--readme", type=Path, metavar="FILE", help=f"brings its tables and {FIGURES.name} up to date")
+    parser.add_argument(
+        "--readme",
+        type=Path,
+        metavar="FILE",
+        help=f"brings its tables and {FIGURES.name} up to date; what --only leaves out stays as measured before",
+    )
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> None:
     options = options_of(arguments)
-    if options.readme and options.only:
-        raise SystemExit("--readme is not possible with --only: the README shows all settings")
     try:
         settings = chosen(options.only)
     except UserError as error:
         raise SystemExit(str(error)) from error
     rows = list(measured(settings, options))
-    figures = figures_of(Results(rows, options.seed, options.drawn), options)
+    results = Results(rows, options.seed, options.drawn)
+    figures = figures_of(results, options)
     if options.sheets:
         quality_sheets.write(options.sheets, {setting.name: row for setting, row in rows}, figures["rows"])
     if options.readme:
+        if options.only:
+            try:
+                figures = with_earlier(figures, results, json.loads(FIGURES.read_text(encoding="utf8")))
+            except UserError as error:
+                raise SystemExit(str(error)) from error
         FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf8")
         text = options.readme.read_text(encoding="utf8")
         options.readme.write_text(quality_tables.refreshed(figures, text), encoding="utf8")

@@ -15,7 +15,7 @@ import numpy as np
 from bench.demo_host import DemoHost
 from bench.features import features
 from bench.judge import judge, look
-from bench.quality_settings import BY_NUMBER, NOTHING, SWITCH_AT, SYNCED, Setting
+from bench.quality_settings import BY_NUMBER, NOTHING, SWITCH_AT, SYNCED, UNWANTED, Setting
 from tools import shapes
 from tools.shapes import Scene
 from tools.tiny_model import DEMO, MODELS
@@ -71,10 +71,33 @@ def prompt_of(setting: Setting, scene: Scene, number: int) -> str:
     """What stands in the prompt for a promise."""
     if setting.prompts == NOTHING:
         return ""
+    if setting.prompts == UNWANTED:
+        return replace(scene, background=None).words()
     if setting.prompts not in (SYNCED, BY_NUMBER):
         return scene.words()
     switch = "refiner" if setting.prompts == SYNCED else SWITCH_AT
     return f"[{recoloured(scene, number).words()}:{scene.words()}:{switch}]"
+
+
+def unwanted(scene: Scene, number: int) -> str:
+    """A background that the scene's objects would be seen on."""
+    free = [colour for colour in shapes.COLOURS if colour not in {group.colour for group in scene.groups}]
+    return free[number % len(free)]
+
+
+def negative_of(setting: Setting, scene: Scene, number: int) -> str:
+    """What stands in the negative prompt: nothing, or the caption with the unwanted background."""
+    return replace(scene, background=unwanted(scene, number)).words() if setting.prompts == UNWANTED else ""
+
+
+def keeps(setting: Setting, picture: np.ndarray, scene: Scene, number: int) -> bool:
+    """True if a picture has all that was asked for."""
+    if setting.prompts == NOTHING:
+        return is_proper(picture)
+    if setting.prompts != UNWANTED:
+        return judge(picture, scene).kept
+    kept = judge(picture, replace(scene, background=None)).kept
+    return kept and look(picture).background not in (None, unwanted(scene, number))
 
 
 def batches_of(setting: Setting, count: int) -> list[range]:
@@ -89,14 +112,13 @@ def measure(host: DemoHost, setting: Setting, numbers: range, seed: int) -> Meas
     :raises RuntimeError: if the model was called more often than the setting allows
     """
     scenes = scenes_of(numbers.stop, seed)[numbers.start :]
-    prompts = [prompt_of(setting, scene, number) for scene, number in zip(scenes, numbers, strict=True)]
-    painted = host.paint(setting.request(), prompts, [1_000_000 * seed + number for number in numbers])
+    numbered = list(zip(scenes, numbers, strict=True))
+    request = {**setting.request(), "negative_prompt": [negative_of(setting, *pair) for pair in numbered]}
+    prompts = [prompt_of(setting, *pair) for pair in numbered]
+    painted = host.paint(request, prompts, [1_000_000 * seed + number for number in numbers])
     if setting.calls is not None and not setting.calls - 1 <= painted.calls <= setting.calls:
         raise RuntimeError(f"{setting.name}: the model was called {painted.calls} times")
-    if setting.prompts == NOTHING:
-        kept = [is_proper(picture) for picture in painted.pictures]
-    else:
-        kept = [judge(picture, scene).kept for picture, scene in zip(painted.pictures, scenes, strict=True)]
+    kept = [keeps(setting, picture, *pair) for picture, pair in zip(painted.pictures, numbered, strict=True)]
     return Measured(np.array(kept), features(painted.pictures), painted.pictures[:SHOWN], painted.calls)
 
 

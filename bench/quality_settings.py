@@ -10,10 +10,12 @@ from typing import Any
 from lib_sdfm.errors import SettingError
 from tools import drawing
 
-CAPTION, NOTHING, SYNCED, BY_NUMBER = "caption", "nothing", "synced", "by number"
+CAPTION, NOTHING, SYNCED, BY_NUMBER, UNWANTED = "caption", "nothing", "synced", "by number", "unwanted background"
 SWITCH_AT = 0.4
 COMMON = {"steps": 20, "cfg_scale": 4, "sampler_name": "Euler", "negative_prompt": "", "width": 96, "height": 96}
 CALLS = (5, 10, 20, 40)
+APG_NORM = 1.4
+"""SDXL's 15 for these models' 576 latent elements: as long for each element."""
 ONE_CALL = (
     "Euler", "Euler a", "LMS", "DPM++ 2M", "DPM++ 2M SDE", "DPM++ 2M SDE Heun", "DPM++ 3M SDE", "DPM fast", "DDIM",
 )  # fmt: skip
@@ -30,7 +32,8 @@ class Setting:
     :param fields: of the request
     :param techniques: what the request asks of SDFM
     :param prompts: what stands in the prompt: the caption; nothing; a caption with other colours and this one where the refiner
-        takes over; the same, where the number of the refiner's switch stands instead, as without SDFM
+        takes over; the same, where the number of the refiner's switch stands instead, as without SDFM; the caption without its
+        background, which then only the negative prompt has, as one that is unwanted
     :param style: of the drawn pictures to compare with
     :param part: divides the number of pictures
     :param calls: of the model for each picture, at most
@@ -75,7 +78,24 @@ def _plain() -> Iterator[Setting]:
         yield at(cfg, "CFG rescale", cfg_rescale={})
     for threshold in (0.99, 0.999):
         yield at(7, f"adaptive guidance {threshold}", adaptive_guidance={"threshold": threshold})
+    yield from _guided()
     yield from (at(cfg, "interval", cfg_schedule={"schedule": "Interval"}) for cfg in (4, 7, 12, 20))
+
+
+def _guided() -> Iterator[Setting]:
+    """Methods that take CFG's place or add to it; values are their papers'."""
+    for cfg in (12, 20):
+        yield at(cfg, "APG", apg={"norm_threshold": APG_NORM})
+    yield at(6, "FDG, details at 12", fdg={"ratio": 2})
+    yield at(2, "FDG, details at 8", fdg={"ratio": 4})
+    for cfg in (4, 7):
+        yield at(cfg, "MaHiRo", mahiro={})
+    for cfg in (1, 4):
+        yield at(cfg, "epsilon scaling", epsilon_scaling={})
+        yield at(cfg, "NAG", nag={})
+    yield at(4, "TPG 3", tpg={"scale": 3})
+    for cfg, words, asked in ((1, "", {}), (1, ", NAG", {"nag": {}}), (4, "", {})):
+        yield Setting(f"unwanted background, CFG {cfg}{words}", {"cfg_scale": cfg}, asked, UNWANTED)
 
 
 def _without_prompt() -> Iterator[Setting]:
@@ -85,6 +105,8 @@ def _without_prompt() -> Iterator[Setting]:
         "PAG 3": {"pag": {"scale": 3}},
         "SEG 1": {"seg": {"scale": 1}},
         "SEG 3": {"seg": {"scale": 3}},
+        "TPG 1": {"tpg": {"scale": 1}},
+        "TPG 3": {"tpg": {"scale": 3}},
         "FreeU": {"freeu": {}},
     }
     # these models' attention that sees shapes: the default, the middle block, has 3 by 3 tokens
@@ -117,6 +139,8 @@ def flow(words: str, part: int = 1, calls: int | None = None, techniques: Any = 
 def _flow() -> Iterator[Setting]:
     yield flow("taken for a noise model", techniques={})
     yield flow("CFG 3, PAG 2", techniques={"flow": {}, "pag": {"scale": 2}}, cfg_scale=3)
+    yield flow("CFG-Zero*", techniques={"flow": {}, "cfg_zero": {}})
+    yield flow("CFG-Zero*, no zero step", techniques={"flow": {}, "cfg_zero": {"zero_steps": 0}})
     for sampler in (*ONE_CALL, *TWO_CALLS):
         for calls in CALLS:
             steps = calls if sampler in ONE_CALL else (calls + 1) // 2

@@ -53,9 +53,10 @@ def flow_table(results: dict[str, Any]) -> str:
 
 
 def _gain(claim: dict[str, Any]) -> str:
+    gain, (low, high) = claim["gain"], claim["bounds"]
     if claim["measure"] == ADHERENCE:
-        return f"{100 * claim['gain']:+.0f} points [{100 * claim['low']:+.0f}, {100 * claim['high']:+.0f}]"
-    return f"{claim['gain']:+.3f} [{claim['low']:+.3f}, {claim['high']:+.3f}]"
+        return f"{100 * gain:+.0f} points [{100 * low:+.0f}, {100 * high:+.0f}]"
+    return f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def claims_table(results: dict[str, Any]) -> str:

@@ -13,9 +13,9 @@ from bench.features import drawn, features
 from bench.quality_claims import CLAIMS, FAILS, HOLDS, SAME, UNDECIDED, Claim, Finding
 from bench.quality_results import Results, coded
 from bench.quality_rows import Measured, Work
-from bench.quality_settings import NOTHING, SETTINGS, Setting, chosen
+from bench.quality_settings import NOTHING, SETTINGS, UNWANTED, Setting, chosen
 from lib_sdfm.catalog import SCHEMA
-from lib_sdfm.errors import SettingError
+from lib_sdfm.errors import SettingError, UserError
 from lib_sdfm.schema.payload import resolve_job
 from tools import drawing, shapes
 from tools.shapes import Group, Scene
@@ -186,9 +186,43 @@ def test_json_has_the_promised_form(monkeypatch, tmp_path, capsys, results):
         assert row["adherence_ci"][0] <= row["adherence"] <= row["adherence_ci"][1] and row["n"] == 40
 
 
-def test_a_part_of_the_settings_is_no_readme(tmp_path):
-    with pytest.raises(SystemExit, match="--only"):
-        quality.main(["--readme", str(tmp_path / "README.md"), "--only", "CFG 4"])
+def test_a_part_of_the_settings_leaves_the_rest_of_the_readme_as_it_was(results):
+    options, before = argparse.Namespace(count=40, seed=1), json.loads(quality.FIGURES.read_text(encoding="utf8"))
+    few = quality.figures_of(results, options)
+    figures = json.loads(json.dumps(quality.with_earlier(few, results, before)))
+    changed = [new["setting"] for new, old in zip(figures["rows"], before["rows"], strict=True) if new != old]
+    assert changed == ["CFG 4", "CFG 4, PAG 3"]
+    changed = [new["text"] for new, old in zip(figures["claims"], before["claims"], strict=True) if new != old]
+    assert changed == ["PAG helps beside CFG"] * 2
+    with pytest.raises(UserError, match="seed 1, these 2"):
+        quality.with_earlier({**few, "seed": 2}, results, before)
+    for part in ("rows", "claims"):
+        with pytest.raises(UserError, match="not measured yet: CFG 1"):
+            quality.with_earlier(few, results, {**before, part: []})
+
+
+def test_of_many_comparisons_each_interval_is_wider():
+    claim = Claim("", "adherence", ("a",), ("b",))
+    one, many = (Finding(claim, 0.1, 0.02, 0.18, count) for count in (1, 90))
+    assert one.bounds == pytest.approx((0.02, 0.18)) and one.verdict == HOLDS
+    errors = [(finding.bounds[1] - 0.1) / (0.08 / 1.96) for finding in (one, many)]
+    assert errors == pytest.approx([1.96, 3.45], abs=0.01) and many.verdict == UNDECIDED
+    rng = np.random.default_rng(1).standard_normal((4000, 90)) * (0.08 / 1.96)
+    wrong = np.abs(rng).max(1) > many.bounds[1] - 0.1
+    assert 0.03 < wrong.mean() < 0.07
+
+
+def test_a_background_that_is_unwanted():
+    scene, setting = Scene((Group("star", "red"),), "blue"), next(s for s in SETTINGS if s.prompts == UNWANTED)
+    prompt, negative = (of(setting, scene, 3) for of in (quality_rows.prompt_of, quality_rows.negative_of))
+    unwanted = quality_rows.unwanted(scene, 3)
+    assert (prompt, negative) == ("a red star", f"a red star on {unwanted}") and unwanted != "red"
+    rng = np.random.default_rng(5)
+    for background in set(shapes.COLOURS) - {"red"}:
+        drawn_scene = Scene(scene.groups, background, "flat")
+        picture = drawing.draw(shapes.realise(drawn_scene, rng), drawing.PLAIN, rng)
+        assert quality_rows.keeps(setting, picture, scene, 3) is (background != unwanted)
+    assert quality_rows.negative_of(Setting("x"), scene, 3) == ""
 
 
 def test_sheets_are_two_rows_and_their_figures(tmp_path, results):
