@@ -141,7 +141,7 @@ class HostSchedule:
 
     def refined_passes(self, values: Mapping[str, Any]) -> tuple[bool, ...]:
         """Return the passes in which a refiner takes over: false for the first, true for the hires pass."""
-        if _why_never(values, self.rule()):
+        if _why_never(values, self.rule()) or self._is_refined_already(values):
             return ()
         if not values.get("hires"):
             return (False,)
