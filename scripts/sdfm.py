@@ -80,7 +80,7 @@ else:
         TEXT = TextHost(prompt_parser.get_learned_conditioning, attend=optimized_attention)
 
         def new_pass(plan, p):
-            return ReforgePass(plan, p, calc_cond_uncond_batch, TEXT)
+            return ReforgePass(plan, p, calc_cond_uncond_batch, TEXT, lambda name: getattr(shared.opts, name, None))
 
         def kind_target(model):
             return model

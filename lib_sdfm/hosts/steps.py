@@ -29,13 +29,21 @@ class SamplerSteps:
     :param on_break: called when the sampler's function ends with an exception, an interrupt included
     :param plan: the plan of the run
     :param flow: how the host samples the model, if it is a flow model of its own
+    :param from_options: returns the arguments that a sampler's function takes from the host's options instead
     """
 
-    def __init__(self, sampler: Any, on_break: Callable[[], None], plan: Plan, flow: HostFlow | None = None) -> None:
+    def __init__(
+        self,
+        sampler: Any,
+        on_break: Callable[[], None],
+        plan: Plan,
+        flow: HostFlow | None = None,
+        from_options: Callable[[Callable[..., Any]], dict[str, Any]] = lambda function: {},
+    ) -> None:
         self._name, self._options = sampler.config.name, sampler.config.options
         self._function = getattr(sampler.func, "__name__", "")
         self._record = sampler_of(self._name, self._function)
-        self._on_break, self._plan, self._flow = on_break, plan, flow
+        self._on_break, self._plan, self._flow, self._from_options = on_break, plan, flow, from_options
         self._first_model: Any = None
         self._spans: StepSpans | None = None
         self._clock, self._total = StepClock(single_calls), None
@@ -113,7 +121,7 @@ class SamplerSteps:
             callback = kwargs.get("callback")
             given = inspect.signature(func).bind(*args, **kwargs)
             given.apply_defaults()
-            self._start(func, given.arguments)
+            self._start(func, {**self._from_options(func), **given.arguments})
 
             def heard(info: dict[str, Any]) -> None:
                 self._clock.callback()

@@ -361,6 +361,8 @@ class ReforgeHost(Host):
             model.alphas_cumprod = model.alphas_cumprod_original
         return samples
 
+    options: dict[str, Any] = {}
+
     def knows_v(self) -> None:
         self.sd_model.base_model.model_sampling = ModelSamplingV()
 
@@ -368,7 +370,7 @@ class ReforgeHost(Host):
         return ReforgeDenoiser(sampler)
 
     def new_pass(self, plan: Plan, p: Processing) -> ReforgePass:
-        return ReforgePass(plan, p, calc_cond_uncond_batch, TextHost(get_learned_conditioning))
+        return ReforgePass(plan, p, calc_cond_uncond_batch, TextHost(get_learned_conditioning), self.options.get)
 
     def reset_tables(self) -> None:
         """reForge leaves them alone."""

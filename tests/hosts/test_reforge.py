@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import k_diffusion.sampling as k
 import pytest
 import torch
 from torch import Tensor
 
+from lib_sdfm.hosts.reforge.sampler_options import arguments_from_options
+from lib_sdfm.ops.descent import ancestral_levels
 from sdfm_webui.errors import SdfmError
+from tests.hosts.fake_a1111 import prompt
 from tests.hosts.fake_reforge import CONST, POST_CFG, ModelSamplingDiscrete, ReforgeHost
 from tests.hosts.flow_hosts import flow_reforge
 from tests.hosts.jobs import job, new_forge, new_host, new_reforge, samples
@@ -121,3 +125,43 @@ def test_a_checkpoint_is_sampled_as_one_kind(tmp_path: Path):
     p.scripts = [*p.scripts, AdvancedModelSampling(host, ModelSamplingDiscrete())]
     with pytest.raises(SdfmError, match="Flow matching: reForge's Advanced Model Sampling is on as well"):
         host.run(p)
+
+
+def sample_euler_ancestral(model: Any, x: Tensor, sigmas: Tensor, extra_args: dict, callback: Any, disable: bool) -> Tensor:
+    """ComfyUI's of reForge, with eta from an option: half of it, and no noise."""
+    ones = x.new_ones(len(x))
+    for i, (sigma, later) in enumerate(zip(sigmas.tolist(), sigmas.tolist()[1:])):
+        denoised = model(x, sigma * ones, **extra_args)
+        callback({"i": i})
+        x = denoised + (x - denoised) * ancestral_levels(sigma, later, 0.5)[0] / sigma if later else denoised
+    return x
+
+
+def test_eta_of_a_sampler_without_such_an_argument_is_read_from_the_option():
+    """CFG++ at lambda 1 is a plain step; with the wrong eta it would not be one of this sampler."""
+    host = new_reforge()
+    host.options = {"euler_ancestral_og_eta": 0.5}
+    host.sampler_functions = {**host.sampler_functions, "Euler A Comfy": (sample_euler_ancestral, {})}
+    settings = {"sampler_name": "Euler A Comfy", "steps": 4}
+    uncond = {"unconds": torch.stack([prompt(1)]), "conds": [[(prompt(1), 1.0)]]}
+    plain = samples(host, **settings, **uncond)
+    torch.testing.assert_close(samples(host, {"cfgpp": {"scale": 0.6}}, **settings, **uncond), plain, rtol=1e-3, atol=1e-3)
+    assert samples(host, {"cfgpp": {"scale": 0.6}}, **settings).isfinite().all()
+    assert not samples(host, {"pag": {}}, **settings, **uncond).allclose(plain, atol=1e-2)
+
+
+def test_options_of_samplers_by_function():
+    option = {"dpmpp_sde_og_eta": 0.7, "dpmpp_sde_og_r": 0.4, "euler_og_s_churn": 2.0}.get
+    found = [arguments_from_options(as_function(f"sample_{name}"), option) for name in ("dpmpp_sde", "euler", "lms")]
+    assert found == [{"eta": 0.7, "r": 0.4}, {"s_churn": 2.0}, {}]
+    assert arguments_from_options(k.sample_euler, option) == {}  # k-diffusion's has the argument itself
+
+
+def as_function(name: str) -> Any:
+    """A sampler's function of this name without these arguments."""
+
+    def sample(model: Any, x: Tensor, sigmas: Tensor) -> Tensor:
+        return x
+
+    sample.__name__ = name
+    return sample

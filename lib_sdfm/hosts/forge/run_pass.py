@@ -68,9 +68,8 @@ class ForgePass:
         with undone_on_failure(self._cross.detach):
             self._patched = PatchedUnet(self._objects(), self._functions())
         with undone_on_failure(self._cross.detach, self._patched.detach):
-            self._steps = SamplerSteps(
-                p.sampler, self._drop_call, plan, flow if self._is_host_flow(self._patched.model) else None
-            )
+            own_flow = flow if self._is_host_flow(self._patched.model) else None
+            self._steps = SamplerSteps(p.sampler, self._drop_call, plan, own_flow, self._from_options)
 
     def detach(self) -> None:
         """Restore everything; may be called again."""
@@ -138,6 +137,10 @@ class ForgePass:
     def _predictor(self) -> Any:
         """Return the part of the host's model that has its noise levels, ``sigmas``."""
         return self._patched.model.predictor
+
+    def _from_options(self, function: Callable[..., Any]) -> dict[str, Any]:
+        """Return the arguments that a sampler's function takes from the host's options."""
+        return {}
 
     def _is_host_flow(self, model: Any) -> bool:
         """Return True for a flow model that the host samples itself, in the model's own time."""

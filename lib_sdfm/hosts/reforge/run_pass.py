@@ -16,9 +16,12 @@ from torch import Tensor
 
 from ...errors import UnsupportedError
 from ...sampling.model_kind import FLOW
-from ..forge.run_pass import ForgePass
+from ...sampling.plan import Plan
+from ..cross_attention import TextHost
+from ..forge.run_pass import ForgePass, Predict
 from ..model_kind import kind_of
 from .model_kind import kind_of_sampling
+from .sampler_options import arguments_from_options
 from .tail import ReforgeTail
 
 POST_CFG = "sampler_post_cfg_function"
@@ -27,9 +30,21 @@ SAMPLING = "model_sampling"
 
 
 class ReforgePass(ForgePass):
-    """A pass attached to ``p.sampler`` and the model from construction until :meth:`detach`; arguments as on Forge."""
+    """A pass attached to ``p.sampler`` and the model from construction until :meth:`detach`; other arguments as on Forge.
+
+    :param option: returns the value of an option of the WebUI, ``None`` if there is none of this name
+    """
 
     TAIL = ReforgeTail
+
+    def __init__(
+        self, plan: Plan, p: Any, predict: Predict, text: TextHost, option: Callable[[str], Any] = lambda name: None
+    ) -> None:
+        self._option = option
+        super().__init__(plan, p, predict, text)
+
+    def _from_options(self, function: Callable[..., Any]) -> dict[str, Any]:
+        return arguments_from_options(function, self._option)
 
     def _follow_model(self) -> None:
         super()._follow_model()
