@@ -15,7 +15,7 @@ from lib_sdfm.hosts.named_samplers import DDIM_CFGPP, NAMED_SAMPLERS
 from sdfm_webui.errors import SdfmError
 from tests.hosts.fake_a1111 import Host
 from tests.hosts.flow_hosts import with_kinds
-from tests.hosts.jobs import HOSTS, new_forge, new_host, samples
+from tests.hosts.jobs import HOSTS, new_forge, new_host, new_reforge, samples
 from tests.hosts.test_named_samplers import made, with_named_samplers
 from tests.hosts.variety import VARIETIES, Variety
 from tests.together import in_original, is_flow_only, together
@@ -83,6 +83,14 @@ def test_a_batch_of_sdxl_is_its_single_pictures(make: Callable[..., Host], reque
 UNUSUAL = [name for name, kind in VARIETIES.items() if kind != Variety(sdxl=kind.sdxl)]
 
 
+def kind_of_host(make: Callable[..., Host], name: str) -> Variety:
+    """The variety of this name, if the host has it."""
+    kind = VARIETIES[name]
+    if kind.lowvram and make is new_reforge:
+        pytest.skip("reForge brings each weight where it is used: its blocks are never called, and nothing hooks them")
+    return kind
+
+
 @pytest.mark.parametrize("variety", UNUSUAL)
 @pytest.mark.parametrize("request_name", ALTOGETHER)
 def test_every_kind_of_host(make: Callable[..., Host], variety: str, request_name: str):
@@ -90,7 +98,7 @@ def test_every_kind_of_host(make: Callable[..., Host], variety: str, request_nam
 
     So each kind of each host has both sizes, and each request has both sizes on either host.
     """
-    kind = VARIETIES[variety]
+    kind = kind_of_host(make, variety)
     batch_size = (1, 3)[(ALTOGETHER.index(request_name) + UNUSUAL.index(variety) + (make is new_forge)) % 2]
     job = {"steps": STEPS, "batch_size": batch_size}
     got = samples(make(variety=kind), REQUESTS[request_name], **job)
@@ -113,8 +121,7 @@ def test_at_cfg_scale_1_only_cond_rows_run(request_name: str, batch_size: int):
 
 @pytest.mark.parametrize("variety", VARIETIES)
 def test_off_is_off(make: Callable[..., Host], variety: str):
-    kind = VARIETIES[variety]
-    host = make(variety=kind)
+    host = make(variety=kind_of_host(make, variety))
     before = samples(host, steps=STEPS, batch_size=2)
     samples(host, REQUESTS["all"], steps=STEPS)
     assert torch.equal(samples(host, steps=STEPS, batch_size=2), before)
@@ -142,7 +149,7 @@ def test_a_model_of_another_kind_in_every_kind_of_host(make: Callable[..., Host]
         with_kinds(host, tmp_path)
         return samples(host, asked, steps=STEPS, batch_size=2)
 
-    kind = VARIETIES[variety]
+    kind = kind_of_host(make, variety)
     got, usual = sampled(kind), sampled(Variety(sdxl=kind.sdxl))
     if kind.stored:
         assert got.isfinite().all()
