@@ -3,34 +3,11 @@ const onSdfmLoaded = (start) => onUiLoaded(() => {
     if (gradioApp().querySelector(".sdfm-panel")) start();
 });
 
-// Help texts become tooltips where a pointer can hover, so that the panel stays compact. gradio has no tooltips.
-(function () {
-    // the help stands behind a control's label; a checkbox has it in front of itself
-    const BEHIND_LABEL = ".has-info + div";
-    const CHECKBOX = "input[type=checkbox]";
-
-    function hide(help) {
-        help.closest(".block").title = help.textContent.trim();
-        help.classList.add("sdfm-help");
-    }
-
-    function helpToTooltips(panel) {
-        panel.querySelectorAll(BEHIND_LABEL).forEach(hide);
-        for (const checkbox of panel.querySelectorAll(CHECKBOX)) {
-            const label = checkbox.closest(".block > label");
-            const help = label && label.previousElementSibling;
-            if (help && !help.classList.contains("wrap")) hide(help);
-        }
-    }
-
-    onSdfmLoaded(function () {
-        gradioApp().querySelectorAll(".sdfm-panel").forEach(helpToTooltips);
-    });
-})();
-
 // Requests that wait for each other, so that no answer overtakes a newer one: see sdfm_webui/events.py, which calls
 // sdfmAsk and sdfmAnswered.
 const sdfmRequests = (function () {
+    const REST = 250; // milliseconds
+    const resting = new Map(); // by id: the timer until its controls are at rest
     const due = new Map(); // by the id of a hidden button or of a row of buttons: whether to ask once more
     const element = (id) => gradioApp().querySelector(`#${CSS.escape(id)}`);
 
@@ -39,7 +16,15 @@ const sdfmRequests = (function () {
         element(id).dataset.sdfmDue = "";
     }
 
+    // Once the controls are at rest: not for every key.
     function ask(id) {
+        document.dispatchEvent(new CustomEvent("sdfmchange"));
+        clearTimeout(resting.get(id));
+        resting.set(id, setTimeout(() => send(id), REST));
+    }
+
+    function send(id) {
+        resting.delete(id);
         if (due.has(id)) {
             due.set(id, true);
         } else if (element(id)) {
@@ -52,7 +37,7 @@ const sdfmRequests = (function () {
         const again = due.get(id);
         due.delete(id);
         if (element(id)) delete element(id).dataset.sdfmDue;
-        if (again) ask(id);
+        if (again) send(id);
     }
 
     function onClick(event) {
@@ -70,7 +55,8 @@ const sdfmRequests = (function () {
     onSdfmLoaded(function () {
         gradioApp().addEventListener("click", onClick, true);
     });
-    return { ask, answered, isDue: (id) => due.has(id) };
+    const isDue = (id) => due.has(id) || resting.has(id);
+    return { ask, answered, isDue, isQuiet: () => due.size + resting.size === 0 };
 })();
 const sdfmAsk = sdfmRequests.ask;
 const sdfmAnswered = sdfmRequests.answered;
@@ -249,7 +235,7 @@ const sdfmTyping = (function () {
         const generating = tabOf(event.target, (name) => `${name}_generate`);
         if (generating && moving[generating]) settle(generating, switchAt(generating));
         const button = event.target.closest && event.target.closest(".sdfm-follow");
-        const tab = button && tabOf(button, (name) => `sdfm_refiner_${name}`);
+        const tab = button && TABS.find((name) => button.closest(`#sdfm_refiner_${name}, #script_${name}_sdfm_refiner_line`));
         if (!tab || !said(tab)) return;
         const { texts, fixes, new: number } = JSON.parse(said(tab));
         replace(tab, { texts, places: fixes }, number);
@@ -263,13 +249,15 @@ const sdfmTyping = (function () {
     });
 })();
 
-// The title of the part about the model kind says what counts for the loaded checkpoint: it is asked for as the page loads, and
-// whenever the WebUI tells the page that another checkpoint is loaded.
+// The panel says what counts for the loaded checkpoint, and draws the run: once gradio answers to buttons, and whenever the WebUI
+// tells the page that another checkpoint is loaded.
 (function () {
     let loaded = null;
 
     function ask() {
-        for (const tab of ["txt2img", "img2img"]) sdfmAsk(`script_${tab}_sdfm_model_ask`);
+        for (const tab of ["txt2img", "img2img"]) {
+            for (const what of ["model", "header"]) sdfmAsk(`script_${tab}_sdfm_${what}_ask`);
+        }
     }
 
     function onOptions() {
@@ -278,13 +266,6 @@ const sdfmTyping = (function () {
         ask();
     }
 
-    onSdfmLoaded(ask);
+    onSdfmLoaded(() => setTimeout(ask, 500));
     if (typeof onOptionsChanged === "function") onOptionsChanged(onOptions);
 })();
-
-// The plot of the run is drawn for the first time once gradio answers to buttons.
-onSdfmLoaded(function () {
-    setTimeout(function () {
-        for (const tab of ["txt2img", "img2img"]) sdfmAsk(`script_${tab}_sdfm_plot_ask`);
-    }, 500);
-});

@@ -41,9 +41,9 @@ else:
     from lib_sdfm.ops.nag import attention
     from lib_sdfm.sampling.host_flow import HostFlow
     from lib_sdfm.sampling.stages import ModelFacts
+    from lib_sdfm.schema.feature import MODEL, REFINER
     from lib_sdfm.schema.presets import PresetStore
     from lib_sdfm.schema.shapes import TITLE
-    from lib_sdfm.techniques.flow import PART
     from sdfm_webui.axes import register_axes
     from sdfm_webui.built_ins import built_ins_on
     from sdfm_webui.controls import build_panel
@@ -51,15 +51,15 @@ else:
     from sdfm_webui.host_controls import HostControls
     from sdfm_webui.job import HostObjects, begin_batch, begin_job, forget_earlier
     from sdfm_webui.kind_memory import KindMemory
-    from sdfm_webui.kind_row import add_kind_routes, build_kind_row
+    from sdfm_webui.kind_row import add_kind_routes, build_kind_row, kind_in_title
     from sdfm_webui.kind_watch import DetectWatch, outcome, result_of
     from sdfm_webui.model_kinds import KindHost
     from sdfm_webui.old_entries import entry_classes, installed_originals, old_payloads, originals_notice, rivals
     from sdfm_webui.paste import PasteTargets, labels_of
-    from sdfm_webui.refiner_line import RefinerLine
+    from sdfm_webui.refiner_line import SWITCH_AT, RefinerLine, build_own_line
     from sdfm_webui.routes import add_routes, authentication
     from sdfm_webui.run_course import RunCourse
-    from sdfm_webui.run_view import connect_plot
+    from sdfm_webui.run_view import connect_view
     from sdfm_webui.samplers import SamplerModules, mend_samplers, register_samplers
 
     WATCH = DetectWatch(lambda: shared.state)
@@ -255,9 +255,9 @@ else:
 
     def connect_run(tab, found):
         if tab in PANELS:
-            connect_plot(SCHEMA, COURSE, PANELS[tab].inputs, tab, found)
+            connect_view(SCHEMA, PANELS[tab], tab, found, COURSE, lambda: kind_in_title(KINDS, loaded_model()))
 
-    CONTROLS = HostControls({}, [connect_run])
+    CONTROLS = HostControls({SWITCH_AT: LINE.build}, [LINE.connect, connect_run])
 
     class SdfmScript(scripts.Script):
         """The entry point of panel and API."""
@@ -270,8 +270,10 @@ else:
 
         def ui(self, is_img2img):
             notice = originals_notice(installed_originals(scripts))
-            extras = {PART: lambda part, built: build_kind_row(KINDS, loaded_model, part, built, self.elem_id)}
-            panel = build_panel(SCHEMA, TARGETS, PRESETS, InputAccordion, self.elem_id, notice, extras)
+            extras = {MODEL: lambda elem_id: build_kind_row(KINDS, loaded_model, elem_id), REFINER: build_own_line}
+            panel = build_panel(
+                SCHEMA, TARGETS, PRESETS, InputAccordion, self.elem_id, notice, extras, has_hires=not is_img2img
+            )
             PANELS["img2img" if is_img2img else "txt2img"] = panel
             named = {**TARGETS.by_api_field, **({} if is_img2img else TARGETS.by_hires_api_field)}
             fields = [infotext_utils.PasteField(panel.host_fields[api], target, api=api) for api, target in named.items()]
@@ -307,7 +309,6 @@ else:
         add_kind_routes(KINDS, app, **authentication(shared.cmd_opts))
 
     script_callbacks.on_cfg_denoiser(on_cfg_denoiser)
-    script_callbacks.on_after_component(LINE.after_component)
     script_callbacks.on_after_component(CONTROLS.after_component)
     script_callbacks.on_model_loaded(KINDS.model_loaded)
     script_callbacks.on_infotext_pasted(TARGETS.mend_samplers)

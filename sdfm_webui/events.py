@@ -18,20 +18,20 @@ ONE_AT_A_TIME = "sdfm-one-at-a-time"
 QUIET = {"show_progress": False, "queue": False}
 
 
-def in_browser(script: str) -> dict[str, Any]:
+def in_browser(script: str, inputs: Sequence[Any] = ()) -> dict[str, Any]:
     """Return the arguments of an event that runs a script in the browser without a request to the server."""
-    return {"fn": None, "inputs": [], "js" if GRADIO_4 else "_js": script}
+    return {"fn": None, "inputs": list(inputs), "js" if GRADIO_4 else "_js": script}
 
 
-def run_on(event: str, controls: Sequence[Any], script: str, outputs: Sequence[Any] = ()) -> None:
+def run_on(event: str, controls: Sequence[Any], script: str, outputs: Sequence[Any] = (), inputs: Sequence[Any] = ()) -> None:
     """Run a script in the browser on an event of any of the controls.
 
     This is one entry of the page's configuration, of half a kilobyte, not one per control.
     """
     if GRADIO_4:
-        gr.on([getattr(control, event) for control in controls], outputs=list(outputs), **in_browser(script))
+        gr.on([getattr(control, event) for control in controls], outputs=list(outputs), **in_browser(script, inputs))
         return
-    getattr(controls[0], event)(outputs=list(outputs), **in_browser(script))
+    getattr(controls[0], event)(outputs=list(outputs), **in_browser(script, inputs))
     # gradio 3.41 has a list of targets and no function that fills it
     Context.root_block.dependencies[-1]["targets"] = [control._id for control in controls]
 

@@ -101,7 +101,7 @@ def _prepare(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> 
     idle = _idle_features(schema, settings, p, host)
     settings = without_features(settings, [feature for feature, _ in idle])
     unused = [f"{feature.label} has no effect in this picture and is not written into it: {why}" for feature, why in idle]
-    notes = [*prompt_warnings(p, job.settings), *scale_warnings(p), *sync.warnings()]
+    notes = [*prompt_warnings(p, job.settings), *scale_warnings(p, settings), *sync.warnings()]
     tell(p, [*job.warnings, *doubled, *kinds, *unused, *notes])
     sync.write(settings)
     sampling = _sampling(schema, settings, p, host)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from lib_sdfm.errors import SettingError, UserError
@@ -107,23 +110,45 @@ def proposal(found: dict[str, Any]) -> str:
     return f"{said} If its author says so, choose the kind and press Remember." if kind != NOISE or own else said
 
 
-def title(host: KindHost, model: Any, asked: str | None) -> str:
-    """Return the title of the panel's part: what counts for a checkpoint, and why.
+@dataclass(frozen=True)
+class Counts:
+    """The kind that counts for a checkpoint.
+
+    :param short: the kind, in a few words
+    :param why: where it comes from
+    :param warning: what speaks against it, in a few words
+    """
+
+    short: str
+    why: str
+    warning: str = ""
+
+
+def what_counts(host: KindHost, model: Any, asked: str | None) -> Counts | None:
+    """Return the kind that counts for a checkpoint, ``None`` if there is no checkpoint.
 
     :param model: the loaded model, ``None`` if there is none
     :param asked: the kind that the controls ask for
     """
     if asked is not None:
-        return f"{PART_TITLE}: {asked}, chosen here"
+        return Counts(asked, "chosen here")
     if getattr(model, "sd_checkpoint_info", None) is None:
-        return PART_TITLE
+        return None
     known, said, own = host.memory.get(checkpoint_of(model)), file_says(model), host.taken_for(model)
     if known is not None and (known.kind != NOISE or own is None):  # Noise says that it is no other kind of ours
-        return f"{PART_TITLE}: {_in_words(entry(known))}, remembered"
+        return Counts(_in_words(entry(known)), "remembered")
     if own is not None:
-        return f"{PART_TITLE}: {own}, left to the WebUI"
-    differs = said.kind not in (None, NOISE)
-    return f"{PART_TITLE}: {NOISE}, as the WebUI takes it" + (f"; its file says {said.kind}: press Detect" if differs else "")
+        return Counts(own, "left to the WebUI")
+    if said.kind in (None, NOISE):
+        return Counts(NOISE, "as the WebUI takes it")
+    warning = f"its file says {said.kind}"
+    return Counts(NOISE, f"as the WebUI takes it; {warning}: press Detect", warning)
+
+
+def title(host: KindHost, model: Any, asked: str | None) -> str:
+    """Return what counts for a checkpoint, and why; the arguments are those of :func:`what_counts`."""
+    counts = what_counts(host, model, asked)
+    return PART_TITLE if counts is None else f"{PART_TITLE}: {counts.short}, {counts.why}"
 
 
 def _in_words(known: dict[str, Any]) -> str:
@@ -131,9 +156,22 @@ def _in_words(known: dict[str, Any]) -> str:
     return f"{known['kind']}{more.get(known['kind'], '')}"
 
 
+def doubt(host: KindHost, kind: str, detected: Mapping[str, str | None] = MappingProxyType({})) -> str:
+    """Return why the loaded checkpoint is probably of another kind; empty if nothing speaks against it.
+
+    :param detected: kinds that were detected before, by the checkpoint's name
+    :raises UnsupportedError: if no checkpoint is loaded
+    """
+    model = require_loaded(host.loaded())
+    said, found = file_says(model), detected.get(name_of(model))
+    if said.kind not in (None, kind):
+        return f"Its file says otherwise: {described(said.kind)}."
+    return f"Detect has found {described(found)}." if found not in (None, kind) else ""
+
+
 def _warning(host: KindHost, kind: str) -> str:
-    said = file_says(host.loaded())
-    return f" Its file says otherwise: {described(said.kind)}." if said.kind not in (None, kind) else ""
+    why = doubt(host, kind)
+    return f" {why}" if why else ""
 
 
 def chosen(model_on: bool, kind: str, flow_on: bool, mode: str) -> str | None:

@@ -10,10 +10,12 @@ import gradio as gr
 from fastapi import Body, FastAPI
 
 from lib_sdfm.errors import UserError
+from lib_sdfm.sampling.model_kind import NOISE
 
 from . import kind_actions
 from .errors import shown_to_user
 from .events import ONE_AT_A_TIME, QUIET, press, refresh_on_change
+from .header import SIGN
 from .kind_watch import told
 from .model_kinds import KindHost
 
@@ -22,63 +24,104 @@ CHOSEN = ("model.enabled", "model.kind", "flow.enabled", "flow.mode")
 
 
 def build_kind_row(
-    host: KindHost, glance: Callable[[], Any], part: Any, controls: dict[str, Any], elem_id: Callable[[str], str]
-) -> None:
-    """Build the buttons, inside the part of the panel.
+    host: KindHost, glance: Callable[[], Any], elem_id: Callable[[str], str]
+) -> Callable[[dict[str, Any]], None]:
+    """Build what counts for the loaded checkpoint, and the buttons; return the function that connects them.
 
     :param glance: returns the loaded model without loading one
-    :param part: the accordion of the part, whose title says what counts
-    :param controls: the part's controls by field id
     """
+    line = gr.HTML("", elem_id=elem_id("model_line"))
     row_id = elem_id("model_buttons")
     with gr.Row(elem_id=row_id, elem_classes=["sdfm-row", ONE_AT_A_TIME]):
-        detect, keep, drop = (
+        buttons = [
             gr.Button(text, elem_id=elem_id(f"model_{text.lower()}"), size="sm", min_width=60)
             for text in ("Detect", "Remember", "Forget")
-        )
-    message = gr.HTML("", elem_id=elem_id("model_message"), elem_classes=["sdfm-notice"])
+        ]
+    message = gr.HTML("", elem_id=elem_id("model_message"))
     stop = gr.Button("Stop", elem_id=elem_id("model_stop"), size="sm", min_width=60, visible=False)
-    asking = [controls[id] for id in CHOSEN]
+    asked_for, found = gr.State(""), gr.State({})
 
-    def retitled(*asked: Any) -> Any:
-        return gr.update(label=_title(host, glance(), asked))
+    def connect(controls: dict[str, Any]) -> None:
+        asking = [controls[id] for id in CHOSEN]
+        values = [controls["flow.shift"], controls["model.zero_terminal_snr"]]
 
-    def remembered(shift: float, zero: bool, *asked: Any) -> Any:
-        return _told(lambda: _remember(host, shift, zero, asked)), retitled(*asked)
+        def remembered(before: str, detected: dict[str, str | None], shift: float, zero: bool, *asked: Any) -> Any:
+            said, unsure = _remember(host, shift, zero, asked, before, detected)
+            return said, unsure, _line(host, glance(), asked)
 
-    def forgotten(*asked: Any) -> Any:
-        return _told(lambda: kind_actions.forget(host)), retitled(*asked)
+        def forgotten(*asked: Any) -> Any:
+            return _told(lambda: kind_actions.forget(host)), "", _line(host, glance(), asked)
 
-    def detected(*asked: Any) -> Iterator[Any]:
-        progress = (lambda: "Detect is at work.") if host.watch is None else host.watch.progress
-        for line in told(
-            lambda: _told(lambda: kind_actions.proposal(kind_actions.detect(host))), lambda: _paragraph(progress())
-        ):
-            yield line, retitled(*asked), gr.update(visible=True)
-        yield line, retitled(*asked), gr.update(visible=False)
+        def detected(*asked: Any) -> Iterator[Any]:
+            progress = (lambda: "Detect is at work.") if host.watch is None else host.watch.progress
+            kinds: dict[str, str | None] = {}
+            for text in told(lambda: _detect(host, kinds), lambda: _note(progress())):
+                yield text, "", _line(host, glance(), asked), gr.update(visible=True), kinds
+            yield text, "", _line(host, glance(), asked), gr.update(visible=False), kinds
 
-    quiet = {"outputs": [message, part], "show_progress": False}
-    press(row_id, detect, fn=detected, inputs=asking, outputs=[message, part, stop], show_progress=False)
-    if host.watch is not None:
-        stop.click(fn=lambda: _paragraph(host.watch.stop()), outputs=[message], **QUIET)
-    values = [controls["flow.shift"], controls["model.zero_terminal_snr"]]
-    press(row_id, keep, fn=remembered, inputs=[*values, *asking], **quiet)
-    press(row_id, drop, fn=forgotten, inputs=asking, **quiet)
-    refresh_on_change(elem_id("model_ask"), asking, retitled, [part])
+        quiet = {"outputs": [message, asked_for, line], "show_progress": False}
+        detect, keep, drop = buttons
+        outputs = [*quiet["outputs"], stop, found]
+        press(row_id, detect, fn=detected, inputs=asking, outputs=outputs, show_progress=False)
+        if host.watch is not None:
+            stop.click(fn=lambda: _note(host.watch.stop()), outputs=[message], **QUIET)
+        press(row_id, keep, fn=remembered, inputs=[asked_for, found, *values, *asking], **quiet)
+        press(row_id, drop, fn=forgotten, inputs=asking, **quiet)
+        refresh_on_change(elem_id("model_ask"), asking, lambda *asked: _line(host, glance(), asked), [line])
+
+    return connect
 
 
-def _title(host: KindHost, model: Any, asked: tuple[Any, ...]) -> str:
+def kind_in_title(host: KindHost, model: Any) -> str:
+    """Return the kind that counts for a checkpoint if it isn't an ordinary one, or contradicts its file, in words."""
     try:
-        return kind_actions.title(host, model, kind_actions.chosen(*asked))
+        said = kind_actions.what_counts(host, model, None)
+    except UserError:
+        return ""
+    if said is None:
+        return ""
+    return f"{SIGN} {said.warning}" if said.warning else "" if said.short == NOISE else said.short
+
+
+def _line(host: KindHost, model: Any, asked: tuple[Any, ...]) -> str:
+    try:
+        text = kind_actions.title(host, model, kind_actions.chosen(*asked))
     except UserError as error:
-        return f"{kind_actions.PART_TITLE}: {error}"
+        text = str(error)
+    return f'<p class="sdfm-counts">{html.escape(text)}</p>'
 
 
-def _remember(host: KindHost, shift: float, zero: bool, asked: tuple[Any, ...]) -> str:
-    kind = kind_actions.chosen(*asked)
-    if kind is None:
-        return "Choose the model kind or the mode of flow matching first."
-    return kind_actions.remember(host, kind, shift, zero)
+def _detect(host: KindHost, kinds: dict[str, str | None]) -> str:
+    """Return a message.
+
+    :param kinds: gets the detected kind by the checkpoint's name
+    """
+    try:
+        found = kind_actions.detect(host)
+        kinds[found["checkpoint"]] = found["kind"]
+        return _note(kind_actions.proposal(found))
+    except UserError as error:
+        return _note(str(error))
+
+
+def _remember(
+    host: KindHost, shift: float, zero: bool, asked: tuple[Any, ...], before: str, detected: dict[str, str | None]
+) -> tuple[str, str]:
+    """Return a message, and the kind that is to be confirmed by pressing the button once more, if any.
+
+    :param before: the kind that the last press was to be confirmed for
+    :param detected: what was detected before, by the checkpoint's name
+    """
+    try:
+        kind = kind_actions.chosen(*asked)
+        if kind is None:
+            return _note("Choose the model kind or the mode of flow matching first."), ""
+        doubt = "" if kind == before else kind_actions.doubt(host, kind, detected)
+        if doubt:
+            return _note(f"{doubt} Press Remember once more to remember {kind} all the same."), kind
+        return _note(kind_actions.remember(host, kind, shift, zero)), ""
+    except UserError as error:
+        return _note(str(error)), ""
 
 
 def add_kind_routes(host: KindHost, app: FastAPI, **options: Any) -> None:
@@ -115,10 +158,10 @@ def add_kind_routes(host: KindHost, app: FastAPI, **options: Any) -> None:
 
 def _told(action: Callable[[], str]) -> str:
     try:
-        return _paragraph(action())
+        return _note(action())
     except UserError as error:
-        return _paragraph(str(error))
+        return _note(str(error))
 
 
-def _paragraph(text: str) -> str:
-    return f"<p>{html.escape(text)}</p>"
+def _note(text: str) -> str:
+    return f'<div class="sdfm-note"><p>{html.escape(text)}</p></div>'

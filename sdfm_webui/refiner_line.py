@@ -1,4 +1,4 @@
-"""The line in the host's Refiner panel: when model and prompts switch, and which numbers don't follow.
+"""The line in the host's Refiner panel and in ours: when model and prompts switch, and which numbers don't follow.
 
 The browser's part (javascript/sdfm.js) changes numbers in the prompt boxes, at the positions given in the line.
 """
@@ -11,19 +11,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
-from gradio.context import Context
 
 from lib_sdfm.prompts.edits import MARK, When
 from lib_sdfm.prompts.report import Expected, report
 from lib_sdfm.techniques.refiner_sync import RefinerSync, RefinerSyncSettings
 
 from .events import refresh_on_change
+from .host_controls import TABS, present
 
-TABS = ("txt2img", "img2img")
+LINE, OUR_LINE = "sdfm_refiner_{tab}", "script_{tab}_sdfm_refiner_line"
+SWITCH_AT = "{tab}_switch_at"
 PANEL = "script_{tab}_sdfm_refiner_sync"
 HOSTS_OWN = {
     "prompt": "{tab}_prompt", "negative": "{tab}_neg_prompt", "refiner": "{tab}_enable-checkbox",
-    "checkpoint": "{tab}_checkpoint", "switch_at": "{tab}_switch_at", "steps": "{tab}_steps", "sampler": "{tab}_sampling",
+    "checkpoint": "{tab}_checkpoint", "switch_at": SWITCH_AT, "steps": "{tab}_steps", "sampler": "{tab}_sampling",
     "scheduler": "{tab}_scheduler", "strength": "{tab}_denoising_strength",
 }  # fmt: skip
 OURS = {"on": f"{PANEL}-checkbox", "numbers": f"{PANEL}_numbers", "from_start": f"{PANEL}_from_start"}
@@ -38,8 +39,6 @@ KIND = {
     "zero_terminal_snr": "script_{tab}_sdfm_model_zero_terminal_snr",
 }  # fmt: skip
 """Our controls that decide which noise table is used."""
-LAST = "{tab}_gallery"
-"""Control that the hosts create after all of those."""
 BOXES = {"prompt": ("prompt", False), "negative": ("negative prompt", True)}
 """Prompt boxes: their names, each with true if it is a negative prompt."""
 
@@ -50,40 +49,37 @@ Expect = Callable[[Mapping[str, Any]], Expected]
 NOTHING = Expected("run")
 
 
+def build_own_line(elem_id: Callable[[str], str]) -> Callable[[dict[str, Any]], None]:
+    """Build the line in our panel, which :class:`RefinerLine` finds by its id."""
+    gr.HTML("", elem_id=elem_id("refiner_line"), elem_classes=["sdfm-refiner"])
+    return lambda controls: None
+
+
 class RefinerLine:
-    """Collector of the host's controls as they are created, which then connects the line to them.
+    """The line of both tabs, in the host's panel and beside the settings in ours.
 
     :param expect: returns the expected calls for the values of the controls
     """
 
     def __init__(self, expect: Expect) -> None:
         self._expect = expect
-        self._found: dict[str, Any] = {}
 
-    def after_component(self, component: Any, **kwargs: Any) -> None:
-        """Handle the host's callback of this name."""
-        id = getattr(component, "elem_id", None)
-        if not isinstance(id, str) or Context.block is None:
-            return
-        self._found[id] = component
-        for tab in TABS:
-            if id == HOSTS_OWN["switch_at"].format(tab=tab):
-                self._found[f"line_{tab}"] = gr.HTML("", elem_id=f"sdfm_refiner_{tab}")
-            if id == LAST.format(tab=tab):
-                self._connect(tab)
+    def build(self, tab: str) -> Any:
+        """Build the line in the host's panel."""
+        return gr.HTML("", elem_id=LINE.format(tab=tab), elem_classes=["sdfm-refiner"])
 
-    def _connect(self, tab: str) -> None:
-        wanted = {**HOSTS_OWN, **OURS, **KIND, **(HIRES if tab == TABS[0] else {})}
-        ids = {name: id.format(tab=tab) for name, id in wanted.items()}
-        line = self._found.get(f"line_{tab}")
-        present = {name: self._found[id] for name, id in ids.items() if id in self._found}
-        if line is None or not {*HOSTS_OWN, *OURS} <= set(present):
+    def connect(self, tab: str, found: Mapping[str, Any]) -> None:
+        """Keep the lines of a tab up to date with the controls, if the host has those that it needs."""
+        shown = present(found, {**HOSTS_OWN, **OURS, **KIND, **(HIRES if tab == TABS[0] else {})}, tab)
+        lines = present(found, {"host": LINE, "ours": OUR_LINE}, tab)
+        if "host" not in lines or not {*HOSTS_OWN, *OURS} <= set(shown):
             return
 
-        def refresh(*values: Any) -> str:
-            return self.text(dict(zip(present, values)))
+        def refresh(*values: Any) -> Any:
+            text = self.text(dict(zip(shown, values)))
+            return text if len(lines) == 1 else [text] * len(lines)
 
-        refresh_on_change(f"sdfm_refiner_{tab}_ask", list(present.values()), refresh, [line])
+        refresh_on_change(f"{LINE.format(tab=tab)}_ask", list(shown.values()), refresh, list(lines.values()))
 
     def text(self, values: Mapping[str, Any]) -> str:
         """Return the line, as HTML, for the values of the controls by name."""
@@ -98,11 +94,11 @@ class RefinerLine:
         if not said.text:
             return ""
         new = _share(asked) if values["numbers"] else MARK
-        button = f' <button type="button" class="sdfm-follow">Make “:{new}]” of it</button>' if said.fixes else ""
+        button = f' <button type="button" class="sdfm-follow">Change to {new}</button>' if said.fixes else ""
         prompts = {name: text for name, (text, _) in zip(BOXES, texts.values())}
         following, fixes = _places(said.following, prompts), _places(said.fixes, prompts)
         data = html.escape(json.dumps({"texts": prompts, "following": following, "fixes": fixes, "new": new}))
-        return f'<p data-sdfm-edits="{data}">{html.escape(said.text)}{button}</p>'
+        return f'<p class="sdfm-note" data-sdfm-edits="{data}">{html.escape(said.text)}{button}</p>'
 
 
 def _share(switch_at: float | None) -> str:

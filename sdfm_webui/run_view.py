@@ -1,20 +1,25 @@
-"""The plot of the run in the panel, redrawn when a control of the panel or of the host changes."""
+"""The panel's title, notes and plot of the run, made anew when a control of the panel or of the host changes."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
+
+import gradio as gr
 
 from lib_sdfm.errors import UserError
 from lib_sdfm.schema.settings import Schema
 
+from .controls import Panel
 from .events import refresh_on_change
+from .header import header_of, notes_html
 from .host_controls import TABS, present
-from .run_course import RunCourse
+from .run_course import Course, RunCourse
 from .run_plot import plot
 
-PLOT = "script_{tab}_sdfm_plot"
+ASK = "script_{tab}_sdfm_header_ask"
 HOSTS_OWN = {
     "prompt": "{tab}_prompt", "negative": "{tab}_neg_prompt", "refiner": "{tab}_enable-checkbox",
     "checkpoint": "{tab}_checkpoint", "switch_at": "{tab}_switch_at", "steps": "{tab}_steps", "sampler": "{tab}_sampling",
@@ -30,7 +35,7 @@ HIRES = {
 NEEDED = {"steps", "sampler", "scheduler"}
 
 
-def drawn(schema: Schema, course: RunCourse, args: Sequence[Any], values: Mapping[str, Any]) -> str:
+def drawn(schema: Schema, course: Callable[..., Course], args: Sequence[Any], values: Mapping[str, Any]) -> str:
     """Return the plot as HTML, or why there is none.
 
     :param args: the panel's arguments
@@ -42,18 +47,41 @@ def drawn(schema: Schema, course: RunCourse, args: Sequence[Any], values: Mappin
         return f'<p class="sdfm-plot-note">{html.escape(str(error))}</p>'
 
 
-def connect_plot(schema: Schema, course: RunCourse, inputs: Sequence[Any], tab: str, found: Mapping[str, Any]) -> None:
-    """Keep the plot of a tab up to date, if the host has the controls that it needs.
+def _once(course: RunCourse) -> Callable[..., Course]:
+    """Return a function that computes the course of one refresh, which title and plot share."""
+    made: list[Course] = []
 
-    :param inputs: the panel's controls in positional order
+    def known(*asked: Any) -> Course:
+        if not made:
+            made.append(course(*asked))
+        return made[0]
+
+    return known
+
+
+def connect_view(
+    schema: Schema,
+    panel: Panel,
+    tab: str,
+    found: Mapping[str, Any] = MappingProxyType({}),
+    course: RunCourse | None = None,
+    model: Callable[[], str] = lambda: "",
+) -> None:
+    """Keep title, notes and plot of a panel up to date with its controls and the host's.
+
     :param found: all controls by id
+    :param course: computes the course of the run; without it, or if the host lacks a control that it needs, there is no plot
+    :param model: returns the model kind that counts for the loaded checkpoint, empty for an ordinary one
     """
     host = present(found, {**HOSTS_OWN, **(HIRES if tab == TABS[0] else {})}, tab)
-    place = PLOT.format(tab=tab)
-    if place not in found or not set(host) >= NEEDED:
-        return
+    course = course if set(host) >= NEEDED else None
 
-    def refresh(*values: Any) -> str:
-        return drawn(schema, course, values[: len(inputs)], dict(zip(host, values[len(inputs) :])))
+    def refresh(*values: Any) -> list[Any]:
+        args, said = values[: len(panel.inputs)], dict(zip(host, values[len(panel.inputs) :]))
+        known = None if course is None else _once(course)
+        header = header_of(schema, args, said, model(), known)
+        view = [gr.update(label=header.title), notes_html(header.notes)]
+        return view if known is None else [*view, drawn(schema, known, args, said)]
 
-    refresh_on_change(f"{place}_ask", [*inputs, *host.values()], refresh, [found[place]])
+    outputs = [panel.accordion, panel.notes, *([] if course is None else [panel.plot])]
+    refresh_on_change(ASK.format(tab=tab), [*panel.inputs, *host.values()], refresh, outputs)

@@ -7,16 +7,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from lib_sdfm.hosts.refiner import has_refiner
+from lib_sdfm.planning.advice import advice_on
 from lib_sdfm.prompts.marks import mark_notes
 from lib_sdfm.prompts.stored import KINDS, passes_of
-from lib_sdfm.sampling.sampler_names import resolve_sampler
 from lib_sdfm.schema.settings import Settings
 from lib_sdfm.techniques.refiner_sync import RefinerSync
 
 LOG = logging.getLogger("sdfm")
 NAMES = {"prompts": "prompt", "negative_prompts": "negative prompt"}
-LARGEST_LAMBDA = 3.0
-"""CFG scale above which the named CFG++ samplers give ruined pictures; 0.5 to 2 is usual."""
 
 
 def tell(p: Any, warnings: Iterable[str]) -> None:
@@ -43,15 +41,6 @@ def prompt_warnings(p: Any, settings: Settings) -> list[str]:
     return mark_notes(prompts, has_refiner(p), is_on)
 
 
-def scale_warnings(p: Any) -> list[str]:
-    """Return a note if a CFG scale is far too high for a named CFG++ sampler, which takes it as lambda."""
-    record = resolve_sampler(str(getattr(p, "sampler_name", ""))).sampler
-    scale = getattr(p, "cfg_scale", None)
-    if record is None or record.cfg_unit == 1 or record.in_timesteps or not isinstance(scale, int | float):
-        return []
-    if scale <= LARGEST_LAMBDA:
-        return []
-    return [
-        f"{record.name} takes the CFG scale as CFG++'s lambda, and {scale:g} ruins the picture: 0.5 to 2 is usual "
-        f"({scale:g} with a plain sampler is about {scale * record.cfg_unit:.2g} here)"
-    ]
+def scale_warnings(p: Any, settings: Settings) -> list[str]:
+    """Return notes on scales with which the picture is ruined."""
+    return [advice.text for advice in advice_on(settings, str(getattr(p, "sampler_name", "")), getattr(p, "cfg_scale", None))]

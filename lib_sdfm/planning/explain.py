@@ -8,7 +8,6 @@ from typing import Any
 
 from ..errors import UserError
 from ..prompts.marks import mark_notes
-from ..sampling.stages import SDFM
 from ..schema.feature import Feature
 from ..schema.foreign.sampler import HIRES_SAMPLER, SAMPLER, hires_sampler, pass_sampler, shown_name, unknown_sampler
 from ..schema.foreign.writer import writer_of
@@ -137,13 +136,13 @@ def explain_values(schema: Schema, values: Values, facts: JobFacts = UNKNOWN) ->
         "recipe": settings.recipe,
         "techniques": {name: dataclasses.asdict(chosen) for name, chosen in settings.techniques.items()},
         "standing": {feature.name: dataclasses.asdict(feature.settings) for feature in schema.by_default(settings)},
-        "inert": [{"technique": feature.name, "why": why} for feature, why in _idle(schema, settings, facts)],
+        "inert": [{"technique": feature.name, "why": why} for feature, why in idle_features(schema, settings, facts)],
         "conditions": _conditions(schema, settings, facts),
         "passes": unet_passes(schema, settings, facts),
     }
 
 
-def _idle(schema: Schema, settings: Settings, facts: JobFacts) -> list[tuple[Feature, str]]:
+def idle_features(schema: Schema, settings: Settings, facts: JobFacts) -> list[tuple[Feature, str]]:
     """Return the features that are on and have no effect, with the reason."""
     return [*inert_features(schema, settings), *features_without_effect(schema, settings, facts)]
 
@@ -168,16 +167,10 @@ def unet_passes(schema: Schema, settings: Settings, facts: JobFacts = UNKNOWN) -
     return {"base": BASE_PASSES, **extra, **({"least": total - spared} if spared else {}), "total": total}
 
 
-def summary(schema: Schema, settings: Settings, job: JobFacts = UNKNOWN, cost: CostFacts = USUAL) -> str:
-    """Return one line: what is active, what of it has no effect, and the time it takes; empty if nothing is on.
+def cost_in_words(schema: Schema, settings: Settings, job: JobFacts = UNKNOWN, cost: CostFacts = USUAL) -> str:
+    """Return the time that settings take, in words.
 
     :param job: what is known of the job
     :param cost: the job's passes
     """
-    if not settings.techniques:
-        return ""
-    idle = {feature.name: why for feature, why in _idle(schema, settings, job)}
-    names = [f.label + (f" (no effect: {idle[f.name]})" if f.name in idle else "") for f in schema.chosen(settings)]
-    plan = plan_of(schema, _working_settings(schema, settings, job))
-    recipe = "" if settings.recipe == SDFM else f" \N{MIDDLE DOT} recipe {settings.recipe}"
-    return f"{', '.join([*names, cost_of(plan, cost).words])}{recipe}"
+    return cost_of(plan_of(schema, _working_settings(schema, settings, job)), cost).words

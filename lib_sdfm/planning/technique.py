@@ -15,6 +15,8 @@ ANY_CALL = ModelCall(index=0, total=None, sigma=1.0, timestep=500.0)
 class Technique(Feature, Stages):
     """One guidance method: its declaration (:class:`Feature`) and its part in predictions (:class:`Stages`)."""
 
+    is_guidance = True
+
     def conflict(self, other: Feature) -> str | None:
         combine = self.combines() and isinstance(other, Technique) and other.combines()
         return "each of them computes CFG in its own way" if combine else None

@@ -8,6 +8,9 @@ from typing import Any, ClassVar
 from ..sampling.stages import RECIPES, ModelFacts
 from .params import Composite
 
+PERTURBED, CFG, DETAILS, MODEL, REFINER = PARTS = ("Perturbed", "CFG", "Details", "Model", "Refiner")
+"""The parts of the panel, in their order."""
+
 
 class Feature:
     """A feature that users switch on, with its settings.
@@ -27,7 +30,9 @@ class Feature:
     :param composites: keys that hold several settings; one of them may be ``active_key``
     :param recipes: the recipes in which it may be on
     :param host_field: name of the field of the host's txt2img jobs that does the same; a host that has it is left to do it
-    :param part: title of the part of the panel that it shares with other features, ``None`` for a part of its own
+    :param part: the part of the panel, one of :data:`PARTS`
+    :param is_guidance: true if it is off whenever the switch for all guidance is
+    :param is_master: true for that switch itself, which is never written to generation parameters
     :param on_by_default: true if it is on unless switched off; it then affects only jobs that use it
     """
 
@@ -43,7 +48,9 @@ class Feature:
     composites: ClassVar[tuple[Composite, ...]] = ()
     recipes: ClassVar[tuple[str, ...]] = RECIPES
     host_field: ClassVar[str | None] = None
-    part: ClassVar[str | None] = None
+    part: ClassVar[str] = DETAILS
+    is_guidance: ClassVar[bool] = False
+    is_master: ClassVar[bool] = False
     on_by_default: ClassVar[bool] = False
 
     def __init__(self, settings: Any, recipe: str) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..sampling.stages import RECIPES, SDFM
+from ..sampling.stages import ORIGINAL, RECIPES, SDFM
 from .feature import Feature
 from .params import Param, params_of
 
 RECIPE = Param(
     "recipe", "choice", SDFM, label="Recipe", key="SDFM Recipe", choices=RECIPES,
-    help="sdfm: correct by the papers. original: what the old extensions really computed, to get their pictures back.",
+    help="By the papers: the published methods. As the old extensions: with their deviations, to reproduce old pictures.",
+    shown_as=("Calculation", {SDFM: "By the papers", ORIGINAL: "As the old extensions"}),
 )  # fmt: skip
 REQUEST_POSITION, RECIPE_POSITION, NOTES_POSITION = 0, 1, 2
 """Positions in the API's positional list: of its dictionary, of the recipe, and of notes on pasted parameters."""
@@ -44,6 +45,14 @@ class Field:
     def group(self) -> str | None:
         """The accordion of the technique's panel that contains the control, ``None`` for the top level."""
         return HIRES_GROUP if self.role == "hires" or self.param.optional else self.param.group
+
+    @property
+    def recipes(self) -> tuple[str, ...]:
+        """The recipes in which it may differ from its default."""
+        if self.technique is None or self.role == "switch":
+            return RECIPES if self.technique is None else self.technique.recipes
+        params = [p for p in params_of(self.technique.Settings) if p.optional] if self.role == "hires" else [self.param]
+        return tuple(r for r in self.technique.recipes if any(r in p.recipes for p in params))
 
     @property
     def control_default(self) -> Any:

@@ -8,13 +8,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import SettingError
 
 PARAM = "sdfm_param"
+ADVANCED = "Advanced"
+"""Group of settings that few people change."""
+STRENGTH, USUAL, WHEN = range(3)
+"""Places of settings in the panel: how strong a technique is stands first, then the others, then when it acts."""
 LARGEST_NUMBER = 10**9
 
 
@@ -36,6 +40,10 @@ class Param:
     :param check_text: raises ``ValueError`` with the reason if a text isn't allowed
     :param absent: value of a missing key in generation parameters and payloads of the original
     :param group: name of the accordion of the technique's panel that contains the control
+    :param place: :data:`STRENGTH`, :data:`USUAL` or :data:`WHEN`, the order of the controls in the panel
+    :param suggestions: usual values of a text, each with its name in the panel
+    :param panel_first: value that the panel takes when somebody switches the technique on with the default, which has no effect
+    :param shown_as: the panel's own name of the setting, and the values' names there
     :param recipes: recipes in which the setting may differ from its default
     :param axis: label of the X/Y/Z axis that the original had for it
     :param axis_off: value at which the original's axis switched its technique off
@@ -64,6 +72,10 @@ class Param:
     check_text: Callable[[str], object] | None = None
     absent: Any = None
     group: str | None = None
+    place: int = USUAL
+    suggestions: tuple[tuple[str, str], ...] = ()
+    panel_first: Any = None
+    shown_as: tuple[str, Mapping[str, str]] | None = None
     recipes: tuple[str, ...] = ("sdfm", "original")
     axis: str | None = None
     axis_off: Any = None

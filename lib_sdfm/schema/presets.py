@@ -43,7 +43,7 @@ def request_of(schema: Schema, values: Mapping[str, Any]) -> dict[str, Any]:
 
     :raises SettingError: if a value isn't allowed
     """
-    settings = schema.settings(values)
+    settings = schema.settings(schema.guided(values))
     request: dict[str, Any] = {"recipe": settings.recipe}
     for technique in schema.techniques:
         if technique.name in settings.techniques:

@@ -12,11 +12,13 @@ from typing import Any
 from ..errors import ConflictError, SettingError
 from ..sampling.stages import ModelFacts
 from .feature import Feature
-from .fields import RECIPE, RESERVED, Field, fields_of, next_free_position
-from .params import Param, params_of
+from .fields import HIRES_GROUP, RECIPE, RESERVED, Field, fields_of, next_free_position
+from .params import ADVANCED, Param, params_of
 
 Values = dict[str, Any]
 """A value for every field, by its id. Settings that follow another may be ``None``."""
+LAST_GROUPS = (ADVANCED, HIRES_GROUP)
+"""Groups that stand last in the panel."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,9 @@ class Schema:
 
     def in_panel_order(self, technique: type[Feature]) -> tuple[Field, ...]:
         """Return the fields of one technique in the order of the panel."""
-        return tuple(field for field in self.fields if field.technique is technique)
+        own = [field for field in self.fields if field.technique is technique]
+        groups = [*dict.fromkeys(f.group for f in own if f.group not in LAST_GROUPS), *LAST_GROUPS]
+        return tuple(sorted(own, key=lambda f: (groups.index(f.group), f.role == "setting", f.param.place)))
 
     def defaults(self) -> Values:
         """Return default values, with all guidance off."""
@@ -138,6 +142,14 @@ class Schema:
                 shown[field.id] = any(values[f"{field.technique.name}.{name}"] is not None for name in optional)
         return shown
 
+    def guided(self, values: Mapping[str, Any]) -> Values:
+        """Return values with the switch for all guidance on."""
+        return {**values, **{f"{t.name}.enabled": True for t in self.techniques if t.is_master}}
+
+    def guides(self, values: Mapping[str, Any]) -> bool:
+        """Return True if the switch for all guidance is on."""
+        return all(self._checked(f"{t.name}.enabled", values) for t in self.techniques if t.is_master)
+
     def settings(self, values: Mapping[str, Any]) -> Settings:
         """Return validated settings.
 
@@ -147,7 +159,10 @@ class Schema:
         recipe = self._checked("recipe", values)
         chosen: dict[str, object] = {}
         by_default: dict[str, object | None] = {}
+        guides = self.guides(values)
         for technique in self.techniques:
+            if technique.is_master or (technique.is_guidance and not guides):
+                continue
             is_on = self._checked(f"{technique.name}.enabled", values)
             own = self._technique_settings(technique, recipe, values) if is_on else None
             if technique.on_by_default and own != technique.Settings():
@@ -171,7 +186,9 @@ class Schema:
 
     def by_default(self, settings: Settings) -> tuple[Feature, ...]:
         """Return the features that are on by default and not switched off."""
-        found = [(f, settings.by_default.get(f.name, f.Settings())) for f in self.techniques if f.on_by_default]
+        found = [
+            (f, settings.by_default.get(f.name, f.Settings())) for f in self.techniques if f.on_by_default and not f.is_master
+        ]
         return tuple(f(own, settings.recipe) for f, own in found if own is not None)
 
     def _require_left_to_host(self, args: Sequence[Any]) -> None:

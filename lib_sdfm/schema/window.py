@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..sampling.model_call import TO_THE_END
-from .params import integer, number
+from .params import WHEN, integer, number
 
 NO_UPPER_END = 100.0
 """Noise level at and above which a window has no upper end."""
@@ -59,8 +59,8 @@ def _origin(label: str, name: str, key: str) -> dict[str, Any]:
 
 def _step(default: int | None, label: str, name: str, about: str, **more: Any) -> Any:
     shown = name.removeprefix("Hires ").lower() + (", hires pass" if name.startswith("Hires") else "")
-    return integer(default, 0, slider_maximum=TO_THE_END, label=f"{label} {shown}", help=about, **more)
+    return integer(default, 0, slider_maximum=TO_THE_END, place=WHEN, label=f"{label} {shown}", help=about, **more)
 
 
 def _level(default: float, label: str, key: str, about: str, **more: Any) -> Any:
-    return number(default, 0, NO_UPPER_END, step=0.01, label=label, key=key, help=about, own=True, **more)
+    return number(default, 0, NO_UPPER_END, step=0.01, place=WHEN, label=label, key=key, help=about, own=True, **more)

@@ -12,6 +12,7 @@ from .epsilon_scaling import EpsilonScaling
 from .fdg import Fdg
 from .flow import Flow
 from .freeu import FreeU
+from .guidance import Guidance
 from .hires_cfg import HiresCfg
 from .mahiro import Mahiro
 from .model_kind import ModelKinds
@@ -41,4 +42,5 @@ TECHNIQUES: tuple[type[Feature], ...] = (
     ModelKinds,
     Flow,
     RefinerSync,
+    Guidance,
 )

@@ -15,8 +15,8 @@ from ..planning.technique import Technique
 from ..sampling.model_call import TO_THE_END, ModelCall
 from ..sampling.prediction import Prediction
 from ..sampling.stages import SDFM
-from ..schema.feature import Feature
-from ..schema.params import choice, integer, number
+from ..schema.feature import CFG, Feature
+from ..schema.params import ADVANCED, WHEN, choice, integer, number
 
 DENOISED, NOISE = COMPARED = ("denoised", "noise")
 MEASURED = 0
@@ -42,16 +42,21 @@ class AdaptiveGuidanceSettings:
         help="CFG ends once the two predictions are this similar (cosine). Lower: earlier, and faster. 0.99 is usual.", **OURS,
     )  # fmt: skip
     compare: str = choice(
-        DENOISED, COMPARED, label="Adaptive guidance compares", key="SDFM AG Compare",
+        DENOISED, COMPARED, group=ADVANCED, label="Adaptive guidance compares", key="SDFM AG Compare",
         help="denoised: the predicted images. noise: the predicted noise, as in the paper, which is similar much earlier and "
         "wants a threshold nearer to 1.", **OURS,
     )  # fmt: skip
     step: int = _step(
         MEASURED, "from step", "Step",
         "First step without CFG. 0: found by comparing; the step found is written to the picture.",
+        place=WHEN,
     )  # fmt: skip
     refiner_step: int = _step(
-        MEASURED, "from step, refiner", "Refiner Step", "The same for the steps of a refiner. 0: as for the first model."
+        MEASURED,
+        "from step, refiner",
+        "Refiner Step",
+        "The same for the steps of a refiner. 0: as for the first model.",
+        group=ADVANCED,
     )
     hires_step: int | None = _step(
         None, "from step, hires pass", "Hires Step", "First step without CFG in the hires pass. 0: found by comparing.",
@@ -68,6 +73,7 @@ class AdaptiveGuidance(Technique):
 
     name, label = "adaptive_guidance", "Adaptive guidance"
     title = "Adaptive guidance (ends CFG once it no longer matters)"
+    part = CFG
     summary = (
         "Late in a run the predictions with and without prompt often point the same way, and CFG adds little. From there on "
         "the unconditional prediction is left out, and a step takes half the time."

@@ -11,6 +11,7 @@ from ..planning.technique import Technique
 from ..sampling.model_call import ModelCall
 from ..sampling.prediction import Prediction
 from ..sampling.stages import SDFM
+from ..schema.feature import CFG
 from ..schema.params import number
 
 OURS = {"own": True, "recipes": (SDFM,)}
@@ -46,6 +47,7 @@ class Apg(Technique):
 
     name, label = "apg", "APG"
     title = "Adaptive projected guidance (APG)"
+    part = CFG
     summary = (
         "Leaves out the part of guidance that only saturates colours, and limits the rest: high CFG (SDXL: 10 to 15) "
         "without burnt pictures."

@@ -13,6 +13,7 @@ from ..planning.technique import Technique
 from ..sampling.model_call import ModelCall
 from ..sampling.prediction import Prediction
 from ..sampling.stages import SDFM
+from ..schema.feature import CFG
 from ..schema.params import Composite, number, plain
 
 KEY = "CFG Rescale"
@@ -44,6 +45,7 @@ class CfgRescale(Technique):
 
     name, label = "cfg_rescale", "CFG rescale"
     title = "CFG rescale"
+    part = CFG
     summary = "Takes back the contrast and saturation that guidance adds: for models that burn at the CFG they need."
     Settings = CfgRescaleSettings
     active_key = KEY

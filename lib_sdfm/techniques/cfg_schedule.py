@@ -10,7 +10,8 @@ from ..ops.schedules import CONSTANT, INTERVAL, SCHEDULES, edm_noise_level, near
 from ..planning.technique import Technique
 from ..sampling.model_call import ModelCall
 from ..sampling.stages import ORIGINAL, SDFM
-from ..schema.params import choice, number
+from ..schema.feature import CFG
+from ..schema.params import WHEN, choice, number
 
 NO_UPPER_END = 100.0
 EVERYWHERE = (0.0, math.inf)
@@ -24,15 +25,17 @@ class CfgScheduleSettings:
     """Settings of :class:`CfgSchedule`."""
 
     schedule: str = choice(
-        CONSTANT, tuple(SCHEDULES), label="CFG schedule type", key="CFG Interval Schedule", axis="[PAG] CFG Schedule Type",
+        CONSTANT, tuple(SCHEDULES), panel_first=INTERVAL, label="CFG schedule type", key="CFG Interval Schedule",
+        axis="[PAG] CFG Schedule Type",
         help="How the CFG scale changes over the run. Interval: constant between the paper's noise levels, 0.28 and 5.42.",
     )  # fmt: skip
     low: float = number(
-        0.0, 0, 100, step=0.01, label="CFG noise interval low", key="CFG Interval Low", axis="[PAG] CFG Noise Interval Low",
+        0.0, 0, 100, step=0.01, place=WHEN, label="CFG noise interval low", key="CFG Interval Low",
+        axis="[PAG] CFG Noise Interval Low",
         help="Below this noise level (sigma) CFG is 1.",
     )  # fmt: skip
     high: float = number(
-        100.0, 0, 100, step=0.01, label="CFG noise interval high", key="CFG Interval High",
+        100.0, 0, 100, step=0.01, place=WHEN, label="CFG noise interval high", key="CFG Interval High",
         axis="[PAG] CFG Noise Interval High", help="Above this noise level (sigma) CFG is 1. 100: no upper end.",
     )  # fmt: skip
     hires_schedule: str | None = choice(
@@ -54,6 +57,7 @@ class CfgSchedule(Technique):
 
     name, label = "cfg_schedule", "CFG schedule"
     title = "CFG schedule and interval"
+    part = CFG
     summary = (
         "Lets the CFG scale rise or fall over the run, and limits it to a range of noise levels: high CFG only where it "
         "helps (SDXL: CFG 15, interval 0.28 to 5.42)."

@@ -13,6 +13,7 @@ from ..planning.technique import Technique
 from ..sampling.model_call import ModelCall
 from ..sampling.prediction import Prediction
 from ..sampling.stages import SDFM
+from ..schema.feature import CFG
 from ..schema.params import integer
 
 PURE_NOISE = 0.99
@@ -37,6 +38,7 @@ class CfgZero(Technique):
 
     name, label = "cfg_zero", "CFG-Zero*"
     title = "CFG-Zero* (flow models)"
+    part = CFG
     summary = (
         "For flow models: fits the prediction without prompt to the other before CFG compares them, and leaves out the first "
         "step, which flow models get wrong."

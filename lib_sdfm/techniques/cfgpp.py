@@ -14,6 +14,7 @@ from ..sampling.model_call import ModelCall
 from ..sampling.prediction import Prediction
 from ..sampling.sampler_record import CFG_OF_LAMBDA_1
 from ..sampling.stages import SDFM
+from ..schema.feature import CFG
 from ..schema.params import Composite, number, plain
 
 KEY = "CFGpp Scale"
@@ -48,6 +49,7 @@ class CfgPlusPlus(Technique):
 
     name, label = "cfgpp", "CFG++"
     title = "CFG++"
+    part = CFG
     summary = (
         "Lets the sampler renoise with the prediction without prompt: low scales, less burnt colours. "
         "Its scale takes the place of the CFG scale. PAG and SEG act several times as strong: 0.25 instead of 3."

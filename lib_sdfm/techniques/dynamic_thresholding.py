@@ -11,7 +11,8 @@ from ..planning.technique import Technique
 from ..sampling.model_call import ModelCall
 from ..sampling.prediction import Prediction
 from ..sampling.stages import ORIGINAL, SDFM
-from ..schema.params import boolean, choice, number
+from ..schema.feature import CFG
+from ..schema.params import ADVANCED, boolean, choice, number
 
 MODES = tuple(CURVES)
 SCHEDULES = "Schedules"
@@ -45,15 +46,18 @@ class DynamicThresholdingSettings:
         help="The CFG scale whose contrast the picture gets, while the real CFG scale decides what is in it.",
     )  # fmt: skip
     separate_channels: bool = boolean(
-        True, label="Separate feature channels", key="Separate Feature Channels", axis="[DynThres] Separate Feature Channels",
+        True, group=ADVANCED, label="Separate feature channels", key="Separate Feature Channels",
+        axis="[DynThres] Separate Feature Channels",
         help="Each channel of the latent gets its own range. Off: one range per image (recipe original: for the whole batch).",
     )  # fmt: skip
     startpoint: str = choice(
-        MEAN, (MEAN, ZERO), label="Scaling startpoint", key="Scaling Startpoint", axis="[DynThres] Scaling Startpoint",
+        MEAN, (MEAN, ZERO), group=ADVANCED, label="Scaling startpoint", key="Scaling Startpoint",
+        axis="[DynThres] Scaling Startpoint",
         help="Scales about the mean of each channel, or about zero.",
     )  # fmt: skip
     measure: str = choice(
-        AD, (AD, STD), label="Variability measure", key="Variability Measure", axis="[DynThres] Variability Measure",
+        AD, (AD, STD), group=ADVANCED, label="Variability measure", key="Variability Measure",
+        axis="[DynThres] Variability Measure",
         help="AD: largest absolute deviation from the mean. STD: standard deviation.",
     )  # fmt: skip
     phi: float = number(
@@ -61,7 +65,7 @@ class DynamicThresholdingSettings:
         help="Share of the thresholded result; the rest is plain CFG.",
     )  # fmt: skip
     percentile: float = number(
-        100.0, 0, 100, step=0.05, label="Threshold percentile", key="Threshold percentile",
+        100.0, 0, 100, step=0.05, group=ADVANCED, label="Threshold percentile", key="Threshold percentile",
         axis="[DynThres] Threshold Percentile",
         help="Percentile of the deviations that counts as the range; values beyond it are clamped (AD). 90 to 100 is usual.",
     )  # fmt: skip
@@ -113,6 +117,7 @@ class DynamicThresholding(Technique):
 
     name, label = "dynamic_thresholding", "Dynamic thresholding"
     title = "Dynamic thresholding (mimic scale)"
+    part = CFG
     summary = (
         "Keeps the contrast of a low CFG scale while a high one decides about content: high CFG with less burnt colours. "
         "Works with every sampler."

@@ -12,6 +12,7 @@ from ..planning.technique import Technique
 from ..sampling.model_call import ModelCall
 from ..sampling.prediction import Prediction
 from ..sampling.stages import SDFM
+from ..schema.feature import CFG
 from ..schema.params import boolean, number
 
 OURS = {"own": True, "recipes": (SDFM,)}
@@ -41,6 +42,7 @@ class Fdg(Technique):
 
     name, label = "fdg", "FDG"
     title = "Frequency-decoupled guidance (FDG)"
+    part = CFG
     summary = (
         "A CFG scale of its own for details: the CFG scale can be low, for natural colours and variety, and details are still "
         "sharp."

@@ -9,14 +9,12 @@ from ..errors import SettingError
 from ..sampling.flow import default_end
 from ..sampling.model_kind import FLOW
 from ..sampling.stages import ModelFacts
-from ..schema.feature import Feature
-from ..schema.params import Composite, choice, number
+from ..schema.feature import MODEL, Feature
+from ..schema.params import ADVANCED, Composite, choice, number
 
 ON, OFF, AUTO = MODES = ("On", "Off", "Auto")
 KEY = "Flow Matching"
 ANY_END = 0.0
-PART = "Model kind"
-"""The part of the panel that holds it and :mod:`model_kind`."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class FlowSettings:
         help="Above 1 more steps go to the noisy part: better structure, softer details. bigASP v2.5: 3 to 12, or 1 with Beta.",
     )  # fmt: skip
     end: float = number(
-        0.0, 0, 0.5, step=0.01, label="Flow end", key="Flow End",
+        0.0, 0, 0.5, step=0.01, group=ADVANCED, label="Flow end", key="Flow End",
         help="Last time before 0, at least; times go from 1, noise, to 0. 0: what suits the sampler.",
     )  # fmt: skip
     hires_end: float | None = number(
@@ -60,7 +58,7 @@ class Flow(Feature):
         "For SDXL checkpoints that were trained with flow matching (bigASP v2.5 and its kind): without it their pictures are "
         "spoiled. Works with every sampler. Closed: as remembered for the checkpoint."
     )
-    part = PART
+    part = MODEL
     Settings = FlowSettings
     active_key = KEY
     rank = 80

@@ -29,7 +29,7 @@ from ..schema.freeu_texts import (
     encode_schedule,
     encode_stages,
 )
-from ..schema.params import Composite, boolean, choice, number
+from ..schema.params import ADVANCED, WHEN, Composite, boolean, choice, number
 
 WIDTHS = (4, 2, 1)
 """Channels of the stages, in multiples of the UNet's ``model_channels``."""
@@ -103,22 +103,23 @@ FreeuSettings = dataclasses.make_dataclass(
         )),
         ("start", float, number(
             0.0, 0, 10000, slider_maximum=1, step=0.01, label="FreeU start", key="FreeU start", composite=True,
-            axis="[FreeU] Start At Step", help="Where FreeU begins, as a share of the steps.",
+            axis="[FreeU] Start At Step", place=WHEN, help="Where FreeU begins, as a share of the steps.",
         )),
         ("stop", float, number(
             1.0, 0, 10000, slider_maximum=1, step=0.01, label="FreeU stop", key="FreeU stop", composite=True,
-            axis="[FreeU] Stop At Step", help="Where FreeU ends, as a share of the steps.",
+            axis="[FreeU] Stop At Step", place=WHEN, help="Where FreeU ends, as a share of the steps.",
         )),
         ("smoothness", float, number(
-            0.0, 0, 1, step=0.01, label="FreeU transition smoothness", key="FreeU transition smoothness", composite=True,
+            0.0, 0, 1, step=0.01, group=ADVANCED, label="FreeU transition smoothness", key="FreeU transition smoothness",
+            composite=True,
             axis="[FreeU] Transition Smoothness", help="0: on from start to stop. 1: swells to the start, fades to the stop.",
         )),
         ("start_in_steps", bool, boolean(
-            False, label="FreeU start is a step number", key="FreeU start is a step number", composite=True,
+            False, label="FreeU start is a step number", key="FreeU start is a step number", composite=True, group=ADVANCED,
             help="Counts the start in steps instead of as a share of them.",
         )),
         ("stop_in_steps", bool, boolean(
-            False, label="FreeU stop is a step number", key="FreeU stop is a step number", composite=True,
+            False, label="FreeU stop is a step number", key="FreeU stop is a step number", composite=True, group=ADVANCED,
             help="Counts the stop in steps instead of as a share of them.",
         )),
         *(field for stage in STAGES for field in _stage_fields(stage)),

@@ -9,6 +9,7 @@ from ..errors import SettingError
 from ..planning.technique import Technique
 from ..sampling.model_call import ModelCall
 from ..sampling.stages import ModelFacts
+from ..schema.feature import CFG
 from ..schema.params import Composite, number, plain
 
 KEY = "Hires CFG Scale"
@@ -41,6 +42,7 @@ class HiresCfg(Technique):
 
     name, label = "hires_cfg", "Hires CFG"
     title = "CFG scale of the hires pass"
+    part = CFG
     summary = (
         "Gives the hires pass another CFG scale than the first pass: a lower one keeps its colours calm, a higher one adds "
         "contrast to the details."

@@ -12,7 +12,7 @@ from ..planning.technique import Technique
 from ..sampling.model_call import ModelCall
 from ..sampling.prediction import Prediction
 from ..sampling.stages import SDFM
-from ..schema.feature import Feature
+from ..schema.feature import CFG, Feature
 from .cfgpp import CfgPlusPlus
 
 
@@ -26,6 +26,7 @@ class Mahiro(Technique):
 
     name, label = "mahiro", "MaHiRo"
     title = "MaHiRo (positive-biased guidance)"
+    part = CFG
     summary = (
         "Leans towards the prompt's own prediction where CFG and the negative prompt disagree: follows prompts more closely, "
         "with more contrast. For CFG 4 to 7."

@@ -10,9 +10,9 @@ from typing import Any
 from ..errors import SettingError
 from ..sampling.model_kind import FLOW, KINDS, NOISE, V
 from ..sampling.stages import ModelFacts
-from ..schema.feature import Feature
+from ..schema.feature import MODEL, Feature
 from ..schema.params import Composite, boolean, choice
-from .flow import OFF, ON, PART, Flow
+from .flow import OFF, ON, Flow
 
 AUTOMATIC = "Automatic"
 KEY = "Model Kind"
@@ -52,7 +52,7 @@ class ModelKinds(Feature):
         "For v-prediction checkpoints (NoobAI v-pred and its kind) that the WebUI takes for ordinary ones: without it their "
         "pictures are burnt. No .yaml file is needed. Works with every sampler. Closed: as remembered for the checkpoint."
     )
-    part = PART
+    part = MODEL
     Settings = ModelKindSettings
     active_key = KEY
     rank = 82

@@ -11,7 +11,8 @@ from ..planning.technique import Technique
 from ..sampling.model_call import ModelCall
 from ..sampling.stages import SDFM
 from ..schema import window
-from ..schema.params import number, text
+from ..schema.feature import CFG
+from ..schema.params import ADVANCED, STRENGTH, number, text
 
 
 @dataclass(frozen=True)
@@ -19,16 +20,16 @@ class NagSettings:
     """Settings of :class:`Nag`."""
 
     scale: float = number(
-        2.0, 0, 100, slider_maximum=10, step=0.25, label="NAG scale", key="SDFM NAG Scale",
+        2.0, 0, 100, slider_maximum=10, step=0.25, place=STRENGTH, label="NAG scale", key="SDFM NAG Scale",
         help="Strength: how far attention moves away from the negative prompt. 0 is off; 2 to 5 is usual. The authors' and "
         "ComfyUI-NAG's nag_scale is this plus 1.",
     )  # fmt: skip
     tau: float = number(
-        2.5, 0, 100, slider_maximum=10, step=0.1, label="NAG tau", key="SDFM NAG Tau",
+        2.5, 0, 100, slider_maximum=10, step=0.1, group=ADVANCED, label="NAG tau", key="SDFM NAG Tau",
         help="How many times as large as before attention may become. 2.5 is the paper's.",
     )  # fmt: skip
     alpha: float = number(
-        0.5, 0, 1, step=0.05, label="NAG alpha", key="SDFM NAG Alpha",
+        0.5, 0, 1, step=0.05, group=ADVANCED, label="NAG alpha", key="SDFM NAG Alpha",
         help="Share of the guided attention. 0.5 is the paper's; 0.25 or 0.125 if the picture degrades.",
     )  # fmt: skip
     negative: str = text(
@@ -60,6 +61,7 @@ class Nag(Technique):
 
     name, label = "nag", "NAG"
     title = "Normalized attention guidance (NAG)"
+    part = CFG
     summary = (
         "A negative prompt inside of cross-attention. Works at CFG 1, where there is no other: for few-step models (LCM, "
         "Turbo, Lightning, DMD2). Also beside CFG. Costs no UNet pass."

@@ -14,7 +14,9 @@ from ..sampling.model_call import ModelCall
 from ..sampling.prediction import Prediction
 from ..sampling.stages import ORIGINAL, SDFM, Perturbation
 from ..schema import window
-from ..schema.params import boolean, number, text
+from ..schema.feature import PERTURBED
+from ..schema.layer_names import SUGGESTED_LAYERS
+from ..schema.params import ADVANCED, STRENGTH, boolean, number, text
 
 ORIGINAL_LAYERS = "middle.0"
 OURS = {"own": True, "recipes": (SDFM,)}
@@ -25,11 +27,11 @@ class PagSettings:
     """Settings of :class:`Pag`."""
 
     sanf: bool = boolean(
-        False, label="Saliency-adaptive fusion (SANF)", key="PAG SANF", axis="[PAG] SANF",
+        False, group=ADVANCED, label="Saliency-adaptive fusion (SANF)", key="PAG SANF", axis="[PAG] SANF",
         help="Takes, for each element of the latent, either what CFG adds or what PAG adds: whichever stands out more there.",
     )  # fmt: skip
     scale: float = number(
-        3.0, 0, 100, slider_maximum=20, step=0.5, label="PAG scale", key="PAG Scale", axis="[PAG] PAG Scale",
+        3.0, 0, 100, slider_maximum=20, step=0.5, place=STRENGTH, label="PAG scale", key="PAG Scale", axis="[PAG] PAG Scale",
         help="Strength: how far the picture moves away from what broken self-attention predicts. 0 is off; 1 to 4 is usual.",
     )  # fmt: skip
     start_step: int = window.start_step("PAG")
@@ -37,16 +39,16 @@ class PagSettings:
     sigma_from: float = window.sigma_from("PAG", key="PAG", recipes=(SDFM,))
     sigma_to: float = window.sigma_to("PAG", key="PAG", recipes=(SDFM,))
     layers: str = text(
-        "middle", parse_layers, label="PAG layers", key="PAG Layers", **OURS,
+        "middle", parse_layers, group=ADVANCED, suggestions=SUGGESTED_LAYERS, label="PAG layers", key="PAG Layers", **OURS,
         help="Transformer blocks whose self-attention is broken: a comma list of input.B, middle, output.B, each with an "
         "optional .T or .T-T (output.3.2-5), or d2.2-9, m0, u0.4. Recipe original: always middle.0.",
     )  # fmt: skip
     adaptive: float = number(
-        0.0, 0, 1, step=0.01, label="PAG adaptive", key="PAG Adaptive", **OURS,
+        0.0, 0, 1, step=0.01, group=ADVANCED, label="PAG adaptive", key="PAG Adaptive", **OURS,
         help="Fades PAG out towards the end of sampling. 0: constant strength. 0.1 is weak, 0.3 ends it early.",
     )  # fmt: skip
     rescale: float = number(
-        0.0, 0, 1, step=0.05, label="PAG rescale", key="PAG Rescale", **OURS,
+        0.0, 0, 1, step=0.05, group=ADVANCED, label="PAG rescale", key="PAG Rescale", **OURS,
         help="Pulls the contrast of the result back to that of the plain prediction. 0: not at all.",
     )  # fmt: skip
     hires_scale: float | None = number(
@@ -70,6 +72,7 @@ class Pag(Technique):
 
     name, label = "pag", "PAG"
     title = "Perturbed-attention guidance (PAG)"
+    part = PERTURBED
     summary = (
         "Predicts a second time with self-attention switched off in the middle of the UNet, which ruins the composition, and "
         "steers away from that. Meant for structure, also without a prompt and at low CFG."

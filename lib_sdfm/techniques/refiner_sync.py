@@ -8,7 +8,7 @@ from typing import Any
 
 from ..prompts.edits import MARK, find_edits
 from ..prompts.numbers import is_number
-from ..schema.feature import Feature
+from ..schema.feature import REFINER, Feature
 from ..schema.params import boolean
 
 SWITCH_AT = "Refiner switch at"
@@ -35,6 +35,7 @@ class RefinerSync(Feature):
 
     name, label = "refiner_sync", "Refiner sync"
     title = "Refiner: prompts switch with the model"
+    part = REFINER
     summary = (
         "Where a refiner takes over, the prompt changes in the same model call: write [from:to:refiner] in either prompt. "
         "Without a refiner this does nothing."

@@ -14,7 +14,9 @@ from ..sampling.model_call import ModelCall
 from ..sampling.prediction import Prediction
 from ..sampling.stages import ORIGINAL, SDFM, Perturbation
 from ..schema import window
-from ..schema.params import number, text
+from ..schema.feature import PERTURBED
+from ..schema.layer_names import SUGGESTED_LAYERS
+from ..schema.params import ADVANCED, STRENGTH, number, text
 
 INFINITE_ABOVE = 10.5
 OURS = {"own": True, "recipes": (SDFM,)}
@@ -33,11 +35,11 @@ class SegSettings:
     sigma_from: float = window.sigma_from("SEG", key="SEG", recipes=(SDFM,))
     sigma_to: float = window.sigma_to("SEG", key="SEG", recipes=(SDFM,))
     scale: float = number(
-        3.0, 0, 100, slider_maximum=20, step=0.5, label="SEG scale", key="SEG Scale", **OURS,
+        3.0, 0, 100, slider_maximum=20, step=0.5, place=STRENGTH, label="SEG scale", key="SEG Scale", **OURS,
         help="Strength of the prediction with blurred attention. 0 is off. Recipe original has none: its strength is CFG's.",
     )  # fmt: skip
     layers: str = text(
-        "middle", parse_layers, label="SEG layers", key="SEG Layers", **OURS,
+        "middle", parse_layers, group=ADVANCED, suggestions=SUGGESTED_LAYERS, label="SEG layers", key="SEG Layers", **OURS,
         help="Transformer blocks whose self-attention is blurred, written as for PAG. Recipe original: always middle.",
     )  # fmt: skip
     hires_blur: float | None = number(
@@ -57,6 +59,7 @@ class Seg(Technique):
 
     name, label = "seg", "SEG"
     title = "Smoothed energy guidance (SEG)"
+    part = PERTURBED
     summary = (
         "Predicts a second time with self-attention blurred in the middle of the UNet and steers away from that, as PAG "
         "does. Recipe original blurs the prediction without prompt instead, at no cost, and needs CFG above 1."

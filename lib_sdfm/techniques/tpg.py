@@ -17,7 +17,9 @@ from ..sampling.model_call import ModelCall
 from ..sampling.prediction import Prediction
 from ..sampling.stages import SDFM, Perturbation
 from ..schema import window
-from ..schema.params import number, text
+from ..schema.feature import PERTURBED
+from ..schema.layer_names import SUGGESTED_LAYERS
+from ..schema.params import ADVANCED, STRENGTH, number, text
 
 KEY = "SDFM TPG"
 OURS = {"own": True, "recipes": (SDFM,)}
@@ -28,7 +30,7 @@ class TpgSettings:
     """Settings of :class:`Tpg`."""
 
     scale: float = number(
-        3.0, 0, 100, slider_maximum=20, step=0.5, label="TPG scale", key="SDFM TPG Scale",
+        3.0, 0, 100, slider_maximum=20, step=0.5, place=STRENGTH, label="TPG scale", key="SDFM TPG Scale",
         help="Strength: how far the picture moves away from what shuffled tokens predict. 0 is off; 1 to 4 is usual.", **OURS,
     )  # fmt: skip
     start_step: int = window.start_step("TPG", key=KEY)
@@ -36,12 +38,12 @@ class TpgSettings:
     sigma_from: float = window.sigma_from("TPG", key=KEY)
     sigma_to: float = window.sigma_to("TPG", key=KEY)
     layers: str = text(
-        DEEP, parse_layers, label="TPG layers", key="SDFM TPG Layers", **OURS,
+        DEEP, parse_layers, group=ADVANCED, suggestions=SUGGESTED_LAYERS, label="TPG layers", key="SDFM TPG Layers", **OURS,
         help="Transformer blocks whose tokens are shuffled. deep: the encoder's last 18 of its last two blocks with attention "
         "(SDXL's as in the paper; with SD1.5 input.7 and input.8). Else a list as for PAG.",
     )  # fmt: skip
     rescale: float = number(
-        0.0, 0, 1, step=0.05, label="TPG rescale", key="SDFM TPG Rescale", **OURS,
+        0.0, 0, 1, step=0.05, group=ADVANCED, label="TPG rescale", key="SDFM TPG Rescale", **OURS,
         help="Pulls the contrast of the result back to that of the plain prediction. 0: not at all.",
     )  # fmt: skip
     hires_scale: float | None = number(
@@ -65,6 +67,7 @@ class Tpg(Technique):
 
     name, label = "tpg", "TPG"
     title = "Token perturbation guidance (TPG)"
+    part = PERTURBED
     summary = (
         "Predicts a second time with the tokens of the picture shuffled in the encoder, and steers away from that. Closer to "
         "what CFG does than PAG and SEG are, also without a prompt. Costs a whole extra row, PAG and SEG two thirds of one."

@@ -20,8 +20,8 @@ FLAGS = (
 )  # fmt: skip
 MILLISECONDS = 20_000
 """How long a test waits for what the page shall show."""
-QUIET = 300
-"""How long a page is watched in which nothing more shall happen."""
+PAINT = "() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)))"
+"""Waits until the page has done what was due."""
 READ = """(ids) => Object.fromEntries(ids.map((id) => {
     const block = document.getElementById(id);
     if (!block) { return [id, null]; }
@@ -118,14 +118,17 @@ class Panel:
         self.settle()
 
     def settle(self) -> None:
-        """Waits until nothing is asked of the server any more, nor has been for a while."""
-        quiet = 0
-        for _ in range(MILLISECONDS // 50):
-            self.page.wait_for_timeout(50)
-            quiet = 0 if self._open else quiet + 1
-            if quiet == QUIET // 50:
+        """Waits until nothing is asked of the server any more, nor is about to be."""
+        for _ in range(MILLISECONDS // 20):
+            self.page.evaluate(PAINT)
+            if not self._open and self.page.evaluate("() => sdfmRequests.isQuiet()"):
                 return
+            self.page.wait_for_timeout(20)
         raise AssertionError("the page does not come to rest")
+
+    def part(self, name: str) -> None:
+        """Shows one part of the extension's panel."""
+        self.page.click(f"#{self.control_id('parts')} > .tab-nav > button:has-text('{name}')")
 
     def control_id(self, name: str) -> str:
         """Of one of the extension's controls."""

@@ -4,13 +4,15 @@ import re
 
 import pytest
 
-from .panel import MILLISECONDS, QUIET
+from .panel import MILLISECONDS
 
 NUMBER, SLIDER = "#txt2img_switch_at input[type=number]", "#txt2img_switch_at input[type=range]"
 PROMPT, NEGATIVE = "#txt2img_prompt textarea", "#txt2img_neg_prompt textarea"
 LINE, TITLE = "#sdfm_refiner_txt2img", "#script_txt2img_sdfm_panel > .label-wrap"
-SLOWLY = 80
+SLOWLY = 30
 """Milliseconds between two keys: gradio updates its values meanwhile."""
+QUIET = 300
+"""Milliseconds after which the panel asks about a change, and a little more."""
 NOTE_FOCUS = """() => {
     const first = !window.left;
     window.left = [];
@@ -407,17 +409,17 @@ class TestLateAnswersInTheExtensionsPanel:
         page.wait_for_selector(row, state="detached")
         page.wait_for_function("(title) => !document.querySelector(title).innerText.includes('PAG')", arg=TITLE)
 
-    def test_the_buttons_of_the_model_kind_come_back(self, page):
-        part = "#script_txt2img_sdfm_part_model_kind"
-        page.click(f"{part} > .label-wrap")
+    def test_the_buttons_of_the_model_kind_come_back(self, panel, page):
+        panel.part("Model")
         page.click("#script_txt2img_sdfm_model_detect")
         page.wait_for_selector("#script_txt2img_sdfm_model_buttons:not([data-sdfm-due])")
         page.wait_for_function("() => document.querySelector('#script_txt2img_sdfm_model_message').innerText.trim() !== ''")
-        title = "(part) => document.querySelector(`${part} > .label-wrap`).innerText.includes('as the WebUI takes it')"
-        page.wait_for_function(title, arg=part)
-        page.click(f"{part} > .label-wrap")
+        shows = "() => document.querySelector('#script_txt2img_sdfm_model_line').innerText.includes('as the WebUI takes it')"
+        page.wait_for_function(shows)
+        panel.part("Perturbed")
 
     def test_a_stage_makes_the_preset_of_freeu_a_custom_one_at_once(self, panel, page, late):
+        panel.part("Details")
         page.click("#script_txt2img_sdfm_freeu > .label-wrap")
         page.click("#script_txt2img_sdfm_freeu_stage_1 > .label-wrap")
         answer = late()
@@ -428,3 +430,4 @@ class TestLateAnswersInTheExtensionsPanel:
         answer.arrive()
         page.click("#script_txt2img_sdfm_freeu_stage_1 > .label-wrap")
         page.click("#script_txt2img_sdfm_freeu > .label-wrap")
+        panel.part("Perturbed")

@@ -20,7 +20,7 @@ from tests.hosts.test_named_samplers import made, with_named_samplers
 from tests.hosts.variety import VARIETIES, Variety
 from tests.together import in_original, is_flow_only, together
 
-OPTIONAL = [t for t in SCHEMA.techniques if not t.on_by_default and t.part is None]
+OPTIONAL = [t for t in SCHEMA.techniques if not t.on_by_default and t.is_guidance]
 FLOW_ONLY = [t.name for t in OPTIONAL if is_flow_only(t)]
 GUIDING = [t.name for t in OPTIONAL if not is_flow_only(t)]
 KINDS = [

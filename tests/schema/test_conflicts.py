@@ -18,7 +18,7 @@ from lib_sdfm.schema.payload import resolve_job
 from lib_sdfm.schema.settings import Schema
 from lib_sdfm.techniques.dynamic_thresholding import DynamicThresholding
 from lib_sdfm.techniques.pag import Pag, PagSettings
-from sdfm_webui.header import header_line
+from sdfm_webui.header import header_of
 from tests.schema.alone import PagAlone
 
 THRESHOLDING_START = 3 + len(Pag.positions)
@@ -68,7 +68,7 @@ def test_explain_names_them():
 def test_the_panel_names_them_in_its_title():
     values = {**SCHEMA.defaults(), **{f"{name}.enabled": True for name in BOTH}}
     args = [values.get(name, "") for name in SCHEMA.position_names]
-    assert header_line(SCHEMA, tuple(args)) == f"SDFM: {MESSAGE}"
+    assert header_of(SCHEMA, args).notes == [MESSAGE]
 
 
 def test_a_pasted_text_names_them():

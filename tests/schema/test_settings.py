@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.errors import SettingError, UserError
+from lib_sdfm.schema.infotext import read_infotext, write_infotext
 from lib_sdfm.schema.params import params_of
 from lib_sdfm.schema.payload import resolve_job
 from lib_sdfm.schema.request import apply_request
@@ -191,3 +192,31 @@ def test_defaults_are_allowed_and_controls_have_one(field: Any):
     assert field.param.check(field.param.default) == field.param.default
     assert field.control_default is not None
     assert field.param.label and field.param.help
+
+
+class TestGuidanceSwitch:
+    """The switch for all guidance."""
+
+    def test_off_no_technique_acts_or_is_checked_or_written(self):
+        request = {"pag": {"layers": "nowhere"}, "apg": {}, "fdg": {}, "model": {"kind": "v-prediction"}, "guidance": False}
+        settings = resolve_job(SCHEMA, [{**request, "refiner_sync": False}]).settings
+        assert set(settings.techniques) == {"model"} and settings.by_default == {"refiner_sync": None}
+        assert set(write_infotext(SCHEMA, settings)) == {"Model Kind", "Refiner Sync", "SDFM"}
+
+    def test_on_it_changes_nothing_and_is_not_written(self):
+        on, unsaid = (resolve_job(SCHEMA, [{"pag": {}, **said}]).settings for said in ({"guidance": True}, {}))
+        assert on == unsaid and write_infotext(SCHEMA, on) == write_infotext(SCHEMA, unsaid)
+
+    def test_it_is_the_last_value_of_the_list(self):
+        args = ["", *([SCHEMA.positional[1].param.default, ""])]
+        values = {**SCHEMA.defaults(), "pag.enabled": True, "guidance.enabled": False}
+        args += [values[field.id] for field in SCHEMA.positional[3:]]
+        assert resolve_job(SCHEMA, args).settings.techniques == {}
+        assert set(resolve_job(SCHEMA, args[: SCHEMA.by_id["guidance.enabled"].position]).settings.techniques) == {"pag"}
+
+    def test_a_text_turns_it_on(self):
+        assert read_infotext(SCHEMA, {"PAG Active": "True", "SDFM": "1"}).values["guidance.enabled"] is True
+
+    def test_it_must_be_true_or_false(self):
+        with pytest.raises(SettingError, match="SDFM Guidance: 'no' is not possible"):
+            SCHEMA.settings({**SCHEMA.defaults(), "guidance.enabled": "no"})

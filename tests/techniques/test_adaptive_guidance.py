@@ -14,7 +14,7 @@ from lib_sdfm.errors import ConflictError, SettingError
 from lib_sdfm.hosts.named_samplers import NAMED_SAMPLERS, hosted
 from lib_sdfm.hosts.run import Run
 from lib_sdfm.ops.similarity import similarity_per_image
-from lib_sdfm.planning.explain import summary, unet_passes
+from lib_sdfm.planning.explain import cost_in_words, unet_passes
 from lib_sdfm.planning.technique import Technique
 from lib_sdfm.sampling.model_call import ModelCall
 from lib_sdfm.sampling.plan import Plan, compose
@@ -301,7 +301,7 @@ class TestRefusals:
 def test_the_cost_is_a_range():
     settings = SCHEMA.settings(apply_request(SCHEMA, SCHEMA.defaults(), {**adaptive(), "pag": {}}))
     assert unet_passes(SCHEMA, settings) == {"base": 2, "pag": 1, "adaptive_guidance": 0, "least": 2, "total": 3}
-    assert summary(SCHEMA, settings).endswith("up to +34% time")
+    assert cost_in_words(SCHEMA, settings) == "up to +34% time"
 
 
 def test_what_was_not_found_leaves_no_key(host: Host):

@@ -16,20 +16,23 @@ from lib_sdfm.schema.payload import resolve_job
 from lib_sdfm.schema.presets import PresetStore
 from lib_sdfm.techniques.pag import PagSettings
 from sdfm_webui.controls import Panel, build_panel
-from sdfm_webui.header import header_line
+from sdfm_webui.header import header_of
 from sdfm_webui.paste import PasteTargets
+from sdfm_webui.run_view import connect_view
 from tests.webui.host import input_accordion
 
 pytestmark = pytest.mark.panel
 TARGETS = PasteTargets(SCHEMA)
 TYPES = {"number": float, "integer": int, "boolean": bool, "choice": str, "text": str}
-LARGEST_EVENTS = 14_000
-"""Characters of the page's configuration that one panel's events may take."""
+LARGEST_EVENTS = 30_000
+"""Characters of the page's configuration that the events of both tabs may take."""
 
 
 def build(folder: Path, tab: str = "txt2img") -> Panel:
     store = PresetStore(SCHEMA, SHIPPED_PRESETS, folder / "presets.json")
-    return build_panel(SCHEMA, TARGETS, store, input_accordion, lambda name: f"{tab}_{name}", "<p>notice</p>")
+    panel = build_panel(SCHEMA, TARGETS, store, input_accordion, lambda name: f"{tab}_{name}", "<p>notice</p>")
+    connect_view(SCHEMA, panel, tab)
+    return panel
 
 
 @pytest.fixture
@@ -118,12 +121,41 @@ def args_of(panel: Panel, **changed: Any) -> tuple[Any, ...]:
     return tuple({**values, **{name.replace("__", "."): value for name, value in changed.items()}}.values())
 
 
-def test_the_header_says_what_is_on_and_what_it_costs(panel: Panel):
-    assert header_line(SCHEMA, args_of(panel)) == "SDFM"
-    line = header_line(SCHEMA, args_of(panel, pag__enabled=True))
-    assert line == "SDFM: PAG, about +34% time"
-    assert "no effect" in header_line(SCHEMA, args_of(panel, pag__enabled=True, pag__scale=0.0))
-    assert "PAG Layers" in header_line(SCHEMA, args_of(panel, pag__enabled=True, pag__layers="nowhere"))
+def test_the_title_says_what_is_on_and_what_it_costs(panel: Panel):
+    assert header_of(SCHEMA, args_of(panel)).title == "SDFM"
+    assert header_of(SCHEMA, args_of(panel, pag__enabled=True)).title == "SDFM: PAG, about +34% time"
+    idle = header_of(SCHEMA, args_of(panel, pag__enabled=True, pag__scale=0.0))
+    assert "PAG (no effect)" in idle.title and idle.notes == ["PAG has no effect: its scale is 0."]
+    wrong = header_of(SCHEMA, args_of(panel, pag__enabled=True, pag__layers="nowhere"))
+    assert wrong.title == "SDFM: \N{WARNING SIGN} PAG Layers" and "nowhere" in wrong.notes[0]
+    old = header_of(SCHEMA, args_of(panel, pag__enabled=True, recipe="original"))
+    assert old.title.endswith("as the old extensions")
+
+
+def test_the_title_knows_the_host(panel: Panel):
+    args = args_of(panel, cfg_rescale__enabled=True)
+    assert "(no effect)" not in header_of(SCHEMA, args, {"cfg_scale": 7, "sampler": "Euler", "steps": 20}).title
+    assert "(no effect)" in header_of(SCHEMA, args, {"cfg_scale": 1, "sampler": "Euler", "steps": 20}).title
+    assert header_of(SCHEMA, args_of(panel), model="v-prediction").title == "SDFM: v-prediction"
+
+
+@pytest.mark.parametrize("sampler, scale, chosen, mark", [
+    ("Euler CFG++", 7, {}, "CFG 7 is too high"), ("Euler CFG++", 2, {}, ""), ("Euler", 7, {}, ""),
+    ("Euler CFG++", 1, {"pag__enabled": True}, "PAG 3 is too strong"),
+    ("Euler", 7, {"pag__enabled": True, "cfgpp__enabled": True}, "PAG 3 is too strong"),
+    ("Euler", 7, {"pag__enabled": True, "pag__scale": 0.25, "cfgpp__enabled": True}, ""),
+    ("Euler", 7, {"pag__enabled": True}, ""),
+])  # fmt: skip
+def test_what_ruins_a_picture_is_marked(panel: Panel, sampler: str, scale: float, chosen: dict[str, Any], mark: str):
+    header = header_of(SCHEMA, args_of(panel, **chosen), {"sampler": sampler, "cfg_scale": scale})
+    assert (mark in header.title) and ("\N{WARNING SIGN}" in header.title) is bool(mark) is bool(header.notes)
+
+
+def test_with_guidance_off_the_title_names_what_is_kept(panel: Panel):
+    args = args_of(panel, guidance__enabled=False, pag__enabled=True, freeu__enabled=True)
+    assert header_of(SCHEMA, args).title == "SDFM: off (PAG, FreeU)"
+    assert header_of(SCHEMA, args_of(panel, guidance__enabled=False)).title == "SDFM: off"
+    assert resolve_job(SCHEMA, args).settings == resolve_job(SCHEMA, args_of(panel)).settings
 
 
 def test_a_damaged_preset_file_does_not_take_the_panel_down(tmp_path: Path):
@@ -135,11 +167,11 @@ def test_a_damaged_preset_file_does_not_take_the_panel_down(tmp_path: Path):
 def test_events_are_a_small_part_of_the_page(tmp_path: Path):
     """The page's configuration names each control a few times, not once per other control."""
     with gr.Blocks() as demo:
-        panel = build(tmp_path)
+        panels = [build(tmp_path, tab) for tab in ("txt2img", "img2img")]
     events = demo.get_config_file()["dependencies"]
     assert len(json.dumps(events)) < LARGEST_EVENTS
     changes = [targets for event in events if (targets := targets_of(event, "change"))]
-    assert changes == [[control._id for control in panel.inputs]]
+    assert changes == [[control._id for control in panel.inputs] for panel in panels]
 
 
 def test_a_value_that_implies_another_sets_it_when_it_is_moved(tmp_path: Path):
@@ -149,10 +181,12 @@ def test_a_value_that_implies_another_sets_it_when_it_is_moved(tmp_path: Path):
     for field in SCHEMA.fields:
         for other, _ in field.param.implies:
             expected.setdefault(named[f"{field.technique.name}.{other}"]._id, set()).add(named[field.id]._id)
-    moved = {
-        event["outputs"][0]: set(ids) for event in demo.get_config_file()["dependencies"] if (ids := targets_of(event, "input"))
-    }
+    events = [(event, set(targets_of(event, "input"))) for event in demo.get_config_file()["dependencies"]]
+    moved = {event["outputs"][0]: ids for event, ids in events if ids and len(event["outputs"]) == 1}
     assert named["freeu.preset"]._id in expected and moved == expected
+    hires = {named[field.id]._id for field in SCHEMA.fields if field.role == "setting" and field.param.optional}
+    switches = {named[field.id]._id for field in SCHEMA.fields if field.role == "hires"}
+    assert [set(event["outputs"]) for event, ids in events if ids == hires] == [switches]
 
 
 def targets_of(event: dict[str, Any], name: str) -> list[int]:
@@ -165,8 +199,8 @@ def test_the_title_counts_what_was_not_read_of_a_pasted_text(panel: Panel):
     args = [control.value for control in panel.inputs]
     pasted = {"Steps": "20", "PAG Active": "True", "PAG Scale": "much", "SCFG Active": "True"}
     args[2] = TARGETS.notes(pasted)
-    assert header_line(SCHEMA, tuple(args)) == "SDFM: 2 values not read"
+    assert header_of(SCHEMA, args).title == "SDFM: \N{WARNING SIGN} 2 values not read"
     args[2] = TARGETS.notes({"Steps": "20", "SCFG Active": "True"})
-    assert header_line(SCHEMA, tuple(args)) == "SDFM: 1 value not read"
+    assert header_of(SCHEMA, args).title == "SDFM: \N{WARNING SIGN} 1 value not read"
     args[2] = TARGETS.notes({"Steps": "20"})
-    assert header_line(SCHEMA, tuple(args)) == "SDFM"
+    assert header_of(SCHEMA, args).title == "SDFM"

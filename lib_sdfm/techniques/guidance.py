@@ -1,0 +1,29 @@
+"""The switch for all guidance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..schema.feature import Feature
+
+
+@dataclass(frozen=True)
+class GuidanceSettings:
+    """No settings."""
+
+
+class Guidance(Feature):
+    """The switch of all techniques together: off, none of them acts, is checked or is written to a picture."""
+
+    name, label = "guidance", "Guidance"
+    title = "Guidance on"
+    summary = (
+        "Turns all techniques off and on together and keeps their settings; nothing is written to the picture while they are "
+        "off. The model kind and the refiner's prompts are not affected."
+    )
+    Settings = GuidanceSettings
+    active_key = "SDFM Guidance"
+    rank = 92
+    positions = (169,)
+    on_by_default = True
+    is_master = True
