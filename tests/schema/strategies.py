@@ -58,8 +58,9 @@ def values_of(draw: st.DrawFn, schema: Schema) -> Values:
     """Values that make valid settings: what can't be had beside those chosen before it is left as it is by default."""
     recipe = draw(allowed_values(schema.by_id["recipe"].param))
     values: Values = {**schema.defaults(), "recipe": recipe}
-    number = draw(st.integers(0, min(MOST_TECHNIQUES, len(schema.techniques))))
-    techniques = st.lists(st.sampled_from(schema.techniques), unique=True, min_size=number, max_size=number)
+    own = [technique for technique in schema.techniques if not technique.is_master]
+    number = draw(st.integers(0, min(MOST_TECHNIQUES, len(own))))
+    techniques = st.lists(st.sampled_from(own), unique=True, min_size=number, max_size=number)
     for technique in draw(techniques):
         params = [param for param in params_of(technique.Settings) if recipe in param.recipes]
         named = draw(st.lists(st.sampled_from(params), unique=True)) if params else []

@@ -66,7 +66,7 @@ def positional(settings: Settings, schema: Schema) -> list[Any]:
         chosen = own if own is not None else field.technique.Settings()
         optional = [p for p in params_of(field.technique.Settings) if p.optional]
         if field.role == "switch":
-            args.append(own is not None)
+            args.append(own is not None or field.technique.is_master)
         elif field.role == "hires":
             args.append(any(getattr(chosen, p.name) is not None for p in optional))
         else:

@@ -27,7 +27,7 @@ def test_the_readme_has_a_table_of_each_technique(technique: type):
 
 def test_a_table_has_a_row_for_each_setting():
     rows = settings_table(SCHEMA, Pag).splitlines()[2:]
-    assert [row.split("|")[2].strip() for row in rows] == [f"`pag.{param.name}`" for param in params_of(Pag.Settings)]
+    assert {row.split("|")[2].strip() for row in rows} == {f"`pag.{param.name}`" for param in params_of(Pag.Settings)}
     assert len({row.count(" | ") for row in rows}) == 1
 
 
