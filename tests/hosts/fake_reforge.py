@@ -134,11 +134,21 @@ class ReforgePatcher(UnetPatcher):
     def __init__(self, model: nn.Module, options: dict | None = None) -> None:
         super().__init__(model, options)
         self.object_patches: dict[str, Any] = {}
+        self.object_patches_backup: dict[str, Any] = {}  # of all clones
 
     def clone(self) -> ReforgePatcher:
         made = ReforgePatcher(self.model, copy.deepcopy(self.model_options))
-        made.object_patches = dict(self.object_patches)
+        made.object_patches, made.object_patches_backup = dict(self.object_patches), self.object_patches_backup
         return made
+
+    def load(self) -> None:
+        """Put the model's own objects back, and this clone's in their places."""
+        for name, own in self.object_patches_backup.items():
+            setattr(self.model, name, own)
+        self.object_patches_backup.clear()
+        for name, patch in self.object_patches.items():
+            self.object_patches_backup[name] = getattr(self.model, name)
+            setattr(self.model, name, patch)
 
 
 class SdModel(nn.Module):
@@ -379,3 +389,4 @@ class ReforgeHost(Host):
         """Before each pass the scripts are told, once."""
         self.sd_model.reset()
         self.script_call(p, "process_before_every_sampling")
+        self.sd_model.forge_objects.unet.load()

@@ -104,7 +104,6 @@ class AdvancedModelSampling:
         unet = self._host.sd_model.forge_objects.unet.clone()
         unet.object_patches["model_sampling"] = self._sampling
         self._host.sd_model.forge_objects.unet = unet
-        self._host.sd_model.base_model.model_sampling = self._sampling
 
     def __getattr__(self, name: str) -> Any:
         return lambda *args: None
@@ -125,6 +124,20 @@ def test_a_checkpoint_is_sampled_as_one_kind(tmp_path: Path):
     p.scripts = [*p.scripts, AdvancedModelSampling(host, ModelSamplingDiscrete())]
     with pytest.raises(SdfmError, match="Flow matching: reForge's Advanced Model Sampling is on as well"):
         host.run(p)
+
+
+def test_what_advanced_model_sampling_has_left_behind_is_not_the_models_own(tmp_path: Path):
+    """Its object is in the model's place until the weights are loaded for the next job: then the host's own is put back."""
+    host, settings = flow_reforge(tmp_path), {"steps": 4, "cfg_scale": 1.5}
+    own = host.sd_model.base_model.model_sampling
+    wanted = samples(host, {"flow": {}}, **settings)
+    p = job(host, None, **settings)
+    p.scripts = [*p.scripts, AdvancedModelSampling(host, AuraFlow())]
+    host.run(p)
+    assert host.sd_model.base_model.model_sampling is not own
+    assert torch.equal(samples(host, {"flow": {}}, **settings), wanted)
+    samples(host, {"flow": {"mode": "Off"}}, **settings)
+    assert host.sd_model.base_model.model_sampling is own
 
 
 def sample_euler_ancestral(model: Any, x: Tensor, sigmas: Tensor, extra_args: dict, callback: Any, disable: bool) -> Tensor:

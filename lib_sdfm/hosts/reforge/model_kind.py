@@ -27,6 +27,8 @@ KINDS = {"CONST": FLOW, "COSMOS_RFLOW": OTHER, "EDM": OTHER, "X0": OTHER, "V_PRE
 """Kind by ComfyUI's class of prediction; the first class of a ``model_sampling`` that is among them counts."""
 PREDICTIONS = {NOISE: "EPS", V: "V_PREDICTION"}
 DISCRETE = "ModelSamplingDiscrete"
+SAMPLING = "model_sampling"
+"""Name of the object by which Advanced Model Sampling samples a model as another kind."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,11 @@ class ReforgeAdapter:
         if self._tables is not None:
             self._tables.set()
 
+    def follow_loading(self) -> None:
+        """Set our ``model_sampling`` again if loading the weights has restored the host's."""
+        if self._own is not None and self._kmodel.model_sampling is not self._instead:
+            self._kmodel.model_sampling = self._instead
+
     def detach(self) -> None:
         """Restore everything, but not over another ``model_sampling`` set since; may be called again."""
         tables, self._tables = self._tables, None
@@ -99,8 +106,12 @@ class ReforgeAdapter:
 
 
 def sampling_of(model: Any) -> Any:
-    """Return the ``model_sampling`` of the host's model."""
-    return model.forge_objects.unet.model.model_sampling
+    """Return the ``model_sampling`` of the host's model itself.
+
+    That of Advanced Model Sampling stays in its place after a job, until the weights are loaded for the next one.
+    """
+    unet = model.forge_objects.unet
+    return unet.object_patches_backup.get(SAMPLING, unet.model.model_sampling)
 
 
 def host_kind(model: Any) -> str | None:

@@ -19,14 +19,12 @@ from ...sampling.model_kind import FLOW
 from ...sampling.plan import Plan
 from ..cross_attention import TextHost
 from ..forge.run_pass import ForgePass, Predict
-from ..model_kind import kind_of
-from .model_kind import kind_of_sampling
+from ..model_kind import adapter_of, kind_of
+from .model_kind import SAMPLING, kind_of_sampling
 from .sampler_options import arguments_from_options
 from .tail import ReforgeTail
 
 POST_CFG = "sampler_post_cfg_function"
-SAMPLING = "model_sampling"
-"""Name of the object by which Advanced Model Sampling samples a model as another kind."""
 
 
 class ReforgePass(ForgePass):
@@ -49,6 +47,9 @@ class ReforgePass(ForgePass):
     def _follow_model(self) -> None:
         super()._follow_model()
         self._require_supported()
+        adapter = adapter_of(self._kind_target())
+        if adapter is not None:
+            adapter.follow_loading()
 
     def _require_supported(self) -> None:
         """Raise :class:`UnsupportedError` for what reForge samples in a flow model's own time, or as two kinds at once."""
