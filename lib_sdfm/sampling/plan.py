@@ -26,6 +26,7 @@ from torch import Tensor
 from ..errors import UnsupportedError
 from .model_call import ModelCall
 from .prediction import Prediction
+from .sampler_names import resolve_sampler
 from .stages import ORIGINAL, Perturbation, Stages
 
 
@@ -99,11 +100,13 @@ class Plan:
     def require_fits(self, denoiser: Any, sampler: str) -> None:
         """Raise :class:`UnsupportedError` if a technique leaves out unconditional rows that the sampler renoises with.
 
-        :param denoiser: the host's CFG denoiser; such samplers set its ``need_last_noise_uncond``
-        :param sampler: the sampler's name
+        :param denoiser: the host's CFG denoiser; such samplers of ours set its ``need_last_noise_uncond``
+        :param sampler: the sampler's name; that of a host's own CFG++ sampler tells it alone
         """
         leaving = next((technique for technique in self.techniques if technique.leaves_out_uncond()), None)
-        if leaving is not None and denoiser.need_last_noise_uncond:
+        record = resolve_sampler(sampler).sampler
+        renoises = denoiser.need_last_noise_uncond or (record is not None and record.cfg_unit != 1)
+        if leaving is not None and renoises:
             raise UnsupportedError(
                 f"{leaving.label}: {sampler} renoises with the unconditional prediction in every step. Choose another sampler"
             )

@@ -95,6 +95,16 @@ def test_cfgpp_is_the_host_s_own_euler_cfgpp(host: NeoHost, first: float):
     assert_close(samples(host, **{**JOB, "sampler_name": "ours", "cfg_scale": 0.6}), theirs, 5e-4)
 
 
+def test_the_host_s_own_cfgpp_samplers_keep_their_unconditional_prediction(host: NeoHost):
+    """CFG 1 is another number there, and the row that adaptive guidance leaves out is what they renoise with."""
+    job = {**JOB, "sampler_name": "Euler CFG++", "cfg_scale": 0.6}
+    with pytest.raises(SdfmError, match="renoises with the unconditional prediction in every step"):
+        samples(host, {"adaptive_guidance": {}}, **job)
+    with pytest.raises(SdfmError, match=r"CFG\+\+: Euler CFG\+\+ renoises with the unconditional prediction itself"):
+        samples(host, {"cfgpp": {}}, **job)
+    assert not samples(host, {"pag": {"scale": 0.3}}, **job).allclose(samples(host, **job), atol=1e-2)
+
+
 def named(name: str) -> Any:
     return next(entry for entry in NAMED_SAMPLERS if entry.name == name)
 
