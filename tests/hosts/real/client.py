@@ -115,8 +115,10 @@ class WebUi:
 
     def _pictures(self, path: str, sdfm: Any, request: dict[str, Any]) -> Pictures:
         body = self._possible({**SMALL, **request})
-        if body.get("enable_hr") and self.is_forge:  # without these two: an error 500, and CFG scale 1
-            body = {"hr_additional_modules": ["Use same choices"], "hr_cfg": body["cfg_scale"], **body}
+        if body.get("enable_hr") and self.host != A1111:  # without it: CFG scale 1
+            body = {"hr_cfg": body["cfg_scale"], **body}
+        if body.get("enable_hr") and self.is_forge:  # without it: an error 500
+            body = {"hr_additional_modules": ["Use same choices"], **body}
         if sdfm is not None:
             scripts = {"SDFM": {"args": sdfm if isinstance(sdfm, list) else [sdfm]}}
             body["alwayson_scripts"] = {**scripts, **body.get("alwayson_scripts", {})}
