@@ -35,7 +35,7 @@ else:
     from lib_sdfm.hosts.reforge import model_kind as reforge_kinds
     from lib_sdfm.hosts.reforge.run_pass import ReforgePass
     from lib_sdfm.hosts.reforge.uncond import ReforgeWithUncond
-    from lib_sdfm.hosts.run import run_of
+    from lib_sdfm.hosts.run import Ways, run_of
     from lib_sdfm.hosts.uncond import DenoiserWithUncond
     from lib_sdfm.ops.flow_schedules import Shape
     from lib_sdfm.ops.nag import attention
@@ -63,6 +63,7 @@ else:
     from sdfm_webui.samplers import SamplerModules, mend_samplers, register_samplers
 
     WATCH = DetectWatch(lambda: shared.state)
+    WAYS = Ways()
 
     def option_rescales():
         """Return True if the option for zero terminal SNR is on."""
@@ -80,7 +81,7 @@ else:
         TEXT = TextHost(prompt_parser.get_learned_conditioning, attend=optimized_attention)
 
         def new_pass(plan, p):
-            return ReforgePass(plan, p, calc_cond_uncond_batch, TEXT, lambda name: getattr(shared.opts, name, None))
+            return ReforgePass(plan, p, calc_cond_uncond_batch, TEXT, lambda name: getattr(shared.opts, name, None), ways=WAYS)
 
         def kind_target(model):
             return model
@@ -106,7 +107,7 @@ else:
         FLOW = HostFlow(adds_noise_right=hasattr(k_sampling, "half_log_snr_to_sigma"))  # Forge Neo
 
         def new_pass(plan, p):
-            return ForgePass(plan, p, calc_cond_uncond_batch, TEXT, FLOW)
+            return ForgePass(plan, p, calc_cond_uncond_batch, TEXT, FLOW, WAYS)
 
         def kind_target(model):
             return model.forge_objects.unet.model
@@ -139,7 +140,7 @@ else:
         TEXT = TextHost(prompt_parser.get_learned_conditioning, contexts, attend)
 
         def new_pass(plan, p):
-            return A1111Pass(plan, p, TEXT)
+            return A1111Pass(plan, p, TEXT, WAYS)
 
         def kind_target(model):
             return model
@@ -189,6 +190,12 @@ else:
         by_sigma, fast = not opts.refiner_use_steps, bool(getattr(opts, "refiner_fast_sd", False))
         return RefinerRule(by_sigma, keeps_conds=fast, beside_hires=False, zero_is_off=True)
 
+    def loaded_unet():
+        """Return the loaded model's UNet, ``None`` if none is loaded."""
+        model = loaded_model()
+        objects = getattr(model, "forge_objects", None)
+        return getattr(getattr(model, "model", None) if objects is None else objects.unet.model, "diffusion_model", None)
+
     HOST = HostObjects(
         new_pass=new_pass,
         model=lambda: ModelFacts(sdxl=bool(shared.sd_model.is_sdxl)),
@@ -199,6 +206,7 @@ else:
         old_timelines=lambda: bool(getattr(shared.opts, "use_old_scheduling", False)),
         kinds=KINDS,
         refiner_rule=refiner_rule,
+        end_others=lambda p: p.scripts.postprocess(p, processing.Processed(p, [])),
     )
 
     def claimed():
@@ -305,7 +313,7 @@ else:
     def on_app_started(demo, app):
         register_axes(SCHEMA, scripts)
         register_samplers(SAMPLERS, is_forge())
-        add_routes(SCHEMA, app, claimed, known_samplers, **authentication(shared.cmd_opts))
+        add_routes(SCHEMA, app, claimed, known_samplers, lambda: WAYS.report(loaded_unet()), **authentication(shared.cmd_opts))
         add_kind_routes(KINDS, app, **authentication(shared.cmd_opts))
 
     script_callbacks.on_cfg_denoiser(on_cfg_denoiser)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ from .warnings import prompt_warnings, scale_warnings, tell
 
 __all__ = ["HostObjects", "begin_batch", "begin_job", "forget_earlier"]
 
+LOG = logging.getLogger("sdfm")
 Payloads = Sequence[tuple[OldEntry, Sequence[Any]]]
 
 
@@ -48,6 +50,7 @@ class HostObjects:
     :param kinds: model kinds
     :param options: returns the host's options
     :param refiner_rule: returns how the host goes over to a refiner
+    :param end_others: lets other extensions end a job that fails, which the host doesn't
     """
 
     new_pass: NewPass
@@ -59,6 +62,7 @@ class HostObjects:
     kinds: KindHost | None = None
     options: Callable[[], Any] = lambda: None
     refiner_rule: Callable[[], RefinerRule] = lambda: ALIKE
+    end_others: Callable[[Any], None] = lambda p: None
 
 
 def begin_batch(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> None:
@@ -80,13 +84,13 @@ def _wrap_what_is_asked(schema: Schema, p: Any, args: Sequence[Any], host: HostO
         _prepare(schema, p, args, host)
     except UserError as problem:
         _unwrap_sample(p)
-        _wrap_sample(p, _raising(_named_for(p, problem)))
+        _wrap_sample(p, _ending_others(_raising(_named_for(p, problem)), p, host))
     except Exception as problem:
         _unwrap_sample(p)
         if asks_for_nothing(schema, p, args):
             stand_aside(problem)
         else:
-            _wrap_sample(p, _raising(missing_in_host(problem)))
+            _wrap_sample(p, _ending_others(_raising(missing_in_host(problem)), p, host))
 
 
 def _prepare(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> None:
@@ -106,7 +110,7 @@ def _prepare(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> 
     sync.write(settings)
     sampling = _sampling(schema, settings, p, host)
     if sync.acts:
-        _wrap_sample(p, sync.around(sampling), sync.prompts.detach)
+        _wrap_sample(p, _ending_others(sync.around(sampling), p, host), sync.prompts.detach)
         sync.prompts.attach()
     elif sampling is not None:
         _wrap_sample(p, sampling)
@@ -161,8 +165,29 @@ def _sampling(schema: Schema, settings: Settings, p: Any, host: HostObjects) -> 
     if use is None and not plan.techniques:
         return None if host.kinds is None else host.kinds.plain_sampling(p)
     if host.kinds is None:
-        return _recording(schema, plan, p, Run(plan, p, host.new_pass).sample)
-    return _recording(schema, plan, p, host.kinds.sampling(lambda new_pass: Run(plan, p, new_pass), p, host.new_pass, use))
+        run = Run(plan, p, host.new_pass).sample
+    else:
+        run = host.kinds.sampling(lambda new_pass: Run(plan, p, new_pass), p, host.new_pass, use)
+    return _ending_others(_recording(schema, plan, p, run), p, host)
+
+
+def _ending_others(sampling: Sampling, p: Any, host: HostObjects) -> Sampling:
+    """Return a sampling after whose failure other extensions end the job, so that nothing of theirs stays in the model.
+
+    The host tells them that a job ends only if it succeeds. The error is raised as it is.
+    """
+
+    def run(sample: Sampling, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return sampling(sample, *args, **kwargs)
+        except Exception:
+            try:
+                host.end_others(p)
+            except Exception:
+                LOG.warning("SDFM: other extensions could not end the job that failed", exc_info=True)
+            raise
+
+    return run
 
 
 def _recording(schema: Schema, plan: Plan, p: Any, sampling: Sampling) -> Sampling:

@@ -29,12 +29,14 @@ def add_routes(
     app: FastAPI,
     claimed: Callable[[], Collection[str]] = frozenset,
     samplers: Callable[[], Collection[str]] = lambda: NAMES,
+    whole_passes: Callable[[], dict[str, Any]] = dict,
     **options: Any,
 ) -> None:
     """Add our routes to the host's server.
 
     :param claimed: returns the keys that the host pastes itself
     :param samplers: returns the sampler names that the host looks up
+    :param whole_passes: returns who has changed the loaded UNet, so that perturbed predictions are whole
     :param options: passed on to each route (``dependencies`` for the host's authentication)
     """
 
@@ -43,9 +45,9 @@ def add_routes(
 
     def explain(body: dict[str, Any] = Body(...)) -> dict[str, Any]:
         if set(body) == {"infotext"} and isinstance(body["infotext"], str):
-            return explain_infotext(schema, body["infotext"], claimed(), samplers())
+            return {**explain_infotext(schema, body["infotext"], claimed(), samplers()), "whole_passes": whole_passes()}
         if isinstance(body.get("infotext"), str) or REQUEST_FIELDS & set(body):
-            return explain_payload(schema, body, claimed(), samplers())
+            return {**explain_payload(schema, body, claimed(), samplers()), "whole_passes": whole_passes()}
         raise SdfmError("explain: the body needs `infotext`, a text, or what /sdapi/v1/txt2img takes (`alwayson_scripts`)")
 
     app.add_api_route(f"{PREFIX}/schema", describe, methods=["GET"], **options)

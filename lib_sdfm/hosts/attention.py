@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,26 +40,32 @@ def values_like(values: Tensor, wanted: Tensor, name: str) -> Tensor:
     return values.to(wanted.dtype)
 
 
+RowImages = Callable[[int, dict[str, Any]], Sequence[int | None]]
+"""Function from the number of rows of a block's call, and its keyword arguments, to the image of each row; ``None`` for
+unconditional ones."""
+
+
 class ChangedTokens:
-    """Inputs of transformer blocks, changed in a prediction of all conditional rows while it is entered.
+    """Inputs of transformer blocks, changed in the conditional rows of a prediction while it is entered.
 
     Neither host has a place for that, so that it is done by hooks on the blocks.
 
     :param layers: the transformer blocks
     :param change: see :class:`Perturbation`
-    :param images: image of each conditional row, in the order in which the host's calls bring them
+    :param images: gives the image of each row of a block's call
     """
 
     def __init__(
-        self, layers: Sequence[TransformerLayer], change: Callable[[Tensor, Sequence[int], str], Tensor], images: Sequence[int]
+        self, layers: Sequence[TransformerLayer], change: Callable[[Tensor, Sequence[int], str], Tensor], images: RowImages
     ) -> None:
         self._layers, self._change, self._images = layers, change, images
-        self._seen = dict.fromkeys((layer.name for layer in layers), 0)
+        self._idle = {layer.name for layer in layers}
         self._handles: list[RemovableHandle] = []
 
     def __enter__(self) -> ChangedTokens:
         for layer in self._layers:
-            self._handles.append(layer.module.register_forward_pre_hook(functools.partial(self._change_input, layer.name)))
+            hook = functools.partial(self._change_input, layer.name)
+            self._handles.append(layer.module.register_forward_pre_hook(hook, with_kwargs=True))
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
@@ -65,12 +73,17 @@ class ChangedTokens:
             handle.remove()
         self._handles.clear()
         if error is None:
-            require_layers_ran(name for name, rows in self._seen.items() if not rows)
+            require_layers_ran(layer.name for layer in self._layers if layer.name in self._idle)
 
-    def _change_input(self, name: str, module: nn.Module, args: tuple) -> tuple:
-        first, tokens = self._seen[name], args[0]
-        self._seen[name] += len(tokens)
-        return (self._change(tokens, self._images[first : self._seen[name]], name), *args[1:])
+    def _change_input(self, name: str, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        self._idle.discard(name)
+        tokens, parts, first = args[0], [], 0
+        for is_cond, run in groupby(self._images(len(tokens), kwargs), key=lambda image: image is not None):
+            images = list(run)
+            part = tokens[first : first + len(images)]
+            first += len(images)
+            parts.append(self._change(part, images, name) if is_cond else part)
+        return (parts[0] if len(parts) == 1 else torch.cat(parts), *args[1:]), kwargs
 
 
 def require_layers_ran(idle: Iterable[str]) -> None:

@@ -6,19 +6,24 @@ An adapter restores all that it changed when the pass ends, also after an error.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import UnsupportedError
 from ..sampling.plan import Plan
 from .attributes import InstanceAttribute, undo_all
+from .unet_layers import Changes
 
 LOG = logging.getLogger("sdfm")
 RUN = "sdfm_run"
 """Attribute of the processing object that holds the run while it samples."""
+TOLERANCE = 0.01
+"""Difference of a repeated prediction to the first one that rounding may explain, relative to its norm."""
 
 
 class Pass(Protocol):
@@ -83,6 +88,112 @@ class Together:
         LOG.warning(
             "out of memory with the rows of PAG and SEG beside the main ones: they run apart for the rest of the picture"
         )
+
+
+@dataclass
+class Ways:
+    """How the last runs made perturbed predictions, for the log and for ``explain``."""
+
+    last: str = ""
+    """The last whole pass: which predictions, and why; empty if there was none since the WebUI started."""
+
+    def note(self, labels: str, names: Sequence[str]) -> None:
+        """Log a whole pass.
+
+        :param labels: the techniques that perturb
+        :param names: who changes the UNet
+        """
+        self.last = f"{labels}: whole predictions with all of the WebUI's rows, since {', '.join(names)} changes the UNet"
+        LOG.warning("SDFM: %s", self.last)
+
+    def report(self, unet: nn.Module | None) -> dict[str, Any]:
+        """Return who has changed a UNet now, and what the last whole pass was.
+
+        :param unet: the loaded checkpoint's, ``None`` if none is loaded
+        """
+        return {"changed_by": [] if unet is None else [*Changes(unet).names()], "last": self.last or None}
+
+
+@dataclass
+class WholePasses:
+    """The whole perturbed predictions of one pass.
+
+    :param ways: is told of them
+    :param names: who changes the UNet in the current call, empty if nobody does
+    """
+
+    ways: Ways
+    names: tuple[str, ...] = ()
+    _labels: str = ""
+    _random: RandomState | None = None
+    _noted: tuple[str, ...] = ()
+    _repeated: set[Any] = field(default_factory=set)
+
+    def begin(self, names: tuple[str, ...], labels: Sequence[str], device: torch.device) -> None:
+        """Note who changes the UNet as a call of the denoiser begins, before the model is called.
+
+        :param labels: the techniques that perturb
+        """
+        self.names, self._labels = names, ", ".join(labels)
+        if not names:
+            return
+        self._random = RandomState(device)
+        if labels and names != self._noted:
+            self.ways.note(self._labels, names)
+            self._noted = names
+
+    def require_repeats(self, calls: Any, main: Tensor, again: Callable[[], Tensor]) -> None:
+        """Make the main prediction again, once per pass and structure of calls, and compare.
+
+        :param calls: the host's calls, equal for calls that can be compared
+        :param main: the main prediction
+        :param again: makes it again
+        :raises UnsupportedError: if another prediction comes out, of an extension that counts calls for instance
+        """
+        if calls in self._repeated:
+            return
+        with self.same_random_numbers():
+            repeated = again()
+        if not (repeated - main).norm() <= TOLERANCE * main.norm():
+            raise UnsupportedError(
+                f"{self._labels}: {', '.join(self.names)} changes the UNet, and the same call of it gives something else the "
+                "second time, so that no perturbed prediction can be compared with the first. Switch either off"
+            )
+        self._repeated.add(calls)
+
+    @contextmanager
+    def same_random_numbers(self) -> Iterator[None]:
+        """Give torch's generators their state from before the main prediction, and afterwards the present one back.
+
+        Without other extensions nothing in a UNet draws numbers, and nothing is done.
+        """
+        if not self.names:
+            yield
+            return
+        now = RandomState(self._random.device)
+        self._random.restore()
+        try:
+            yield
+        finally:
+            now.restore()
+
+
+class RandomState:
+    """The state of torch's global generators: the CPU's, and a GPU's if it is the device.
+
+    :param device: device of the model
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._cpu = torch.get_rng_state()
+        self._gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+    def restore(self) -> None:
+        """Bring the generators back to this state."""
+        torch.set_rng_state(self._cpu)
+        if self._gpu is not None:
+            torch.cuda.set_rng_state(self._gpu, self.device)
 
 
 def free_memory(device: torch.device) -> float:

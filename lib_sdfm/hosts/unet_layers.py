@@ -1,9 +1,11 @@
-"""Lookup of a UNet's transformer blocks, done once."""
+"""Lookup of a UNet's transformer blocks, done once, and of who else has changed the UNet."""
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from pathlib import PurePath
 from typing import Any
 
 from torch import nn
@@ -15,6 +17,11 @@ from ..sampling.stages import Stages
 
 KNOWN = ("lib_sdfm", "modules.lowvram", "tomesd", "hypertile")
 """Modules whose hooks and forwards are ours or the hosts' own: they do the same for each row, in any number of rows."""
+HOMES = ("torch", "modules", "modules_forge", "ldm", "sgm", "backend", "ldm_patched", "tomesd", "hypertile")
+"""Packages, besides a UNet's own, whose classes are in a UNet that nobody has changed."""
+FORWARDS = ("forward", "_forward")
+EXTENSIONS = ("extensions", "extensions-builtin")
+"""Folders of the hosts' extensions."""
 
 
 class UnetLayers:
@@ -26,6 +33,7 @@ class UnetLayers:
     def __init__(self, unet: nn.Module) -> None:
         self.unet = unet
         self._known: dict[tuple[LayerRange, ...], list[TransformerLayer]] = {}
+        self._changes = Changes(unet)
 
     def select(self, ranges: tuple[LayerRange, ...]) -> list[TransformerLayer]:
         """Return the transformer blocks named by the ranges.
@@ -49,39 +57,109 @@ class UnetLayers:
             name = type(self.unet).__name__
             raise UnsupportedError(f"{what}: this model is no Stable Diffusion UNet ({name}). Switch it off")
 
-    @cached_property
-    def changed_by_others(self) -> bool:
-        """True if someone else has hooked or replaced the forward of the UNet, a block, a transformer block or its attention.
+    def changed_by_others(self) -> tuple[str, ...]:
+        """Return who has hooked, replaced or wrapped any module of the UNet, by name, besides the host and us.
 
-        Such code may count calls, or know rows by their places; then only whole passes of the host's own rows are right.
+        Such code may count calls, or know rows by their places or kinds; then only whole passes with the host's own rows are
+        right. Asked in each call: extensions hook and replace in the middle of a pass too.
         """
-        return any(_is_changed(module) for module in _places(self.unet))
+        return self._changes.names()
 
 
-def replaced_forward(module: nn.Module) -> Any:
+class Changes:
+    """Finds changes in one UNet. Its modules are listed anew where a block has another one; a look at them takes about 1 ms.
+
+    :param unet: the diffusion model
+    """
+
+    def __init__(self, unet: nn.Module) -> None:
+        self._unet = unet
+        self._blocks: list[nn.Module] = []
+        self._modules: list[nn.Module] = []
+        self._classes: set[str] = set()
+
+    def names(self) -> tuple[str, ...]:
+        """Return who has changed the UNet, besides the host and us: folders of extensions, or else Python modules."""
+        blocks = list(_blocks(self._unet))
+        if blocks != self._blocks:
+            self._blocks, self._modules = blocks, list(self._unet.modules())
+            self._classes = _foreign_classes(self._modules, {kind.__module__ for kind in type(self._unet).__mro__})
+        functions = {owner_of(function) for function in _attached(self._modules) if not _is_known(function)}
+        return tuple(sorted(functions | self._classes))
+
+
+def replaced_forward(module: nn.Module, name: str = "forward") -> Any:
     """Return a forward that was put on a module, ``None`` if it has none or only the method of its own class."""
-    found = vars(module).get("forward")
-    return None if getattr(found, "__func__", None) is type(module).forward else found
+    found = vars(module).get(name)
+    return None if getattr(found, "__func__", None) is getattr(type(module), name, found) else found
 
 
-def _places(unet: nn.Module) -> Iterator[nn.Module]:
-    yield unet
-    for block in (*unet.input_blocks, unet.middle_block, *unet.output_blocks):
-        yield block
-        for module in block.modules():
-            if hasattr(module, "transformer_blocks"):
-                yield module
-            if hasattr(module, "attn1"):
-                yield from (module, module.attn1, module.attn2)
+def _blocks(unet: nn.Module) -> Iterator[nn.Module]:
+    """Return the modules at which extensions replace others: blocks and their parts."""
+    for part in unet.children():
+        yield part
+        for block in part.children():
+            yield block
+            yield from block.children()
 
 
-def _is_changed(module: nn.Module) -> bool:
-    found = [*module._forward_pre_hooks.values(), *module._forward_hooks.values(), replaced_forward(module)]
-    return any(function is not None and _home(function) not in KNOWN for function in found)
+def _attached(modules: list[nn.Module]) -> Iterator[Any]:
+    """Return all hooks, and the forwards put on instances."""
+    for module in modules:
+        own = module.__dict__
+        if own["_forward_pre_hooks"] or own["_forward_hooks"]:
+            yield from (*own["_forward_pre_hooks"].values(), *own["_forward_hooks"].values())
+        for name in FORWARDS:
+            if name in own and replaced_forward(module, name) is not None:
+                yield own[name]
 
 
-def _home(function: Any) -> str:
-    """Return the package or module in which a function was written; wrappers take the ``__module__`` of what they wrap."""
-    names = getattr(getattr(function, "__func__", function), "__globals__", {})
-    name = names.get("__name__", "")
-    return name if name in KNOWN else name.partition(".")[0]
+def _foreign_classes(modules: list[nn.Module], own: set[str]) -> set[str]:
+    """Return who has brought classes of their own into a UNet, or other forwards of its classes; LoRA's of torch's aside.
+
+    :param own: the Python modules of the UNet's classes
+    """
+
+    def is_foreign(module: str) -> bool:
+        return module not in own and _package(module) not in HOMES
+
+    kinds = {type(module) for module in modules}
+    methods = [getattr(kind, name, None) for kind in kinds if _package(kind.__module__) != "torch" for name in FORWARDS]
+    return {_folder_of_module(kind.__module__) for kind in kinds if is_foreign(kind.__module__)} | {
+        owner_of(method) for method in methods if method is not None and is_foreign(method.__module__)
+    }
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _function(attached: Any) -> Any:
+    """Return the function behind a bound method, a partial function, or an object that can be called."""
+    while isinstance(attached, functools.partial):
+        attached = attached.func
+    attached = getattr(attached, "__func__", attached)
+    return attached if hasattr(attached, "__globals__") else type(attached).__call__
+
+
+def _is_known(attached: Any) -> bool:
+    """Return True for code of ours or a host's; wrappers take the ``__module__`` of what they wrap, so that isn't asked."""
+    name = getattr(_function(attached), "__globals__", {}).get("__name__", "")
+    return name in KNOWN or _package(name) in KNOWN
+
+
+def owner_of(attached: Any) -> str:
+    """Return whose code a function or object is: the folder of an extension, or else a Python module."""
+    function = _function(attached)
+    path = getattr(getattr(function, "__code__", None), "co_filename", "")
+    return _folder(path) or str(getattr(function, "__globals__", {}).get("__name__", type(attached).__module__))
+
+
+def _folder_of_module(name: str) -> str:
+    return _folder(str(getattr(sys.modules.get(name), "__file__", None) or "")) or name
+
+
+def _folder(path: str) -> str:
+    """Return the extension's folder in a path, empty if it is in none."""
+    parts = PurePath(path).parts
+    return next((inner for outer, inner in zip(parts, parts[1:]) if outer in EXTENSIONS), "")

@@ -67,6 +67,7 @@ class CfgZero(Technique):
             return None
         if prediction.noisy is None:
             raise UnsupportedError("CFG-Zero*: the latent of this model call isn't known")
+        prediction.require_plain_sum(self.label)
         x = exploding_to_flow(prediction.noisy, time)
         if self._is_left_out(call, time):
             return x

@@ -118,7 +118,7 @@ class Pag(Technique):
 
     def _correct_as_original(self, denoised: Tensor, prediction: Prediction, term: Tensor) -> Tensor:
         if self.settings.sanf:  # incantations fused prompt by prompt, and dropped whatever else had combined CFG
-            return prediction.uncond + prediction.sum_per_image(fuse_over_channels(prediction.cfg_terms(), term))
+            return prediction.uncond + prediction.sum_per_image(fuse_over_channels(prediction.cfg_terms("PAG with SANF"), term))
         return denoised + prediction.sum_per_image(term)
 
     def _scale(self, call: ModelCall) -> float:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from lib_sdfm.hosts.a1111.run_pass import A1111Pass
 from lib_sdfm.hosts.cross_attention import TextHost
+from lib_sdfm.hosts.run import Ways
 from lib_sdfm.sampling.plan import Plan
 from tests.hosts.variety import Variety, joined, rows_from
 from tests.support import CONTEXT, DEPTH, noise_of, stable_diffusion_alphas
@@ -540,6 +541,7 @@ class Host:
         self.samplers: list[Sampler] = []
         self.callbacks: list[int] = []  # every callback of a sampler function
         self.swallowed: list[Exception] = []
+        self.ways = Ways()
 
     @property
     def unet(self) -> nn.Module:
@@ -577,7 +579,7 @@ class Host:
 
     def new_pass(self, plan: Plan, p: Processing) -> A1111Pass:
         """SDFM's adapter for this host."""
-        return A1111Pass(plan, p, TextHost(get_learned_conditioning))
+        return A1111Pass(plan, p, TextHost(get_learned_conditioning), self.ways)
 
     def reset_tables(self) -> None:
         """What the host does to the noise table before each picture."""
@@ -621,4 +623,9 @@ class Host:
             p.setup_conds()
             self.reset_tables()
             batches.append(self.sample_batch(p))
+        self.end_job(p)
         return torch.cat(batches)
+
+    def end_job(self, p: Processing) -> None:
+        """Tells the scripts that a job has ended; the host does so if nothing was raised."""
+        self.call([script.postprocess for script in p.scripts or () if hasattr(script, "postprocess")], p)

@@ -345,7 +345,7 @@ class ForgeHost(Host):
         return ForgeDenoiser(sampler)
 
     def new_pass(self, plan: Plan, p: Processing) -> ForgePass:
-        return ForgePass(plan, p, calc_cond_uncond_batch, TextHost(get_learned_conditioning))
+        return ForgePass(plan, p, calc_cond_uncond_batch, TextHost(get_learned_conditioning), ways=self.ways)
 
     def reset_tables(self) -> None:
         """Forge leaves them alone."""

@@ -71,7 +71,7 @@ def _spatial(layer: SpatialTransformer, x: Tensor, context: Tensor, options: dic
     h = layer.proj_in(layer.norm(x)).flatten(2).transpose(1, 2)
     for number, transformer in enumerate(layer.transformer_blocks):
         for hook in transformer._forward_pre_hooks.values():  # Forge's blocks are called as modules
-            h = (hook(transformer, (h,)) or (h,))[0]
+            h = hook(transformer, (h,), {"context": context, "transformer_options": options})[0][0]
         h = _transformer(transformer, h, context, {**options, "block_index": number})
     return layer.proj_out(h.transpose(1, 2).unflatten(2, (height, width))) + x
 

@@ -40,6 +40,7 @@ class SdfmScript:
             old_payloads=lambda p: [],
             rivals=lambda p: [],
             kinds=self.kinds,
+            end_others=self.host.end_job,
         )
 
     def process(self, p: Processing, *args: Any) -> None:

@@ -20,7 +20,7 @@ from tests.support import CONTEXT, noise_of, predict, tiny_unet
 
 def rows_of(before: int, called: int, own: int | None, rows: int) -> list[int | None]:
     recorder = SimpleNamespace(current_rows=lambda: (before, called))
-    return CondFirst([0, 0, 1], recorder, lambda: own).images(rows)
+    return CondFirst([0, 0, 1], recorder, "NAG", lambda: own).images(rows)
 
 
 @pytest.mark.parametrize(
@@ -43,9 +43,7 @@ def test_rows_on_a1111(call: tuple, images: list[int | None]):
 
 @pytest.mark.parametrize("call", [(0, 5, None, 20), (0, 5, None, 4), (4, 1, 1, 2), (0, 5, 5, 7)])
 def test_rows_that_fit_no_call_are_named(call: tuple):
-    with pytest.raises(
-        UnsupportedError, match=f"cross-attention sees {call[3]} rows where the model was called with {call[1]}"
-    ):
+    with pytest.raises(UnsupportedError, match=f"NAG: attention sees {call[3]} rows where the model was called with {call[1]}"):
         rows_of(*call)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lib_sdfm.hosts.a1111.tail import A1111Tail
+from lib_sdfm.hosts.forge.tail import others_in
 from tests.hosts.fake_a1111 import Host
 from tests.hosts.fake_forge import ForgeHost
 from tests.hosts.jobs import HOSTS, new_forge, new_host, samples
@@ -20,6 +21,8 @@ from tests.support import tiny_unet
 
 PAG = {"pag": {"scale": 2}}
 STEPS = 2
+BESIDE_OTHERS = 2 + 2 + 1
+"""Rows of a step: main and perturbed prediction with both rows, and in one of two steps the main one again."""
 
 
 def sampled(host: Host) -> tuple[Tensor, int]:
@@ -76,7 +79,7 @@ def test_a_replaced_forward(make: Callable[[], Host], replace: Callable, monkeyp
     replace(unet_of(host), monkeypatch)
     got, rows = sampled(host)
     assert ((got - wanted).norm() / wanted.norm()).item() < 1e-5
-    assert (shared_rows, rows) == (2, 3)
+    assert (shared_rows, rows) == (2, BESIDE_OTHERS)
 
 
 def test_rows_that_go_through_in_pieces(monkeypatch: pytest.MonkeyPatch):
@@ -147,18 +150,20 @@ def test_other_extensions_patches_in_forge(name: str):
     host = new_forge()
     _install(host, OTHERS[name])
     got, rows = sampled(host)
-    assert rows == 3 and got.isfinite().all()
+    assert rows == BESIDE_OTHERS and got.isfinite().all()
     plain = new_forge()
     _install(plain, OTHERS[name])
     assert (got - samples(plain, None, steps=STEPS)).std() > 0.01
 
 
 def test_controlnet_in_forge():
-    from lib_sdfm.hosts.forge.tail import is_shareable
+    class Control:
+        pass
 
-    assert is_shareable({"transformer_options": {}}, [{"control": None}], [])
-    assert not is_shareable({"transformer_options": {}}, [{"control": object()}], [])
-    assert not is_shareable({"transformer_options": {}, "model_function_wrapper": print}, [{}], [])
+    assert not others_in({"transformer_options": {}}, [{"control": None}], [])
+    assert others_in({"transformer_options": {}}, [{"control": Control()}], []) == (__name__,)
+    wrapped = {"transformer_options": {}, "model_function_wrapper": lambda apply, args: None}
+    assert others_in(wrapped, [{}], []) == (__name__,)
 
 
 def _install(host: ForgeHost, add: Callable[[dict], None]) -> None:

@@ -26,14 +26,18 @@ class CondOnly:
         self._forward = model.forward
         self._outputs: list[Tensor] = []
         self._filled = 0
+        self._detached = False
         self._attribute = InstanceAttribute(model, "forward", self._call)
 
     def detach(self) -> None:
-        """Restore the model's forward; may be called again."""
+        """Restore the model's forward, also for a call that has begun; may be called again."""
+        self._detached = True
         self._attribute.restore()
         self._outputs.clear()
 
     def _call(self, *args: Any, **kwargs: Any) -> Tensor:
+        if self._detached:
+            return self._forward(*args, **kwargs)
         rows = args[0].shape[0]
         take = min(rows, self.rows - sum(len(output) for output in self._outputs))
         if take:

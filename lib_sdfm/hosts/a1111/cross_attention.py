@@ -1,4 +1,4 @@
-"""The rows that a cross-attention sees on A1111, whose model calls have the conditional rows first."""
+"""The rows that attention sees on A1111, whose model calls have the conditional rows first."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ class CondFirst:
 
     :param images: image of each conditional row of the denoiser call, in order
     :param recorder: knows the rows of its model calls
+    :param label: the technique's name, for messages
     :param own_rows: returns the host's rows in a run of the tail, ``None`` elsewhere
     """
 
-    def __init__(self, images: Sequence[int], recorder: CallRecorder, own_rows: Callable[[], int | None]) -> None:
-        self._images, self._recorder, self._own_rows = list(images), recorder, own_rows
+    def __init__(
+        self,
+        images: Sequence[int],
+        recorder: CallRecorder,
+        label: str,
+        own_rows: Callable[[], int | None] = lambda: None,
+    ) -> None:
+        self._images, self._recorder, self._label, self._own_rows = list(images), recorder, label, own_rows
 
     def images(self, rows: int) -> list[int | None]:
         """Return the image of each row, ``None`` for unconditional ones.
@@ -31,8 +38,8 @@ class CondFirst:
         repeats, left = divmod(rows - own, len(cond)) if cond else (0, rows - own)
         if left or own not in (0, called, len(cond)):
             raise UnsupportedError(
-                f"cross-attention sees {rows} rows where the model was called with {called}: another extension splits or "
-                "repeats them. Switch it off, or NAG"
+                f"{self._label}: attention sees {rows} rows where the model was called with {called}: another extension splits "
+                f"or repeats them. Switch it off, or {self._label}"
             )
         return (cond + [None] * (own - len(cond)) if own else []) + cond * repeats
 

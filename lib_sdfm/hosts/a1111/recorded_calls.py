@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ...errors import UnsupportedError
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,12 @@ class CallRecorder:
 
     def __init__(self) -> None:
         self._module: nn.Module | None = None
-        self._handle: RemovableHandle | None = None
+        self._handles: list[RemovableHandle] = []
+        self.keeps_outputs = False
+        """True to keep what the recorded calls give, for :meth:`outputs`."""
+        self._outputs: list[Tensor] = []
         self._calls: list[RecordedCall] = []
+        self._before_first: Callable[[], None] = _nothing
         self._replayed: tuple[int, int] | None = None
 
     @property
@@ -40,13 +48,20 @@ class CallRecorder:
         """The recorded module."""
         return self._module
 
-    def follow(self, module: nn.Module) -> None:
-        """Record ``module`` from now on (a refiner brings another one) and drop earlier calls."""
-        self._calls.clear()
+    def follow(self, module: nn.Module, before_first: Callable[[], None] = _nothing) -> None:
+        """Record ``module`` from now on (a refiner brings another one) and drop earlier calls.
+
+        :param before_first: called when the next call begins, after all callbacks of the host's
+        """
+        self._forget()
         if module is not self._module:
             self.detach()
             self._module = module
-            self._handle = module.register_forward_pre_hook(self._record, with_kwargs=True)
+            self._handles = [
+                module.register_forward_pre_hook(self._record, with_kwargs=True),
+                module.register_forward_hook(self._keep_output),
+            ]
+        self._before_first = before_first
 
     def rows_before(self) -> int:
         """Return the number of rows of the calls before the current one."""
@@ -66,16 +81,30 @@ class CallRecorder:
 
     def detach(self) -> None:
         """Remove the hook, if any."""
-        if self._handle is not None:
-            self._handle.remove()
-        self._module = self._handle = None
-        self._calls.clear()
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._module = None
+        self._before_first = _nothing
+        self._forget()
 
-    def replay(self, rows: int) -> Tensor:
-        """Return the module's output for the first ``rows`` rows of the recorded calls, in the same batches."""
+    def _forget(self) -> None:
+        self._calls.clear()
+        self._outputs.clear()
+        self.keeps_outputs = False
+
+    def outputs(self, rows: int) -> Tensor:
+        """Return the first ``rows`` rows of what the recorded calls gave, whatever has been made of it since."""
+        return torch.cat(self._outputs)[:rows]
+
+    def replay(self, rows: int, whole: bool = False) -> Tensor:
+        """Return the module's output for the first ``rows`` rows of the recorded calls, in the same batches.
+
+        :param whole: make all recorded calls with all their rows
+        """
         outputs, before = [], 0
         for call in list(self._calls):
-            take = min(call.rows, rows - before)
+            take = call.rows if whole else min(call.rows, rows - before)
             if take:
                 args, kwargs = first_rows((call.args, call.kwargs), take, call.rows)
                 with self._replay(before, take):
@@ -85,7 +114,7 @@ class CallRecorder:
             raise UnsupportedError(
                 "the model was called for fewer rows than there are prompts: another extension splits its calls"
             )
-        return torch.cat(outputs)
+        return torch.cat(outputs)[:rows]
 
     @contextmanager
     def _replay(self, before: int, rows: int) -> Iterator[None]:
@@ -97,8 +126,15 @@ class CallRecorder:
             self._replayed = None
 
     def _record(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-        if self._replayed is None:
-            self._calls.append(RecordedCall(args, kwargs))
+        if self._replayed is not None:
+            return
+        self._calls.append(RecordedCall(args, kwargs))
+        before_first, self._before_first = self._before_first, _nothing
+        before_first()
+
+    def _keep_output(self, module: nn.Module, args: tuple, output: Tensor) -> None:
+        if self.keeps_outputs and self._replayed is None:
+            self._outputs.append(output.clone())
 
 
 def row_count(cond: Any) -> int:

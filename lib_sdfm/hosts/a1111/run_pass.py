@@ -6,7 +6,6 @@ inner model; during a model call it also hooks modules of the UNet. All of it is
 
 from __future__ import annotations
 
-import functools
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -15,23 +14,23 @@ from torch import Tensor
 
 from ...errors import UnsupportedError
 from ...sampling.model_call import ModelCall
-from ...sampling.plan import Plan, compose, guidance_scale, main_perturbations, perturbations, skip_editors
+from ...sampling.plan import Plan, compose, guidance_scale
 from ...sampling.prediction import Prediction
-from ...sampling.stages import Perturbation, Stages
+from ...sampling.stages import Perturbation
 from ..attention import ChangedTokens
 from ..attributes import InstanceAttribute, undo_all, undone_on_failure
 from ..cross_attention import CrossGuidance, TextHost
 from ..model_kind import Copies, LevelTable, is_flow_model, unet_time
-from ..run import Together, together_of
+from ..run import Ways, WholePasses, together_of
 from ..steps import SamplerSteps, asked_scale
 from ..unet_layers import UnetLayers
 from .attention import PerturbedAttention
+from .combination import who_combines
 from .cond_only import CondOnly
 from .cross_attention import CondFirst, images_of_prompts
-from .decoder import EditedSkips
-from .recorded_calls import CallRecorder, row_count
+from .denoiser_call import DenoiserCall
+from .recorded_calls import CallRecorder
 from .space import Space
-from .tail import A1111Tail, a1111_tail
 
 
 class A1111Pass:
@@ -40,19 +39,21 @@ class A1111Pass:
     :param plan: the active techniques
     :param p: the host's processing object
     :param text: encodes negative prompts and attends to them
+    :param ways: is told of whole passes beside other extensions
     """
 
-    def __init__(self, plan: Plan, p: Any, text: TextHost) -> None:
+    def __init__(self, plan: Plan, p: Any, text: TextHost, ways: Ways | None = None) -> None:
         sampler = p.sampler
         self.problem: Exception | None = None
         self.denoiser = sampler.model_wrap_cfg
         self._plan, self._p = plan, p
-        self._combine = self.denoiser.combine_denoised
+        self._combine, self._combined_by = self.denoiser.combine_denoised, who_combines(self.denoiser)
         self._recorder = CallRecorder()
-        self._call: _DenoiserCall | None = None
+        self._call: DenoiserCall | None = None
         self._layers: UnetLayers | None = None
         self._tail_fits = True  # until a call goes through the UNet in another way: then whole passes for the rest
         self._together = together_of(p)
+        self._whole = WholePasses(ways or Ways())
         self._tables = Copies()
         self._rows: tuple[tuple[list, int], tuple[Tensor, Tensor]] | None = None
         self._cross = CrossGuidance(plan, p, text)
@@ -82,24 +83,41 @@ class A1111Pass:
         self._drop_call()
         try:
             self._plan.require_fits(self.denoiser, self._p.sampler.config.name)
-            self._recorder.follow(self.denoiser.inner_model)
+            self._recorder.follow(self.denoiser.inner_model, self._begin_predicting)
             step = self._step(params, run_call)
-            self._call = _DenoiserCall(params, step, self._plan.active(step))
-            self._call.attach(self._unet_layers(), self._recorder, self._together if self._tail_fits else None)
+            self._call = DenoiserCall(params, step, self._plan.active(step))
             if self._can_leave_out_uncond(self._call):
                 self._call.cond_only = CondOnly(self.denoiser.inner_model, self._call.cond_rows)
-            self._attach_cross(self._call)
         except Exception as problem:  # raised when the call's result is combined
             self.problem = self.problem or problem
 
-    def _attach_cross(self, call: _DenoiserCall) -> None:
+    def _begin_predicting(self) -> None:
+        """Attach what changes the main prediction as the model is first called: other extensions have attached theirs by then.
+
+        Where they have changed the UNet, the host's calls stay as they are, and perturbed predictions are whole.
+        """
+        call = self._call
+        if call is None:
+            return
+        call.begun, unet = True, self._unet_layers()
+        asks = bool(call.changes) or call.cond_only is not None
+        self._whole.begin(unet.changed_by_others() if asks else (), call.perturbing, call.params.x.device)
+        if self._whole.names:
+            self._recorder.keeps_outputs = bool(call.changes)
+            call.keep_host_rows()
+        shares = self._tail_fits and not self._whole.names
+        call.attach(unet, self._recorder, self._together if shares else None)
+        self._attach_cross(call)
+
+    def _attach_cross(self, call: DenoiserCall) -> None:
         if self._cross.technique is None:
             return
         images = images_of_prompts(self.denoiser.sampler.sampler_extra_args["cond"])
-        rows = CondFirst(images, self._recorder, lambda: None if call.shared is None else call.shared.own_rows)
+        own_rows = lambda: None if call.shared is None else call.shared.own_rows  # noqa: E731
+        rows = CondFirst(images, self._recorder, self._cross.technique.label, own_rows)
         self._cross.attach(call.active, call.model_call, self._unet_layers(), self.denoiser.step, rows.images)
 
-    def _can_leave_out_uncond(self, call: _DenoiserCall) -> bool:
+    def _can_leave_out_uncond(self, call: DenoiserCall) -> bool:
         """Return True if this call's unconditional prediction is not used: CFG scale 1, one prompt of weight 1 per image."""
         if not call.active or self.denoiser.need_last_noise_uncond:
             return False
@@ -156,7 +174,7 @@ class A1111Pass:
         finally:
             undo_all(call.detach, self._cross.detach_call)
 
-    def _guide(self, call: _DenoiserCall, x_out: Tensor, conds_list: list, uncond: Any, cond_scale: float) -> Tensor:
+    def _guide(self, call: DenoiserCall, x_out: Tensor, conds_list: list, uncond: Any, cond_scale: float) -> Tensor:
         scale = guidance_scale(call.active, cond_scale, call.model_call)
         space = Space(self.denoiser, call.params, call.images, convert=not self._plan.in_host_space(call.active))
         rows = x_out.shape[0] - call.images
@@ -173,10 +191,12 @@ class A1111Pass:
             has_uncond=has_uncond,
         )
 
-        def plain_cfg() -> Tensor:
-            return space.enter(self._combine(x_out, conds_list, uncond, scale))
+        def cfg(at: float) -> Tensor:
+            return space.enter(self._combine(x_out, conds_list, uncond, at))
 
-        return space.leave(compose(call.active, prediction, call.model_call, plain_cfg), x_out.dtype)
+        if self._combined_by is not None:
+            prediction = prediction.combined_by(self._combined_by, cfg)
+        return space.leave(compose(call.active, prediction, call.model_call, lambda: cfg(scale)), x_out.dtype)
 
     def _rows_of(self, conds_list: list, rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return :func:`rows_of`, cached while the prompts are joined as in the previous call."""
@@ -184,80 +204,44 @@ class A1111Pass:
             self._rows = ((conds_list, rows), rows_of(conds_list, rows, device))
         return self._rows[1]
 
-    def _extra_predictions(self, call: _DenoiserCall, space: Space, images: Tensor) -> dict[str, Tensor]:
+    def _extra_predictions(self, call: DenoiserCall, space: Space, images: Tensor) -> dict[str, Tensor]:
         """Return an extra prediction of the conditional rows for each technique that perturbs attention."""
         rows = len(images)
+        if self._whole.names:
+            predictions = self._beside_others(call, rows)
+            return {name: space.enter(predicted, images) for name, predicted in predictions.items()}
         computed = self._recorder.rows_of_calls(call.cond_only.rows if call.cond_only else None)
         self._tail_fits = self._tail_fits and (call.shared is None or call.shared.possible(computed))
         predictions: dict[str, Tensor] = {}
         if call.shared is not None and self._tail_fits:
             predictions = call.shared.predictions(lambda: self._recorder.replay(rows))
         for name in [name for name in call.changes if name not in predictions]:
-            predictions[name] = self._whole_prediction(call.changes[name], rows)
+            with self._perturbing(name, call.changes[name]):
+                predictions[name] = self._recorder.replay(rows)
         return {name: space.enter(predicted, images) for name, predicted in predictions.items()}
 
-    def _whole_prediction(self, change: Perturbation, rows: int) -> Tensor:
-        with self._perturbing(change):
-            return self._recorder.replay(rows)
+    def _beside_others(self, call: DenoiserCall, rows: int) -> dict[str, Tensor]:
+        """Return the perturbed predictions beside extensions that have changed the UNet, from the host's own calls."""
+        if not call.changes:
+            return {}
 
-    def _perturbing(self, change: Perturbation) -> AbstractContextManager:
+        def again() -> Tensor:
+            return self._recorder.replay(rows, whole=True)
+
+        self._whole.require_repeats(tuple(self._recorder.rows_of_calls()), self._recorder.outputs(rows), again)
+        predictions: dict[str, Tensor] = {}
+        for name, change in call.changes.items():
+            with self._whole.same_random_numbers(), self._perturbing(name, change):
+                predictions[name] = again()
+        return predictions
+
+    def _perturbing(self, name: str, change: Perturbation) -> AbstractContextManager:
         layers = self._unet_layers()
         if change.tokens is None:
             return PerturbedAttention(layers, change)
-        return ChangedTokens(layers.select(change.layers), change.tokens, image_numbers(*self._rows[0]))
-
-
-class _DenoiserCall:
-    """One call of the denoiser: its step, and what is attached to the UNet while it runs."""
-
-    def __init__(self, params: Any, call: ModelCall, active: tuple[Stages, ...]) -> None:
-        self.params, self.model_call, self.active = params, call, active
-        self.images = row_count(params.text_uncond)
-        self.cond_rows = len(params.x) - self.images
-        self.changes = perturbations(active, call)
-        self.shared: A1111Tail | None = None
-        self.cond_only: CondOnly | None = None
-        self._attention: list[PerturbedAttention] = []
-        self._skips: list[EditedSkips] = []
-
-    def attach(self, unet: UnetLayers, recorder: CallRecorder, together: Together | None) -> None:
-        """Attach what changes the main prediction.
-
-        :param together: decides if perturbed rows run together with the host's; ``None`` for whole passes
-        """
-        unet.require_for(self.active, self.model_call)
-        for perturbation in main_perturbations(self.active, self.model_call):
-            hooks = PerturbedAttention(unet, perturbation, lambda rows: self._uncond_rows(rows, recorder.rows_before()))
-            self._attention.append(hooks)
-            hooks.attach()
-        for technique in skip_editors(self.active):
-            skips = EditedSkips(unet.unet, functools.partial(technique.skip, call=self.model_call))
-            self._skips.append(skips)
-            skips.attach()
-        if together is not None:
-            self.shared = a1111_tail(unet, self.changes, bool(self._skips), self.cond_rows, together)
-        if self.shared is not None:
-            self.shared.attach()
-
-    def _uncond_rows(self, rows: int, earlier: int) -> slice:
-        """Return the unconditional ones of the host's rows in a call.
-
-        :param earlier: rows of the calls before
-        """
-        own = rows if self.shared is None or self.shared.own_rows is None else self.shared.own_rows
-        return slice(min(max(self.cond_rows - earlier, 0), own), own)
-
-    def end_main_prediction(self) -> None:
-        """Detach what affects only the main prediction; decoder edits also apply to the extra predictions."""
-        attached = (*self._attention, self.shared, self.cond_only)
-        undo_all(*(one.detach for one in attached if one is not None))
-        for hooks in (*self._attention, *self._skips):
-            hooks.require_ran()
-
-    def detach(self) -> None:
-        """Detach everything."""
-        attached = (*self._attention, *self._skips, self.shared, self.cond_only)
-        undo_all(*(one.detach for one in attached if one is not None))
+        label = next(technique.label for technique in self._plan.techniques if technique.name == name)
+        rows = CondFirst(image_numbers(*self._rows[0]), self._recorder, label)
+        return ChangedTokens(layers.select(change.layers), change.tokens, lambda count, _: rows.images(count))
 
 
 def has_single_prompts(cond: Any) -> bool:

@@ -79,7 +79,7 @@ class A1111Tail(Tail):
 def a1111_tail(
     unet: UnetLayers, changes: dict[str, Perturbation], edits_skips: bool, cond_rows: int, together: Together
 ) -> A1111Tail | None:
-    """Return a tail for the changes that leave the encoder as it is, ``None`` if there are none or others change the UNet.
+    """Return a tail for the changes that leave the encoder as it is, ``None`` if there are none or its forward is replaced.
 
     :param edits_skips: true if a technique edits decoder features
     :param cond_rows: number of conditional rows
@@ -88,7 +88,7 @@ def a1111_tail(
     changes = in_the_tail(unet, changes)
     start = tail_start(unet, list(changes.values()), edits_skips)
     cat = _cat_of(unet.unet)
-    if start is None or cat is None or not is_plain(unet.unet, HOST_FORWARD) or unet.changed_by_others:
+    if start is None or cat is None or not is_plain(unet.unet, HOST_FORWARD):
         return None
     return A1111Tail(unet, changes, start, cat, cond_rows, together)
 

@@ -1,4 +1,4 @@
-"""The rows that a cross-attention on Forge is about to see, told by one of Forge's transformer patches."""
+"""The rows that attention on Forge sees, told by Forge's transformer options."""
 
 from __future__ import annotations
 
@@ -31,7 +31,17 @@ class MarkedRows:
     def images(self, rows: int) -> list[int | None] | None:
         """Return the image of each row, ``None`` for unconditional ones; each equal part has one row per image."""
         kinds, self._kinds = self._kinds, None
-        if kinds is None:
-            return None
-        size = rows // len(kinds)
-        return [None if kind == UNCOND else image for kind in kinds for image in range(size)]
+        return None if kinds is None else _images_of(kinds, rows)
+
+
+def images_of_block(rows: int, kwargs: dict[str, Any]) -> list[int | None]:
+    """Return the image of each row in a call of a transformer block, ``None`` for unconditional ones.
+
+    :param kwargs: keyword arguments of the call, with Forge's options
+    """
+    return _images_of(kwargs["transformer_options"]["cond_or_uncond"], rows)
+
+
+def _images_of(kinds: list[int], rows: int) -> list[int | None]:
+    size = rows // len(kinds)
+    return [None if kind == UNCOND else image for kind in kinds for image in range(size)]

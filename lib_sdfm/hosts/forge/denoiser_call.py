@@ -32,7 +32,12 @@ class DenoiserCall:
         self.base_width = 0
         self.skips_uncond = has_no_uncond
         self.scale = 1.0
-        self.combined = False
+        self.begun = self.combined = False
+
+    @property
+    def perturbing(self) -> list[str]:
+        """Labels of the techniques that perturb attention."""
+        return [technique.label for technique in self.active if technique.name in self.changes]
 
     def prepare(self, unet: UnetLayers, together: Together | None, tail: type[ForgeTail]) -> None:
         """Find the modules of the UNet that are changed in the main prediction.

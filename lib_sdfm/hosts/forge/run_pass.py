@@ -10,6 +10,7 @@ it ends. The work is done by functions in the clone's options:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -27,16 +28,16 @@ from ..attention import ChangedTokens
 from ..attributes import undo_all, undone_on_failure
 from ..cross_attention import CrossGuidance, TextHost
 from ..model_kind import Copies, LevelTable, is_flow_model, unet_time
-from ..run import together_of
+from ..run import Ways, WholePasses, together_of
 from ..steps import SamplerSteps, asked_scale
-from ..unet_layers import UnetLayers
+from ..unet_layers import UnetLayers, owner_of
 from .attention import AttentionPatches
-from .cross_attention import MarkedRows
+from .cross_attention import MarkedRows, images_of_block
 from .denoiser_call import DenoiserCall, is_one, prompts_weight, require_no_uncond_needed
 from .model_kind import is_host_flow
 from .patched_unet import PatchedUnet
 from .space import ForgeSpace
-from .tail import ForgeTail, is_shareable
+from .tail import ForgeTail, others_in
 
 Predict = Callable[..., tuple[Tensor, Tensor]]
 """Forge's ``calc_cond_uncond_batch``: from model, cond, uncond, x, sigma and options to the denoised images of both."""
@@ -50,11 +51,14 @@ class ForgePass:
     :param predict: Forge's prediction function
     :param text: encodes negative prompts and attends to them
     :param flow: how the host samples flow models that it knows by itself
+    :param ways: is told of whole passes beside other extensions
     """
 
     TAIL = ForgeTail
 
-    def __init__(self, plan: Plan, p: Any, predict: Predict, text: TextHost, flow: HostFlow = HostFlow(False)) -> None:
+    def __init__(
+        self, plan: Plan, p: Any, predict: Predict, text: TextHost, flow: HostFlow = HostFlow(False), ways: Ways | None = None
+    ) -> None:
         self.problem: Exception | None = None
         self.denoiser = p.sampler.model_wrap_cfg
         self._plan, self._p, self._predict = plan, p, predict
@@ -62,6 +66,7 @@ class ForgePass:
         self._layers: UnetLayers | None = None
         self._tail_fits = True  # until a call goes through the UNet in another way: then whole passes for the rest
         self._together = together_of(p)
+        self._whole = WholePasses(ways or Ways())
         self._tables = Copies()
         self._marked_rows = MarkedRows()
         self._cross = CrossGuidance(plan, p, text)
@@ -83,9 +88,7 @@ class ForgePass:
             self._plan.require_fits(self.denoiser, self._p.sampler.config.name)
             self._follow_model()
             step = self._step(params, run_call)
-            call = DenoiserCall(step, self._plan.active(step), params.text_uncond is None)
-            call.prepare(self._unet_layers(), self._together if self._tail_fits else None, self.TAIL)
-            self._call = call
+            self._call = DenoiserCall(step, self._plan.active(step), params.text_uncond is None)
         except Exception as problem:  # raised when the host looks at the conditioning
             self.problem = self.problem or problem
 
@@ -154,7 +157,7 @@ class ForgePass:
         """Return the functions added to Forge's options: plain ones, as Forge deep-copies the options."""
 
         def modify(model, x, timestep, uncond, cond, cond_scale, model_options, seed):  # noqa: ANN001, ANN202
-            cond_scale, model_options = self._before_model(cond_scale, model_options, cond)
+            cond_scale, model_options = self._before_model(cond_scale, model_options, cond, x.device)
             return model, x, timestep, uncond, cond, cond_scale, model_options, seed
 
         def combine(args: dict[str, Any]) -> Tensor:
@@ -188,7 +191,9 @@ class ForgePass:
 
         return change
 
-    def _before_model(self, scale: float, options: dict[str, Any], cond: list[dict]) -> tuple[float, dict[str, Any]]:
+    def _before_model(
+        self, scale: float, options: dict[str, Any], cond: list[dict], device: torch.device
+    ) -> tuple[float, dict[str, Any]]:
         """Return the CFG scale of the call, and the options with which the model is called."""
         if self.problem is not None:
             raise self.problem
@@ -204,13 +209,27 @@ class ForgePass:
                 options = {**options, "disable_cfg1_optimization": True}
             call.skips_uncond = is_one(scale) and not options.get("disable_cfg1_optimization", False)
         call.scale = scale
-        if call.tail is not None and not is_shareable(options, cond, self._patched.functions):
-            call.tail = None
+        self._attach(call, options, cond, device)
+        return scale, options
+
+    def _attach(self, call: DenoiserCall, options: dict[str, Any], cond: list[dict], device: torch.device) -> None:
+        """Attach what changes the main prediction, once, also if a host announces a call twice or a sampler isn't ours.
+
+        Perturbed predictions are whole where other extensions have changed the UNet.
+        """
+        if call.begun:
+            return
+        call.begun = True
+        unet = self._unet_layers()
+        others: set[str] = set()
+        if call.changes:
+            others = {*unet.changed_by_others(), *others_in(options, cond, self._patched.functions)}
+        self._whole.begin(tuple(sorted(others)), call.perturbing, device)
+        shares = self._tail_fits and not self._whole.names
+        call.prepare(unet, self._together if shares else None, self.TAIL)
         if call.tail is not None:
             call.tail.attach()
-        unet, step = self._unet_layers(), self.denoiser.step
-        self._cross.attach(call.active, call.model_call, unet, step, self._marked_rows.images)
-        return scale, options
+        self._cross.attach(call.active, call.model_call, unet, self.denoiser.step, self._marked_rows.images)
 
     def _needs_uncond(self, call: DenoiserCall, cond: list[dict]) -> bool:
         """Return True if the unconditional prediction is used at CFG scale 1 too.
@@ -248,6 +267,10 @@ class ForgePass:
             noisy=space.noisy,
             has_uncond=not call.skips_uncond,
         )
+        function = args["model_options"].get("sampler_cfg_function")
+        if function is not None:
+            cfg = functools.partial(cfg_of_function, function, args)
+            prediction = prediction.combined_by(owner_of(function), lambda scale: space.enter(cfg(scale)))
         if call.tail is not None:
             call.tail.detach()
         guided = compose(call.active, prediction, call.model_call, lambda: space.enter(denoised))
@@ -262,24 +285,39 @@ class ForgePass:
         if call.tail is not None:
             self._tail_fits = call.tail.end_main_prediction(len(args["cond"]))
         predictions: dict[str, Tensor] = {}
+        if self._whole.names and call.changes:
+            again = functools.partial(self._predict_cond, call, args, args["model_options"])
+            self._whole.require_repeats(call.skips_uncond, args["cond_denoised"], again)
         if call.tail is not None and self._tail_fits:
-            predictions = call.tail.predictions(lambda: self._predict_cond(args, args["model_options"]))
+            predictions = call.tail.predictions(lambda: self._predict_cond(call, args, args["model_options"]))
         for name in [name for name in call.changes if name not in predictions]:
-            predictions[name] = self._whole_prediction(args, call.changes[name])
+            with self._whole.same_random_numbers():
+                predictions[name] = self._whole_prediction(call, args, call.changes[name])
         return {name: space.enter(denoised) for name, denoised in predictions.items()}
 
-    def _whole_prediction(self, args: dict[str, Any], change: Perturbation) -> Tensor:
+    def _whole_prediction(self, call: DenoiserCall, args: dict[str, Any], change: Perturbation) -> Tensor:
         options = args["model_options"]
         if change.tokens is not None:
-            images = [*range(len(args["input"]))] * len(args["cond"])
-            with ChangedTokens(self._unet_layers().select(change.layers), change.tokens, images):
-                return self._predict_cond(args, options)
+            with ChangedTokens(self._unet_layers().select(change.layers), change.tokens, images_of_block):
+                return self._predict_cond(call, args, options)
         patches = AttentionPatches(self._unet_layers(), change)
         transformer = patches.added_to(options.get("transformer_options", {}))
-        denoised = self._predict_cond(args, {**options, "transformer_options": transformer})
+        denoised = self._predict_cond(call, args, {**options, "transformer_options": transformer})
         patches.require_ran()
         return denoised
 
-    def _predict_cond(self, args: dict[str, Any], options: dict[str, Any]) -> Tensor:
-        denoised, _ = self._predict(args["model"], args["cond"], None, args["input"], args["sigma"], options)
+    def _predict_cond(self, call: DenoiserCall, args: dict[str, Any], options: dict[str, Any]) -> Tensor:
+        """Return Forge's prediction for the prompt; beside others it makes the one for the negative prompt as well."""
+        uncond = args["uncond"] if self._whole.names and not call.skips_uncond else None
+        denoised, _ = self._predict(args["model"], args["cond"], uncond, args["input"], args["sigma"], options)
         return denoised
+
+
+def cfg_of_function(function: Callable[[dict[str, Any]], Tensor], args: dict[str, Any], scale: float) -> Tensor:
+    """Return what another extension's ``sampler_cfg_function`` gives in CFG's place, a denoised image.
+
+    :param args: the arguments of a post-CFG function
+    """
+    x, cond, uncond = args["input"], args["cond_denoised"], args["uncond_denoised"]
+    given = {"cond": x - cond, "uncond": x - uncond, "cond_scale": scale, "timestep": args["sigma"]}
+    return x - function({**args, **given})

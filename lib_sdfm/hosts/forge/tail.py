@@ -12,7 +12,7 @@ from torch import Tensor
 from ...sampling.stages import Perturbation
 from ..run import Together
 from ..tail import Features, Tail, chosen_rows, in_the_tail, is_plain, parts_of, tail_start
-from ..unet_layers import UnetLayers
+from ..unet_layers import UnetLayers, owner_of
 from .attention import COND, UNCOND, AttentionPatches
 
 OTHER_WAYS = ("block_modifiers", "block_inner_modifiers", "group_norm_wrapper", "wrappers")
@@ -122,7 +122,7 @@ def forge_tail(
     together: Together,
     kind: type[ForgeTail] = ForgeTail,
 ) -> ForgeTail | None:
-    """Return a tail for the changes that leave the encoder as it is, ``None`` if there are none or others change the UNet.
+    """Return a tail for the changes that leave the encoder as it is, ``None`` if there are none or its forward is replaced.
 
     :param edits_skips: true if a technique edits decoder features
     :param together: decides if all rows run together
@@ -130,13 +130,13 @@ def forge_tail(
     """
     changes = in_the_tail(unet, changes)
     start = tail_start(unet, list(changes.values()), edits_skips)
-    if start is None or not is_plain(unet.unet) or unet.changed_by_others:
+    if start is None or not is_plain(unet.unet):
         return None
     return kind(unet, changes, start, together)
 
 
-def is_shareable(options: dict[str, Any], cond: list[dict[str, Any]], ours: list[Callable[..., Any]]) -> bool:
-    """Return True if no other code changes the UNet in a way that the tail can't repeat.
+def others_in(options: dict[str, Any], cond: list[dict[str, Any]], ours: list[Callable[..., Any]]) -> tuple[str, ...]:
+    """Return who, by Forge's options, changes the UNet in a way that the tail can't repeat: see :class:`Changes`.
 
     :param options: Forge's options of the main prediction
     :param cond: the compiled cond, with its ControlNets
@@ -144,7 +144,18 @@ def is_shareable(options: dict[str, Any], cond: list[dict[str, Any]], ours: list
     """
     transformer = options.get("transformer_options", {})
     patches = transformer.get("patches", {})
-    foreign = [patch for name in OTHER_PATCHES for patch in patches.get(name, ()) if patch not in ours]
-    changed = "model_function_wrapper" in options or any(transformer.get(name) for name in OTHER_WAYS)
-    mixed = bool(transformer.get("patches_replace", {}).get("attn1"))
-    return not (foreign or changed or mixed or any(part.get("control") is not None for part in cond))
+    found = [patch for name in OTHER_PATCHES for patch in patches.get(name, ()) if patch not in ours]
+    found += [function for name in OTHER_WAYS for function in _listed(transformer.get(name))]
+    found += transformer.get("patches_replace", {}).get("attn1", {}).values()
+    found += _listed(options.get("model_function_wrapper"))
+    found += [part["control"] for part in cond if part.get("control") is not None]
+    return tuple(sorted({owner_of(function) for function in found}))
+
+
+def _listed(value: Any) -> list[Any]:
+    """Return the functions in lists and dictionaries, at any depth."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return [function for item in value for function in _listed(item)]
+    return [] if value is None else [value]

@@ -20,6 +20,7 @@ from ...sampling.plan import Plan
 from ..cross_attention import TextHost
 from ..forge.run_pass import ForgePass, Predict
 from ..model_kind import adapter_of, kind_of
+from ..run import Ways
 from .model_kind import SAMPLING, kind_of_sampling
 from .sampler_options import arguments_from_options
 from .tail import ReforgeTail
@@ -36,10 +37,16 @@ class ReforgePass(ForgePass):
     TAIL = ReforgeTail
 
     def __init__(
-        self, plan: Plan, p: Any, predict: Predict, text: TextHost, option: Callable[[str], Any] = lambda name: None
+        self,
+        plan: Plan,
+        p: Any,
+        predict: Predict,
+        text: TextHost,
+        option: Callable[[str], Any] = lambda name: None,
+        ways: Ways | None = None,
     ) -> None:
         self._option = option
-        super().__init__(plan, p, predict, text)
+        super().__init__(plan, p, predict, text, ways=ways)
 
     def _from_options(self, function: Callable[..., Any]) -> dict[str, Any]:
         return arguments_from_options(function, self._option)
