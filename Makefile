@@ -3,7 +3,7 @@ PIP = -m pip install --quiet --disable-pip-version-check
 
 PYTEST = .venv/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -rs --durations=15
 
-.PHONY: help test test-fast lint format docs demo models adherence quality clean
+.PHONY: help test test-fast lint format docs pictures demo models adherence quality clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,13 +25,16 @@ format: .venv/ready ## what ruff can mend
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-docs: .venv/ready ## tables of settings, from the declarations
-	.venv/bin/python -m tools.documents README.md
+docs: .venv/ready ## docs/settings.md, from the declarations
+	.venv/bin/python -m tools.documents
+
+pictures: .venv/ready ## docs/pictures, from the demo; SDFM_WEBUI_URL= shows the panel of another WebUI (chromium)
+	.venv/bin/python -m tools.pictures
 
 DEMO_VENV = .venv$(if $(filter 4,$(GRADIO)),-gradio4)
 
-demo: $(DEMO_VENV)/ready ## pictures of published texts, then the panel; ONCE=1 stops after the pictures; PORT=, GRADIO=4
-	$(DEMO_VENV)/bin/python demo/launch.py --pictures --port $(or $(PORT),7860) $(if $(ONCE),--once)
+demo: $(DEMO_VENV)/ready ## example pictures, then the panel; ONCE=1 stops after them, AGAIN=1 makes them anew; PORT=, GRADIO=4
+	$(DEMO_VENV)/bin/python demo/launch.py --pictures --port $(or $(PORT),7860) $(if $(ONCE),--once) $(if $(AGAIN),--again)
 
 models: .venv/ready ## trains the demo's models anew (about an hour); then make adherence
 	.venv/bin/python -m tools.train_tiny --again
@@ -39,8 +42,8 @@ models: .venv/ready ## trains the demo's models anew (about an hour); then make 
 adherence: .venv/ready ## how often the demo's models paint what the caption says
 	.venv/bin/python -m bench.adherence --drawn
 
-quality: .venv/ready ## whether the guidance guides: the README's tables and the demo's sheets (half an hour)
-	.venv/bin/python -m bench.quality --readme README.md --sheets demo/sheets
+quality: .venv/ready ## whether the guidance guides: docs/benchmarks.md's tables and the demo's sheets (half an hour)
+	.venv/bin/python -m bench.quality --document docs/benchmarks.md --sheets demo/sheets
 
 .venv/ready: tests/requirements.txt tests/requirements-no-deps.txt
 	$(PYTHON) -m venv .venv

@@ -38,7 +38,7 @@ BROWNIAN_SEED = 5
 STRAIGHT_CFGPP = ("Euler CFG++", "DPM++ 2M CFG++", "RES Multistep CFG++", "Gradient Estimation CFG++")
 """CFG++ samplers that add no noise."""
 ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
+DOCUMENT = ROOT / "docs" / "benchmarks.md"
 
 
 @dataclass(frozen=True)
@@ -112,15 +112,15 @@ def main() -> None:
     parser.add_argument("--shifts", type=float, nargs="+", default=SHIFTS)
     parser.add_argument("--samplers", nargs="+", default=[*FIXED, *OWN_GRIDS])
     parser.add_argument("--rows", type=Path, help="a file that --json has printed, instead of measuring")
-    parser.add_argument("--readme", action="store_true", help="put the table into the README")
+    parser.add_argument("--document", action="store_true", help="put the table into docs/benchmarks.md")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     if asked.rows is not None:
         rows = json.loads(asked.rows.read_text(encoding="utf8"))["rows"]
     else:
         rows = [row for name in asked.samplers for row in rows_of(name, asked.shifts, asked.calls)]
-    if asked.readme:
-        README.write_text(refreshed(README.read_text(encoding="utf8"), rows, is_noisy), encoding="utf8")
+    if asked.document:
+        DOCUMENT.write_text(refreshed(DOCUMENT.read_text(encoding="utf8"), rows, is_noisy), encoding="utf8")
         return
     if asked.json:
         print(json.dumps({"rows": rows}))

@@ -1,4 +1,4 @@
-"""The table of ``bench/flow_samplers.py`` in the README."""
+"""The table of ``bench/flow_samplers.py`` in docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ def _line(name: str, known: dict[tuple[str, int], Row]) -> list[str]:
 
 
 def refreshed(text: str, rows: list[Row], is_noisy: Callable[[str], bool]) -> str:
-    """Return a README's text with the table made anew."""
+    """Return a document with the table made anew."""
     return with_tables(text, KIND, lambda name: table(rows, is_noisy))

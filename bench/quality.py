@@ -68,7 +68,7 @@ def measured(settings: list[Setting], options: argparse.Namespace) -> Iterator[t
 
 
 def figures_of(results: Results, options: argparse.Namespace) -> dict[str, Any]:
-    """All that the README shows."""
+    """All that docs/benchmarks.md shows."""
     return {
         "count": options.count,
         "seed": options.seed,
@@ -107,10 +107,10 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=WORK, help="where finished batches are kept")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print the rows as one JSON object")
-    output.add_argument("--table", action="store_true", help="print the README's tables (the default)")
+    output.add_argument("--table", action="store_true", help="print the tables (the default)")
     parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="writes the demo's sheets of pictures")
     parser.add_argument(
-        "--readme",
+        "--document",
         type=Path,
         metavar="FILE",
         help=f"brings its tables and {FIGURES.name} up to date; what --only leaves out stays as measured before",
@@ -129,15 +129,15 @@ def main(arguments: list[str] | None = None) -> None:
     figures = figures_of(results, options)
     if options.sheets:
         quality_sheets.write(options.sheets, {setting.name: row for setting, row in rows}, figures["rows"])
-    if options.readme:
+    if options.document:
         if options.only:
             try:
                 figures = with_earlier(figures, results, json.loads(FIGURES.read_text(encoding="utf8")))
             except UserError as error:
                 raise SystemExit(str(error)) from error
         FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf8")
-        text = options.readme.read_text(encoding="utf8")
-        options.readme.write_text(quality_tables.refreshed(figures, text), encoding="utf8")
+        text = options.document.read_text(encoding="utf8")
+        options.document.write_text(quality_tables.refreshed(figures, text), encoding="utf8")
     if options.json:
         print(json.dumps({"rows": figures["rows"]}))
     else:

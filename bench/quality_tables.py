@@ -1,4 +1,4 @@
-"""The README's tables of quality, made from ``bench/quality.json``."""
+"""The tables of quality in docs/benchmarks.md, made from ``bench/quality.json``."""
 
 from __future__ import annotations
 
@@ -76,6 +76,6 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
 }  # fmt: skip
 
 
-def refreshed(results: dict[str, Any], readme: str) -> str:
-    """The README with every table between ``<!-- quality: NAME -->`` and ``<!-- end -->`` made anew."""
-    return with_tables(readme, "quality", lambda name: TABLES[name](results))
+def refreshed(results: dict[str, Any], document: str) -> str:
+    """The document with every table between ``<!-- quality: NAME -->`` and ``<!-- end -->`` made anew."""
+    return with_tables(document, "quality", lambda name: TABLES[name](results))

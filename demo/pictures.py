@@ -1,4 +1,4 @@
-"""The example pictures: three published texts through the API's infotext field, and two rows side by side."""
+"""The example pictures: pairs without the extension's help and with it, and published texts through the API's infotext."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import re
 import time
 import urllib.error
 import urllib.request
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from examples import EXAMPLES
@@ -22,26 +24,47 @@ def _guided(**techniques: Any) -> dict[str, Any]:
     return {"alwayson_scripts": {"SDFM": {"args": [techniques]}}}
 
 
-def _refined(switch_at: float) -> dict[str, Any]:
-    return {"refiner_checkpoint": "shapes-ink", "refiner_switch_at": switch_at}
+def _with(checkpoint: str, **more: Any) -> dict[str, Any]:
+    return {"override_settings": {"sd_model_checkpoint": checkpoint}, **more}
 
 
-COMPARED: dict[str, dict[str, Any]] = {
-    "grid": {
-        "off": {},
-        "PAG 1": _guided(pag={"scale": 1}),
-        "PAG 3": _guided(pag={"scale": 3}),
-        "PAG 3 SANF": _guided(pag={"scale": 3, "sanf": True}),
-    },
-    "refiner": {
-        "shapes-eps": {},
-        "ink from 0.7": _refined(0.7),
-        "ink from 0.4": _refined(0.4),
-        "shapes-ink": {"override_settings": {"sd_model_checkpoint": "shapes-ink"}},
-    },
+@dataclass(frozen=True)
+class Pair:
+    """Two pictures of the same prompt and seed.
+
+    :param fields: what both have
+    :param off: what the first has besides
+    :param on: what the second has besides
+    """
+
+    prompt: str
+    on: dict[str, Any]
+    off: dict[str, Any] = field(default_factory=dict)
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+PAIRS: dict[str, Pair] = {
+    "v-prediction": Pair(
+        "two blue stars on orange",
+        _guided(model={"kind": "v-prediction", "zero_terminal_snr": True}),
+        fields=_with("shapes-v"),
+    ),
+    "flow matching": Pair("a green triangle on white", _guided(flow={"shift": 3}), fields=_with("shapes-flow")),
+    "CFG 20, thresholded": Pair(
+        "three red circles on blue", _guided(dynamic_thresholding={"mimic_scale": 5}), fields={"cfg_scale": 20}
+    ),
+    "CFG 15, APG": Pair("a large yellow star on purple", _guided(apg={"norm_threshold": 1.5}), fields={"cfg_scale": 15}),
+    "CFG 12, CFG++": Pair("two green squares on white", _guided(cfgpp={"scale": 0.96}), fields={"cfg_scale": 12}),
+    "refiner, synced prompt": Pair(
+        "[two purple triangles on yellow:two purple stars on yellow:refiner]",
+        {"refiner_checkpoint": "shapes-ink", "refiner_switch_at": 0.4},
+        {"prompt": "two purple triangles on yellow"},
+    ),
 }
-"""Rows of pictures: what each is called, and the fields that it adds to the others'."""
-COMMON = {"prompt": "three red circles on blue", "seed": 7, "cfg_scale": 4, "steps": 20, "sampler_name": "Euler"}
+"""Pictures beside each other without the extension's help and with it, by what is shown."""
+COMMON = {"seed": 7, "cfg_scale": 4, "steps": 20, "sampler_name": "Euler"}
+ZOOM = 2
+"""How much larger than they were made pairs are shown."""
 
 
 def post(address: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -102,24 +125,29 @@ def _save(picture: Image.Image, name: str, infotext: str, seconds: float) -> Non
     print(f"    {infotext}\n    {path} ({seconds:.1f} s)\n", flush=True)
 
 
-def _make_row(address: str, name: str, options: argparse.Namespace) -> None:
+def _make_pairs(address: str, options: argparse.Namespace) -> None:
+    """A sheet: pairs beside each other, off above on."""
     common = {**COMMON, "width": options.size, "height": options.size, "steps": options.steps or COMMON["steps"]}
-    pictures, texts = [], []
-    started = time.perf_counter()
-    for label, fields in COMPARED[name].items():
-        picture, text = txt2img(address, {**common, **fields})
-        print(f"    {label}: {' '.join(text.splitlines())}")
-        pictures.append(picture)
-        texts.append(text)
-    row = images.draw_labels(images.image_grid(pictures, rows=1), list(COMPARED[name]), [])
-    _save(row, name, texts[-1], time.perf_counter() - started)
+    pictures, texts, started = [], [], time.perf_counter()
+    for which in ("off", "on"):
+        for name, pair in PAIRS.items():
+            picture, text = txt2img(address, {**common, "prompt": pair.prompt, **pair.fields, **getattr(pair, which)})
+            print(f"    {name}, {which}: {' '.join(text.splitlines())}")
+            pictures.append(picture.resize((ZOOM * picture.width, ZOOM * picture.height), Image.Resampling.NEAREST))
+            texts.append(text)
+    sheet = images.draw_labels(images.image_grid(pictures, rows=2), list(PAIRS), ["off", "on"])
+    _save(sheet, "pairs", texts[-1], time.perf_counter() - started)
 
 
 def make_all(address: str, options: argparse.Namespace) -> None:
-    """Makes and names everything."""
+    """Makes and names everything; what is there stays, unless asked for again."""
+    makers = {"pairs": partial(_make_pairs, address, options)}
     for name, text in EXAMPLES.items():
-        print(f"({name})", flush=True)
-        _make_example(address, name, text, options)
-    for name, row in COMPARED.items():
-        print(f"{name}: {' | '.join(row)}")
-        _make_row(address, name, options)
+        makers[f"example-{name}"] = partial(_make_example, address, name, text, options)
+    for name, make in makers.items():
+        path = os.path.join(paths.outputs_path, f"{name}.png")
+        if os.path.exists(path) and not options.again:
+            print(f"{name} is there: {path}", flush=True)
+            continue
+        print(name, flush=True)
+        make()

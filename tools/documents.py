@@ -1,9 +1,11 @@
-"""Tables in documents: ``python -m tools.documents README.md`` brings those of settings up to date; benchmarks bring theirs."""
+"""Documents made from declarations and figures: ``python -m tools.documents`` (``make docs``) brings them up to date.
+
+``docs/settings.md`` is written whole. Benchmarks fill in the tables of ``docs/benchmarks.md``, with the functions here.
+"""
 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,7 +14,16 @@ from lib_sdfm.schema.feature import Feature
 from lib_sdfm.schema.fields import Field
 from lib_sdfm.schema.settings import Schema
 
+SETTINGS = Path(__file__).parent.parent / "docs" / "settings.md"
 HEAD = ["setting", "in the API", "key", "default", "allowed", ""]
+INTRODUCTION = """\
+# Settings
+
+For everybody who writes requests, presets or X/Y/Z axes by hand: every setting with its name in the panel, in the API and in
+generation parameters, its default and its range. What they are good for is in [techniques.md](techniques.md). This page is
+generated from the declarations: change those, then run `make docs`.
+
+"""
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -34,9 +45,16 @@ def with_tables(document: str, kind: str, table_of: Callable[[str], str]) -> str
     return marked_tables(kind).sub(lambda found: found[1] + table_of(found[2] or "") + found[3], document)
 
 
+def settings_document(schema: Schema) -> str:
+    """Return the document of all settings: a heading and a table for each feature, in the panel's order."""
+    parts = (f"## {feature.label}\n\n{settings_table(schema, feature)}" for feature in schema.techniques)
+    return INTRODUCTION + "\n".join(parts)
+
+
 def settings_table(schema: Schema, feature: type[Feature]) -> str:
-    """Return the table of a feature's settings."""
-    return markdown_table(HEAD, [_row(f) for f in schema.in_panel_order(feature) if f.role == "setting"])
+    """Return the table of a feature's settings, or a sentence where it has none."""
+    rows = [_row(f) for f in schema.in_panel_order(feature) if f.role == "setting"]
+    return markdown_table(HEAD, rows) if rows else f"`{feature.name}`: on or off, without settings of its own.\n"
 
 
 def _row(field: Field) -> list[str]:
@@ -45,12 +63,5 @@ def _row(field: Field) -> list[str]:
     return [param.label, f"`{field.id}`", f"`{param.key}`", default, param.allowed, param.help]
 
 
-def refreshed(schema: Schema, document: str) -> str:
-    """Return a document with the tables of settings made anew."""
-    by_name = {feature.name: feature for feature in schema.techniques}
-    return with_tables(document, "settings", lambda name: settings_table(schema, by_name[name]))
-
-
 if __name__ == "__main__":
-    path = Path(sys.argv[1])
-    path.write_text(refreshed(SCHEMA, path.read_text(encoding="utf8")), encoding="utf8")
+    SETTINGS.write_text(settings_document(SCHEMA), encoding="utf8")

@@ -17,6 +17,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=7860, help="port to listen at")
     parser.add_argument("--api-auth", help="user:password, or several with commas, for the HTTP API")
     parser.add_argument("--pictures", action="store_true", help="make the example pictures first")
+    parser.add_argument("--again", action="store_true", help="make also those example pictures that are there")
     parser.add_argument("--once", action="store_true", help="stop after the example pictures")
     parser.add_argument("--size", type=int, default=96, help="width and height of the example pictures")
     parser.add_argument("--steps", type=int, help="steps of the example pictures (default: as their texts say)")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bench.analytic_flow import AnalyticFlow, ExplodingModel, TimeModel
-from bench.flow_samplers import FIXED, OWN_GRIDS, README, ROOT, Bench, is_noisy, rows_of
+from bench.flow_samplers import DOCUMENT, FIXED, OWN_GRIDS, ROOT, Bench, is_noisy, rows_of
 from bench.flow_table import KIND, LEFT_OUT, refreshed, table
 from lib_sdfm.ops.flow import LATEST_TIME
 from lib_sdfm.ops.flow_schedules import flow_times, times_to_sigmas
@@ -88,9 +88,9 @@ def test_the_benchmark_prints_rows():
     assert rows[0]["error"] < rows[0]["error_euler"]
 
 
-def test_the_readme_has_a_line_for_each_sampler_as_measured():
-    """If not: ``python -m bench.flow_samplers --readme``."""
-    text = README.read_text(encoding="utf8")
+def test_the_document_has_a_line_for_each_sampler_as_measured():
+    """If not: ``python -m bench.flow_samplers --document``."""
+    text = DOCUMENT.read_text(encoding="utf8")
     lines = {line.split(" | ")[0][2:]: line for line in text.split(BEGIN)[1].split(END)[0].splitlines()[2:]}
     assert set(lines) == {*FIXED, *OWN_GRIDS, "*stochastic*"} - set(LEFT_OUT)
     rows = [row for name in ("HeunPP2", "PLMS") for row in rows_of(name, [3.0])]

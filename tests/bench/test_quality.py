@@ -186,7 +186,7 @@ def test_json_has_the_promised_form(monkeypatch, tmp_path, capsys, results):
         assert row["adherence_ci"][0] <= row["adherence"] <= row["adherence_ci"][1] and row["n"] == 40
 
 
-def test_a_part_of_the_settings_leaves_the_rest_of_the_readme_as_it_was(results):
+def test_a_part_of_the_settings_leaves_the_rest_of_the_document_as_it_was(results):
     options, before = argparse.Namespace(count=40, seed=1), json.loads(quality.FIGURES.read_text(encoding="utf8"))
     few = quality.figures_of(results, options)
     figures = json.loads(json.dumps(quality.with_earlier(few, results, before)))
@@ -247,10 +247,10 @@ def test_tables_show_every_row_once(results):
     assert quality_tables.refreshed(figures, new) == new
 
 
-def test_the_readme_shows_the_figures_that_were_measured():
-    """If not: ``python -m bench.quality --readme README.md``."""
+def test_the_document_shows_the_figures_that_were_measured():
+    """If not: ``python -m bench.quality --document docs/benchmarks.md``."""
     figures = json.loads(quality.FIGURES.read_text(encoding="utf8"))
-    text = (ROOT / "README.md").read_text(encoding="utf8")
+    text = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf8")
     assert all(f"<!-- quality: {name} -->" in text for name in quality_tables.TABLES)
     assert quality_tables.refreshed(figures, text) == text
     assert [row["setting"] for row in figures["rows"]] == NAMES
