@@ -174,7 +174,7 @@ else:
         watch=WATCH,
         host_kind=KIND_MODULE.host_kind,
         host_rescales=rescales,
-        **({"keep_table": KIND_MODULE.kept_table} if is_forge() else {}),
+        **({"keep_table": KIND_MODULE.kept_table} if is_forge() else {"blind_samplers": ("LCM",)}),
     )
 
     def loaded_model():

@@ -98,7 +98,7 @@ def _prepare(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> 
     job = resolve_job(schema, args, host.old_payloads(p), axes_of_job(p), is_api)
     require_no_rival(schema, job.settings, host.rivals(p))
     doubled = notes_on_both(schema, job.settings, list(host.built_ins(p)))
-    kinds = _contradictions(host, job.settings)
+    kinds = _contradictions(host, job.settings, p)
     sync = RefinerJob(schema, job.settings, p, host.old_timelines(), host.refiner_rule())
     sync.require_possible(_labels_of_encoded(schema, job.settings))
     settings = schema.resolved(sync.settings, _facts(p, host, sync.settings))
@@ -144,10 +144,13 @@ def _named_for(p: Any, problem: UserError) -> UserError:
     return named
 
 
-def _contradictions(host: HostObjects, settings: Settings) -> list[str]:
-    """Return a warning if a job asks for another model kind than the checkpoint is known for."""
-    warning = None if host.kinds is None else host.kinds.contradiction(settings)
-    return [] if warning is None else [warning]
+def _contradictions(host: HostObjects, settings: Settings, p: Any) -> list[str]:
+    """Return warnings if a job that uses SDFM asks for another model kind than the checkpoint is known for, or its sampler
+    takes the checkpoint for another."""
+    if host.kinds is None or not settings.techniques:
+        return []
+    warnings = host.kinds.contradiction(settings), host.kinds.blind_sampler(p)
+    return [warning for warning in warnings if warning is not None]
 
 
 def _facts(p: Any, host: HostObjects, settings: Settings) -> ModelFacts:

@@ -41,6 +41,7 @@ class KindHost:
     :param host_rescales: returns True if the host itself rescales a model's noise table to zero terminal SNR
     :param keep_table: returns a function that restores a target's noise table of now
     :param watch: follows the detection
+    :param blind_samplers: names of the host's samplers that take every model for a noise-predicting one
     """
 
     new_adapter: NewAdapter
@@ -53,6 +54,7 @@ class KindHost:
     host_rescales: Callable[[Any], bool] = lambda model: False
     keep_table: Callable[[Any], Callable[[], None]] = lambda target: lambda: None
     watch: DetectWatch | None = None
+    blind_samplers: tuple[str, ...] = ()
 
     def remembered(self) -> ModelKind | None:
         """Return the kind that the loaded checkpoint is remembered as."""
@@ -122,6 +124,17 @@ class KindHost:
         if kind in (None, asked):
             return None
         return f"{name_of(model)} {why} {described(kind)}, and is sampled as {described(asked)} because the job asks for it"
+
+    def blind_sampler(self, p: Any) -> str | None:
+        """Return a warning if a job uses a sampler that takes the host's own v model for a noise-predicting one."""
+        model, hires = self.loaded(), getattr(p, "hr_sampler_name", None) if getattr(p, "enable_hr", False) else None
+        used = next((name for name in (getattr(p, "sampler_name", None), hires) if name in self.blind_samplers), None)
+        if used is None or self.taken_for(model) != V:
+            return None
+        return (
+            f"{used} of this WebUI takes {name_of(model)} for a noise-predicting checkpoint, although its .yaml file says "
+            "v-prediction. Choose another sampler; or remove that file and set the model kind to v-prediction here"
+        )
 
     def model_loaded(self, model: Any) -> None:
         """Apply what is remembered about a checkpoint just loaded into a model (a refiner's, for example)."""

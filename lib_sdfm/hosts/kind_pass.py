@@ -17,7 +17,8 @@ from torch import Tensor
 from ..errors import UnsupportedError
 from ..ops.flow import LATEST_TIME, TABLE_SIZE, unshift_time
 from ..ops.flow_schedules import EPS_SIGMAS, SCHEDULES, Shape, flow_times, times_to_sigmas
-from ..sampling.flow import AUTOMATIC, default_end, fitted, flow_sampler
+from ..ops.flow_time import from_level
+from ..sampling.flow import AUTOMATIC, DIVIDED_FROM, default_end, fitted, flow_sampler
 from ..sampling.model_kind import ModelKind
 from ..sampling.plan import Plan
 from ..sampling.sampler_names import resolve_sampler
@@ -65,22 +66,21 @@ def kind_passes(new_pass: NewPass, use: KindUse | None, loaded_kind: Callable[[]
         return new_pass
 
     def make(plan: Plan, p: Any) -> Pass:
-        schedule = None if use.flow is None else FlowSchedule(p, use.flow)
+        schedule = PureNoiseStart(p) if use.flow is None else FlowSchedule(p, use.flow)
         try:
             return KindPass(new_pass(plan, p), schedule, use.kind, loaded_kind)
         except BaseException:
-            if schedule is not None:
-                schedule.detach()
+            schedule.detach()
             raise
 
     return make
 
 
 class KindPass:
-    """One pass: the plain pass, and the schedule of a flow model."""
+    """One pass: the plain pass, and what changes its sampler."""
 
     def __init__(
-        self, inner: Pass, schedule: FlowSchedule | None, kind: ModelKind, loaded_kind: Callable[[], ModelKind | None]
+        self, inner: Pass, schedule: FlowSchedule | PureNoiseStart, kind: ModelKind, loaded_kind: Callable[[], ModelKind | None]
     ) -> None:
         self._schedule, self._inner, self._kind, self._loaded_kind = schedule, inner, kind, loaded_kind
 
@@ -113,7 +113,26 @@ class KindPass:
 
     def detach(self) -> None:
         """Restore everything; may be called again."""
-        undo_all(self._inner.detach, *([] if self._schedule is None else [self._schedule.detach]))
+        undo_all(self._inner.detach, self._schedule.detach)
+
+
+class PureNoiseStart:
+    """Replacement of ``func`` of ``p.sampler``, until :meth:`detach`, for samplers whose errors are shares of the latent.
+
+    With zero terminal SNR that begins as 4519 times noise: an error of 5% of it, which DPM adaptive allows, is many times the
+    picture, and one step may go from there to where the picture is made. So one step of Euler's method, exact as far as the
+    model sees nothing yet, goes down to a level at which the picture counts.
+    """
+
+    def __init__(self, p: Any) -> None:
+        record, sampler = resolve_sampler(p.sampler.config.name).sampler, p.sampler
+        by_error = record is not None and record.by_error
+        self._func = InstanceAttribute(sampler, "func", from_level(sampler.func, DIVIDED_FROM, 0.0)) if by_error else None
+
+    def detach(self) -> None:
+        """Restore the function; may be called again."""
+        if self._func is not None:
+            self._func.restore()
 
 
 class FlowSchedule:

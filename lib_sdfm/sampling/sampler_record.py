@@ -59,6 +59,7 @@ class SamplerRecord:
     :param in_timesteps: true if it works in indices of the noise table present at its start, not in noise levels
     :param own_grid: true if it chooses its steps itself, ignoring the schedule
     :param own_steps: true if its steps differ from the schedule's, in a number that only it knows
+    :param by_error: true if it chooses its steps by an error that it measures as a share of the latent
     :param cfg_unit: what CFG 1 is in the scale that reaches the denoiser: 1/12.5 if that scale is CFG++'s lambda
     :param options: for samplers that we add, options for the WebUI: if it calls the model twice per step, if its noise is
         that of a Brownian path, if its seed includes the "Eta noise seed delta"
@@ -78,6 +79,7 @@ class SamplerRecord:
     in_timesteps: bool = False
     own_grid: bool = False
     own_steps: bool = False
+    by_error: bool = False
     cfg_unit: float = 1.0
     options: Mapping[str, bool] = field(default_factory=dict)
 

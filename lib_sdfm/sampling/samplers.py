@@ -74,7 +74,7 @@ SAMPLERS: tuple[SamplerRecord, ...] = (
     ),
     SamplerRecord(
         "DPM adaptive", ("sample_dpm_adaptive",), ("k_dpm_ad", "dpm_adaptive"), None, 3, AFTER_LAST_CALL,
-        refused=CHOOSES_ITS_STEPS, own_steps=True, flow=DIVIDES,
+        refused=CHOOSES_ITS_STEPS, own_steps=True, by_error=True, flow=DIVIDES,
     ),
     SamplerRecord(
         "DPM++ 2M", ("sample_dpmpp_2m",), ("k_dpmpp_2m", "dpmpp_2m", "DPM++ 2M Comfy"), ONE_CALL, spans=down.straight,

@@ -64,6 +64,27 @@ def test_it_changes_the_picture_and_the_shift_counts(webui: WebUi, flowing: Pict
     assert others[2] == others[0]
 
 
+METHODS = {
+    "pag": {"sigma_to": 0.3}, "seg": {"sigma_from": 20}, "tpg": {}, "nag": {}, "apg": {}, "fdg": {"ratio": 2}, "cfg_zero": {},
+    "mahiro": {}, "epsilon_scaling": {"factor": 1.03}, "adaptive_guidance": {"threshold": 0.2}, "cfgpp": {},
+    "dynamic_thresholding": {}, "freeu": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sampler", ["Euler", "Heun", "DPM++ 2M", "DDIM"])
+def test_each_method_with_it(webui: WebUi, sampler: str):
+    settings = {**EULER, "sampler_name": sampler, "batch_size": 2, "override_settings": {"return_grid": False}}
+    flowing = webui.txt2img(ON, **settings)
+    for name, values in METHODS.items():
+        guided = webui.txt2img({**ON, name: values}, **settings)
+        assert is_picture(guided) and guided.difference(flowing) > 0.02, (name, guided.difference(flowing))
+        assert "Flow Matching: On" in guided.texts[0]
+        single = webui.txt2img({**ON, name: values}, **{**settings, "batch_size": 1, "seed": 6})
+        one, other = (np.frombuffer(made, np.uint8).astype(int) for made in (single.pixels[0], guided.pixels[1]))
+        assert np.abs(one - other).max() <= 2, name
+    assert webui.txt2img(ON, **settings).pixels == flowing.pixels
+
+
 @pytest.mark.parametrize("steps", [3, 20])  # UniPC refuses fewer
 def test_every_sampler_makes_a_picture(webui: WebUi, steps: int):
     names = {entry["name"] for entry in webui.get("/sdapi/v1/samplers")}

@@ -104,6 +104,15 @@ def test_a_refiner_has_its_own_encoding(webui: WebUi, another_checkpoint: str, c
     assert made(webui, **request).pixels == plain.pixels
 
 
+def test_a_refiner_in_the_hires_pass(webui: WebUi, another_checkpoint: str, cfg: int):
+    request = {"cfg_scale": cfg, "refiner_checkpoint": another_checkpoint, "refiner_switch_at": 0.7, **HIRES}
+    plain = made(webui, **request)
+    assert "Refiner switch at" in plain.texts[0]
+    for nag in ({}, {"negative": "a cat"}, {"scale": 0, "hires_scale": 2}):
+        assert made(webui, nag, **request).difference(plain) > 0.1, nag
+    assert made(webui, **request).pixels == plain.pixels
+
+
 def test_the_hires_pass_of_forge_has_its_own_cfg(forge: WebUi):
     for first, second in ((1, 7), (7, 1)):
         request = {"cfg_scale": first, "hr_cfg": second, **HIRES}
