@@ -3,4 +3,4 @@
 Nothing in this package imports the WebUI or gradio; host objects are passed in.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
