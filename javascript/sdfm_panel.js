@@ -17,7 +17,7 @@ const sdfmPanel = (function () {
     }
 
     function shortened(text, prefixes) {
-        let short = text.replace(/, hires pass$/, "");
+        let short = text.replace(", hires pass", "");
         for (const prefix of prefixes) {
             const rest = short.startsWith(prefix) ? short.slice(prefix.length).replace(/^[:\s]+/, "") : "";
             if (rest && !/^\w/.test(short.charAt(prefix.length))) short = rest;

@@ -114,5 +114,6 @@ def _build_last(schema: Schema, elem_id: ElemId) -> dict[str, Any]:
             switch = gr.Checkbox(
                 value=True, label=technique.title, elem_id=f"{elem_id(technique.name)}-checkbox", elem_classes=["sdfm-master"]
             )
+            switch.do_not_save_to_config = True  # guidance that is off at each start would be a trap
             controls[f"{technique.name}.enabled"] = switch
     return controls

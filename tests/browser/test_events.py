@@ -77,22 +77,33 @@ class RefinerPanel:
 
     PROMPTS = {PROMPT: "[red:blue:0.8] house, [x:y:0.3]", NEGATIVE: "[[a:b:.8]|c], [d:e:0.80]"}
 
-    @pytest.fixture
-    def page(self, panel):
+    @pytest.fixture(scope="class")
+    def refiner(self, panel):
+        """The refiner switched on, once for all tests of a class."""
         page = panel.page
         panel.paste("Steps: 20, Sampler: Euler, CFG scale: 5, Seed: 1, Size: 128x128")
+        panel.settle()
         page.click("#txt2img_enable > .label-wrap")
-        panel.set_number("txt2img_switch_at", 0.8)
         page.fill("#txt2img_checkpoint input", "shapes-ink")
         page.keyboard.press("Enter")
-        for box, text in self.PROMPTS.items():
-            page.fill(box, text)
-        self.line(page, "negative prompt switch at step")
-        panel.settle()
-        yield page
+        yield
         page.click("#txt2img_enable > .label-wrap")
         for box in self.PROMPTS:
             page.fill(box, "")
+
+    @pytest.fixture
+    def page(self, panel, refiner):
+        page = panel.page
+        for box in self.PROMPTS:
+            page.fill(box, "")
+        for id, value in {"txt2img_steps": 20, "txt2img_switch_at": 0.8}.items():
+            if page.input_value(f"#{id} input[type=number]") != str(value):
+                panel.set_number(id, value)
+        for box, text in self.PROMPTS.items():
+            page.fill(box, text)
+        panel.settle()
+        self.line(page, "Model and prompt and negative prompt switch at step")
+        return page
 
     def line(self, page, word: str) -> str:
         page.wait_for_function("([line, word]) => document.querySelector(line).innerText.includes(word)", arg=[LINE, word])

@@ -189,6 +189,37 @@ def test_a_value_that_implies_another_sets_it_when_it_is_moved(tmp_path: Path):
     assert [set(event["outputs"]) for event, ids in events if ids == hires] == [switches]
 
 
+SAVED = {gr.Slider: ("value", "minimum", "maximum", "step"), gr.Button: ("visible",)}
+"""What the hosts keep in ui-config.json of a kind of control; of the others the value."""
+
+
+def load_defaults(blocks: gr.Blocks, tab: str, file: dict[str, Any]) -> list[str]:
+    """Give controls the file's values, and the file those that it lacks, as the hosts do; return the keys that changed."""
+    changed = []
+    for block in blocks.blocks.values():
+        if not isinstance(block, gr.components.FormComponent | gr.Button) or getattr(block, "do_not_save_to_config", False):
+            continue
+        for attribute in SAVED.get(type(block), ("value",)):
+            key = f"{tab}/{block.value if isinstance(block, gr.Button) else block.label}/{attribute}"
+            value = getattr(block, attribute)
+            if file.setdefault(key, value) != value:
+                changed.append(key)
+                setattr(block, attribute, file[key])
+    return changed
+
+
+def test_the_file_of_defaults_changes_nothing(tmp_path: Path):
+    """Controls of one label would get each other's values."""
+    file: dict[str, Any] = {}
+    for _ in range(2):
+        for tab in ("txt2img", "img2img"):
+            with gr.Blocks() as blocks:
+                build(tmp_path, tab)
+            known = len(file)
+            assert load_defaults(blocks, tab, file) == []
+    assert len(file) == known > 700
+
+
 def targets_of(event: dict[str, Any], name: str) -> list[int]:
     """Ids of the controls whose event of a name this is; gradio 3 has the name apart."""
     pairs = [(target, event["trigger"]) for target in event["targets"]] if "trigger" in event else event["targets"]
