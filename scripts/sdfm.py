@@ -228,6 +228,10 @@ else:
         chosen = find(shared.opts.sd_model_checkpoint) if shared.opts.sd_model_checkpoint else None
         return chosen is not None and find(name) == chosen
 
+    def is_comfys(entry):
+        """Return True for an entry of reForge's samplers that is made as ComfyUI makes it."""
+        return entry in sd_samplers.forge_alter_samplers.samplers_data_alter
+
     NOISE_TABLES = NoiseTables(k_external, sys.modules.get("modules.sd_samplers_lcm"), shared.opts)
     SCHEDULE = HostSchedule(
         SAMPLERS,
@@ -238,6 +242,7 @@ else:
         is_flow=lambda: KINDS.is_remembered_as_flow(),
         rule=refiner_rule,
         is_chosen=is_chosen,
+        **({"own_schedules": is_comfys} if is_reforge() else {}),
     )
     LINE = RefinerLine(SCHEDULE)
 

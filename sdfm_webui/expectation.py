@@ -100,6 +100,7 @@ class HostSchedule:
     :param is_flow: true if the loaded checkpoint is remembered as a flow model
     :param rule: returns how this host goes over to a refiner
     :param is_chosen: returns True if a name is that of the checkpoint with which jobs begin
+    :param own_schedules: returns True if an entry of the host's samplers makes its schedule from a loaded model
     """
 
     modules: SamplerModules
@@ -110,6 +111,7 @@ class HostSchedule:
     is_flow: Callable[[], bool] = lambda: False
     rule: Callable[[], RefinerRule] = lambda: ALIKE
     is_chosen: Callable[[str], bool] = lambda name: False
+    own_schedules: Callable[[Any], bool] = lambda entry: False
 
     def __call__(self, values: Mapping[str, Any]) -> Expected:
         """Return the expected calls of the pass in which a refiner takes over, or why they can't be predicted."""
@@ -219,6 +221,8 @@ class HostSchedule:
             raise UnknownSchedule(f"SDFM doesn't know the steps of {name}")
         if record.calls is None:
             raise UnknownSchedule(f"{name} {record.refused}")
+        if self.own_schedules(config):
+            raise UnknownSchedule(f"the WebUI makes the schedule of {name} when the run begins")
         if record.own_grid and record.in_timesteps and getattr(self.opts, "uni_pc_skip_type", UNIFORM) != UNIFORM:
             raise UnknownSchedule(f"{name} follows the WebUI's option for its skip type")
         return record, config

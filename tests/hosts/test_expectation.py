@@ -266,3 +266,11 @@ def test_a_line_that_is_refreshed_while_a_job_samples_leaves_the_picture_alone(
     alone = picture(lambda number: None)
     assert torch.equal(picture(refresh), alone)
     assert len(said) == 18 and set(said) == {said[0]} and "switch at step" in said[0]
+
+
+def test_a_schedule_made_from_a_loaded_model_is_not_foretold(a1111: Host):
+    """reForge's samplers of ComfyUI."""
+    line = Line(a1111)
+    line.expect = dataclasses.replace(line.expect, own_schedules=lambda entry: entry.name == "Euler")
+    assert "makes the schedule of Euler when the run begins" in line().unknown
+    assert not line(sampler="Heun").unknown
