@@ -159,11 +159,14 @@ def _acts_on_guidance(technique: Stages, plan: Plan) -> bool:
 
 
 def _is_idle_at_cfg_1(technique: Stages, plan: Plan) -> bool:
-    """Return True if a technique has no effect at CFG scale 1: CFG rescale alone, and a change of the unconditional rows."""
+    """Return True if a technique has no effect at CFG scale 1: what acts on guidance, CFG rescale alone, and a change of the
+    unconditional rows."""
     others = [other for other in plan.techniques if other is not technique and other.name != technique.name]
     first = _call(0, 1, hires=False, before=0)
     if any(_overrides(t, "guidance_scale") or t.combines() or _overrides(t, "renoise") for t in others):
         return False
+    if technique.guides_only:
+        return True
     if technique.combines() or _overrides(technique, "guidance_scale") or _overrides(technique, "renoise"):
         return False
     if _overrides(technique, "finish"):

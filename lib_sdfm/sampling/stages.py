@@ -71,6 +71,7 @@ class Stages:
     :param label: short name for messages
     :param replaces_cfg: true if in recipe original it computes CFG itself, instead of any other technique
     :param needs_ratio: true if it needs the step ratio (``ModelCall.ratio``)
+    :param guides_only: true if it does nothing where the CFG scale adds no guidance
     :param flow_only: true if it is made for flow models and refused with others
     """
 
@@ -79,6 +80,7 @@ class Stages:
     replaces_cfg: ClassVar[bool] = False
     needs_ratio: ClassVar[bool] = False
     flow_only: ClassVar[bool] = False
+    guides_only: ClassVar[bool] = False
 
     @classmethod
     def combines(cls) -> bool:

@@ -6,8 +6,8 @@ import re
 
 HOST_KEYS = frozenset(
     (
-        "AddNet Enabled|Beta schedule alpha|Beta schedule beta|CFG scale|Cache FP16 weight for LoRA|Clip skip|"
-        "Comments|Conditional mask weight|Denoising strength|Diffusion in Low Bits|Discard penultimate sigma|"
+        "AddNet Enabled|App|Beta schedule alpha|Beta schedule beta|CFG scale|Cache FP16 weight for LoRA|"
+        "Clip skip|Comments|Conditional mask weight|Denoising strength|Diffusion in Low Bits|Discard penultimate sigma|"
         "Distilled CFG Scale|Downcast alphas_cumprod|ENSD|Emphasis|Eta|Eta DDIM|Extra noise|FP8 weight|"
         "Face restoration|Face restoration model|First pass size|First pass size-1|First pass size-2|Fixed X Values|"
         "Fixed Y Values|Fixed Z Values|Hires refiner|Hypernet|Hypernet hash|Hypernet strength|Image CFG scale|"

@@ -57,6 +57,7 @@ class Apg(Technique):
     rank = 100
     positions = tuple(range(111, 117))
     recipes = (SDFM,)
+    guides_only = True
 
     def inert(self, hires: bool) -> str | None:
         neutral = self.settings.eta == 1 and self.settings.momentum == 0 and self.value("norm_threshold", hires) == 0

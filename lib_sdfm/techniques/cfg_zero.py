@@ -48,7 +48,7 @@ class CfgZero(Technique):
     rank = 120
     positions = tuple(range(122, 124))
     recipes = (SDFM,)
-    flow_only = True
+    flow_only = guides_only = True
 
     def condition(self) -> str | None:
         return "a flow model, and a CFG scale above 1"

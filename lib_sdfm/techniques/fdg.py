@@ -52,6 +52,7 @@ class Fdg(Technique):
     rank = 110
     positions = tuple(range(117, 122))
     recipes = (SDFM,)
+    guides_only = True
 
     def inert(self, hires: bool) -> str | None:
         neutral = self.value("ratio", hires) == 1 and not self.settings.project

@@ -36,6 +36,7 @@ class Mahiro(Technique):
     rank = 130
     positions = (124,)
     recipes = (SDFM,)
+    guides_only = True
 
     def conflict(self, other: Feature) -> str | None:
         if isinstance(other, CfgPlusPlus):

@@ -64,3 +64,17 @@ def test_facts_are_read_from_the_job_and_the_options():
     assert facts_of_job(p, SimpleNamespace(skip_early_cond=0.0, s_min_uncond_all=False)).without_uncond == ""
     assert "early" in facts_of_job(p, SimpleNamespace(skip_early_cond=1.0)).without_uncond
     assert facts_of_job(SimpleNamespace(), None).cfg_scales == ()
+
+
+@pytest.mark.parametrize("name", ["apg", "fdg", "mahiro"])
+def test_what_acts_on_guidance_at_cfg_1(host: Host, name: str):
+    p, result = ran(host, {name: {}}, cfg_scale=1.0)
+    assert "CFG scale is 1" in p.comments[0] and "SDFM" not in p.extra_generation_params
+    assert torch.equal(result, samples(host, cfg_scale=1.0))
+    p, result = ran(host, {name: {}, "pag": {}}, cfg_scale=1.0)
+    assert len(p.comments) == 1 and torch.equal(result, samples(host, {"pag": {}}, cfg_scale=1.0))
+
+
+def test_what_acts_on_guidance_under_a_schedule_from_cfg_1(a1111: Host):
+    p, _ = ran(a1111, {"apg": {}, "cfg_schedule": {"schedule": "Linear"}}, cfg_scale=1.0)
+    assert p.comments == [] and "SDFM APG Active" in p.extra_generation_params
