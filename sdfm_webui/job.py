@@ -29,7 +29,7 @@ from .idle import asks_for_nothing, missing_in_host, stand_aside
 from .job_facts import facts_of_job
 from .model_kinds import KindHost
 from .refiner import RefinerJob, forget_keys
-from .warnings import prompt_warnings, scale_warnings, tell
+from .warnings import prompt_warnings, scale_warnings, tell, thresholding_warnings
 
 __all__ = ["HostObjects", "begin_batch", "begin_job", "forget_earlier"]
 
@@ -106,6 +106,7 @@ def _prepare(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> 
     settings = without_features(settings, [feature for feature, _ in idle])
     unused = [f"{feature.label} has no effect in this picture and is not written into it: {why}" for feature, why in idle]
     notes = [*prompt_warnings(p, job.settings), *scale_warnings(p, settings), *sync.warnings()]
+    notes += thresholding_warnings(schema, settings, host.rivals(p))
     tell(p, [*job.warnings, *doubled, *kinds, *unused, *notes])
     sync.write(settings)
     sampling = _sampling(schema, settings, p, host)

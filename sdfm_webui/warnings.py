@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lib_sdfm.hosts.refiner import has_refiner
+from lib_sdfm.ops.thresholding import AD, MEAN
 from lib_sdfm.planning.advice import advice_on
 from lib_sdfm.prompts.marks import mark_notes
 from lib_sdfm.prompts.stored import KINDS, passes_of
-from lib_sdfm.schema.settings import Settings
+from lib_sdfm.schema.infotext import read_infotext
+from lib_sdfm.schema.originals import OldEntry
+from lib_sdfm.schema.settings import Schema, Settings
+from lib_sdfm.techniques.cfgpp import CfgPlusPlus
+from lib_sdfm.techniques.dynamic_thresholding import DynamicThresholding
 from lib_sdfm.techniques.refiner_sync import RefinerSync
 
 LOG = logging.getLogger("sdfm")
@@ -44,3 +49,27 @@ def prompt_warnings(p: Any, settings: Settings) -> list[str]:
 def scale_warnings(p: Any, settings: Settings) -> list[str]:
     """Return notes on scales with which the picture is ruined."""
     return [advice.text for advice in advice_on(settings, str(getattr(p, "sampler_name", "")), getattr(p, "cfg_scale", None))]
+
+
+def thresholding_warnings(schema: Schema, settings: Settings, rivals: Iterable[tuple[OldEntry, Sequence[Any]]]) -> list[str]:
+    """Return a note if dynamic thresholding, ours or the original's, hardly acts with CFG++.
+
+    CFG++'s scale stands in the CFG scale's place. With the default measures the result is brought down to the range of the
+    mimic scale, and a range that is larger, as it is nearly everywhere at a larger scale, changes nothing.
+
+    :param rivals: the arguments of originals that are installed themselves
+    """
+    cfgpp = settings.techniques.get(CfgPlusPlus.name)
+    own = settings.techniques.get(DynamicThresholding.name)
+    asked = [] if own is None else [(DynamicThresholding.label, own.mimic_scale, own.startpoint, own.measure)]
+    for entry, args in rivals:
+        values = read_infotext(schema, entry.pairs(args)).values
+        name = DynamicThresholding.name
+        if values[f"{name}.enabled"]:
+            asked.append((entry.title, *(values[f"{name}.{field}"] for field in ("mimic_scale", "startpoint", "measure"))))
+    return [
+        f"{title}: the mimic scale {mimic:g} is not below CFG++'s scale {cfgpp.scale:g}, which takes the CFG scale's place: it "
+        "hardly acts. Set it below, or switch either off"
+        for title, mimic, startpoint, measure in asked
+        if cfgpp is not None and mimic >= cfgpp.scale and (startpoint, measure) == (MEAN, AD)
+    ]

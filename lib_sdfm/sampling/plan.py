@@ -68,6 +68,15 @@ class Plan:
         """Return True if predictions stay in the sampler's own space (else they are x0 in float32)."""
         return self.recipe == ORIGINAL and not any(technique.combines() for technique in active)
 
+    def computes_cfg(self, active: tuple[Stages, ...]) -> bool:
+        """Return True if a technique computes CFG itself, for some images at least, in place of the host."""
+        original = self.recipe == ORIGINAL
+        ways = (
+            (t.combines(), type(t).images_without_cfg is not Stages.images_without_cfg, original and t.replaces_cfg)
+            for t in active
+        )
+        return any(any(way) for way in ways)
+
     def why_inert(self, technique: Stages, hires: bool) -> str | None:
         """Return why a technique has no effect in a pass, or ``None``."""
         rival = next((t for t in self.techniques if t.replaces_cfg), None)

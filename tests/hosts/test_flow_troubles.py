@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from lib_sdfm.hosts.a1111.model_kind import A1111FlowModel
 from lib_sdfm.hosts.model_kind import kind_of
+from lib_sdfm.sampling.model_kind import FLOW, ModelKind
 from sdfm_webui.errors import SdfmError
 from tests.hosts.fake_a1111 import Host
 from tests.hosts.fake_forge import ForgeHost
 from tests.hosts.flow_hosts import FLOW_HOSTS, FlowUnet, error, flow_forge, named
 from tests.hosts.jobs import job, samples
+from tests.support import noise_of, stable_diffusion_alphas
 
 ON = {"flow": {"shift": 3}}
 HOSTS = FLOW_HOSTS
@@ -109,3 +112,40 @@ def test_half_precision_is_as_good(host: Host, sampler: str):
     half = samples(host, ON, **settings)
     assert half.isfinite().all() and float((half - whole).abs().median()) < 2e-3
     assert error(half, start) < 1.1 * error(whole, start) + 2e-3
+
+
+def model_with_tables() -> nn.Module:
+    """A model with the buffers that LDM registers besides its noise table."""
+    model = nn.Module()
+    alphas = stable_diffusion_alphas()
+    model.register_buffer("alphas_cumprod", alphas)
+    model.register_buffer("sqrt_alphas_cumprod", alphas.sqrt())
+    model.register_buffer("sqrt_one_minus_alphas_cumprod", (1 - alphas).sqrt())
+    model.register_buffer("sqrt_recip_alphas_cumprod", (1 / alphas).sqrt())
+    model.register_buffer("sqrt_recipm1_alphas_cumprod", (1 / alphas - 1).sqrt())
+    model.apply_model = lambda *args, **kwargs: None
+    model.parameterization = "eps"
+    return model
+
+
+def test_tables_that_extensions_index_with_the_unets_time_are_the_flows():
+    """ControlNet's reference modes and colour fix, with LDM's formulas and times up to 1000."""
+    model = model_with_tables()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    adapter = A1111FlowModel(model, "checkpoint", ModelKind(FLOW, shift=3.0))
+    x0, noise = noise_of(1, 4), noise_of(2, 4)
+    for time in (1, 250, 1000):
+        t = time / 1000
+        mixed = model.sqrt_alphas_cumprod[time] * x0 + model.sqrt_one_minus_alphas_cumprod[time] * noise
+        torch.testing.assert_close(mixed, (1 - t) * x0 + t * noise)
+        recip, recipm1 = model.sqrt_recip_alphas_cumprod[time], model.sqrt_recipm1_alphas_cumprod[time]
+        torch.testing.assert_close(recip * mixed - recipm1 * (noise - x0), x0)
+        torch.testing.assert_close((recip * mixed - x0) / recipm1, noise - x0)
+    assert model.load_state_dict(before)  # weights loaded in place find the buffers that they expect
+    own = model.__dict__["sqrt_alphas_cumprod"] = before["sqrt_alphas_cumprod"] * 2
+    adapter.assert_in_place()
+    assert len(model.sqrt_alphas_cumprod) == 1001
+    adapter.detach()
+    assert model.sqrt_alphas_cumprod is own
+    del model.__dict__["sqrt_alphas_cumprod"]
+    assert all(torch.equal(getattr(model, name), value) for name, value in before.items())

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from lib_sdfm.catalog import SCHEMA
-from lib_sdfm.schema.payload import notes_of
+from lib_sdfm.schema.originals import OLD_ENTRIES
+from lib_sdfm.schema.payload import notes_of, resolve_job
 from lib_sdfm.schema.reading import read_parameters
 from sdfm_webui.job import begin_batch
 from sdfm_webui.samplers import mend_samplers
-from sdfm_webui.warnings import tell
+from sdfm_webui.warnings import tell, thresholding_warnings
 from tests.hosts.fake_a1111 import Host
-from tests.hosts.jobs import job
+from tests.hosts.jobs import job, samples
 
 KNOWN = {"Euler", "Euler a", "DPM++ 2M", "Euler CFG++", "Euler Ancestral CFG++"}
 
@@ -83,3 +84,17 @@ def test_so_are_those_of_the_hires_pass():
     p = SimpleNamespace(sampler_name="Euler", scheduler="Beta", hr_sampler_name="dpmpp_2m_karras", hr_scheduler=None)
     mend_samplers(p, KNOWN)
     assert (p.hr_sampler_name, p.hr_scheduler, p.scheduler) == ("DPM++ 2M", "Karras", "Beta")
+
+
+@pytest.mark.parametrize(("mimic", "acts"), [(0.05, True), (0.6, False), (7, False)])
+def test_thresholding_above_cfgpps_scale_hardly_acts_and_says_so(a1111: Host, mimic: float, acts: bool):
+    """CFG++'s scale is the CFG scale of the thresholding, ours and the original's alike."""
+    alone = {"cfgpp": {"scale": 0.6}}
+    both = {**alone, "dynamic_thresholding": {"mimic_scale": mimic}}
+    wanted = samples(a1111, alone)
+    assert ((samples(a1111, both) - wanted).norm() > 2e-3 * wanted.norm()) == acts
+    comments = said_by(a1111, job(a1111), [both])
+    assert [f"mimic scale {mimic:g} is not below CFG++'s scale 0.6" in comment for comment in comments] == [True] * (not acts)
+    entry = next(entry for entry in OLD_ENTRIES if entry.title.startswith("Dynamic"))
+    (told,) = thresholding_warnings(SCHEMA, resolve_job(SCHEMA, [alone], []).settings, [(entry, [True, mimic])]) or [None]
+    assert (told is None) == acts and (acts or told.startswith(entry.title))

@@ -73,6 +73,45 @@ class ReplacedTables:
         self._pristine, self._names = {}, []
 
 
+class UnetTimeTables:
+    """Tables of A1111's model that extensions index with the UNet's time inside it, made a flow model's until :meth:`restore`.
+
+    ControlNet's reference modes add noise to a picture by the first two; its colour fix and inpainting get the denoised image
+    and the UNet's output from the others. A flow UNet's times go to 1000, and its output is the velocity: the tables have 1001
+    entries, with which LDM's formulas become ``x_t = (1-t) x0 + t noise``, ``x0 = x_t - t v`` and ``v = (x_t - x0) / t``.
+
+    They stand in the instance's dictionary: buffers of the same names stay as they are, for weights that are loaded in place.
+    """
+
+    def __init__(self, model: Any) -> None:
+        t = torch.linspace(0, 1, UNET_TIMES + 1)
+        self._tables = {
+            "sqrt_alphas_cumprod": 1 - t,
+            "sqrt_one_minus_alphas_cumprod": t,
+            "sqrt_recip_alphas_cumprod": torch.ones_like(t),
+            "sqrt_recipm1_alphas_cumprod": t.clamp(min=1 / UNET_TIMES),
+        }
+        self._model = model
+        self._before: dict[str, Tensor | None] = {}
+
+    def set(self) -> None:
+        """Set the tables that the model has, again where an extension has set its own (ControlNet, with SDXL)."""
+        for name, table in self._tables.items():
+            present = getattr(self._model, name, None)
+            if isinstance(present, Tensor) and len(present) != len(table):
+                self._before[name] = vars(self._model).get(name)
+                vars(self._model)[name] = table.to(present.device)
+
+    def restore(self) -> None:
+        """Take the tables away, unless others have been set meanwhile; may be called again."""
+        for name, before in self._before.items():
+            if len(vars(self._model).get(name, ())) == UNET_TIMES + 1:
+                del vars(self._model)[name]
+                if before is not None:
+                    vars(self._model)[name] = before
+        self._before.clear()
+
+
 class A1111FlowModel:
     """Adapter of a flow model: replaces the noise tables of A1111's ``sd_model``, ``apply_model`` and ``parameterization``.
 
@@ -87,6 +126,7 @@ class A1111FlowModel:
         self._dtype = widest_float(model.alphas_cumprod.device)
         table = time_to_alpha_bar(self._times).to(self._dtype)
         self._tables = ReplacedTables(model, table, TABLES, self._is_ours)
+        self._unet_tables = UnetTimeTables(model)
         self.predict = model.apply_model
         self._attributes = [
             InstanceAttribute(model, "apply_model", self._apply_model),
@@ -98,10 +138,11 @@ class A1111FlowModel:
     def assert_in_place(self) -> None:
         """Restore the flow tables: the host copies one table to the other before each picture, and its options rewrite it."""
         self._tables.set()
+        self._unet_tables.set()
 
     def detach(self) -> None:
         """Restore everything; may be called again."""
-        undo_all(*(attribute.restore for attribute in self._attributes), self._tables.restore)
+        undo_all(*(attribute.restore for attribute in self._attributes), self._tables.restore, self._unet_tables.restore)
 
     def _is_ours(self, table: Tensor) -> bool:
         ours = time_to_alpha_bar(self._times).to(table.dtype)

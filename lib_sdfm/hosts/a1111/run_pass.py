@@ -194,7 +194,7 @@ class A1111Pass:
         def cfg(at: float) -> Tensor:
             return space.enter(self._combine(x_out, conds_list, uncond, at))
 
-        if self._combined_by is not None:
+        if self._combined_by is not None and self._plan.computes_cfg(call.active):
             prediction = prediction.combined_by(self._combined_by, cfg)
         return space.leave(compose(call.active, prediction, call.model_call, lambda: cfg(scale)), x_out.dtype)
 

@@ -268,7 +268,7 @@ class ForgePass:
             has_uncond=not call.skips_uncond,
         )
         function = args["model_options"].get("sampler_cfg_function")
-        if function is not None:
+        if function is not None and self._plan.computes_cfg(call.active):
             cfg = functools.partial(cfg_of_function, function, args)
             prediction = prediction.combined_by(owner_of(function), lambda scale: space.enter(cfg(scale)))
         if call.tail is not None:
