@@ -269,3 +269,8 @@ const sdfmTyping = (function () {
     onSdfmLoaded(() => setTimeout(ask, 500));
     if (typeof onOptionsChanged === "function") onOptionsChanged(onOptions);
 })();
+
+// The list of presets gets the names of now once gradio answers to buttons: the page's own are those of the server's start.
+onSdfmLoaded(() => setTimeout(function () {
+    for (const tab of ["txt2img", "img2img"]) sdfmAsk(`script_${tab}_sdfm_presets_names`);
+}, 500));

@@ -48,7 +48,7 @@ else:
     from sdfm_webui.built_ins import built_ins_on
     from sdfm_webui.controls import build_panel
     from sdfm_webui.expectation import HostSchedule, NoiseTables
-    from sdfm_webui.host_controls import HostControls
+    from sdfm_webui.host_controls import HostControls, present
     from sdfm_webui.job import HostObjects, begin_batch, begin_job, forget_earlier
     from sdfm_webui.kind_memory import KindMemory
     from sdfm_webui.kind_row import add_kind_routes, build_kind_row, kind_in_title
@@ -56,6 +56,7 @@ else:
     from sdfm_webui.model_kinds import KindHost
     from sdfm_webui.old_entries import entry_classes, installed_originals, old_payloads, originals_notice, rivals
     from sdfm_webui.paste import PasteTargets, labels_of
+    from sdfm_webui.preset_row import HOST_IDS
     from sdfm_webui.refiner_line import SWITCH_AT, RefinerLine, build_own_line
     from sdfm_webui.routes import add_routes, authentication
     from sdfm_webui.run_course import RunCourse
@@ -269,6 +270,7 @@ else:
     def connect_run(tab, found):
         if tab in PANELS:
             connect_view(SCHEMA, PANELS[tab], tab, found, COURSE, lambda: kind_in_title(KINDS, loaded_model()))
+            PANELS[tab].connect_presets(present(found, HOST_IDS, tab), tab)
 
     CONTROLS = HostControls({SWITCH_AT: LINE.build}, [LINE.connect, connect_run])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -34,6 +35,7 @@ class Panel:
     :param accordion: the panel, whose title says what is on
     :param notes: the place for notes on the settings
     :param plot: the place for the plot of the run
+    :param connect_presets: connects the row of presets, given the host's controls of ``preset_row.HOST_IDS``, and the tab
     """
 
     inputs: list[Any]
@@ -43,6 +45,7 @@ class Panel:
     accordion: Any
     notes: Any
     plot: Any
+    connect_presets: Callable[[dict[str, Any], str], None]
 
 
 def build_panel(
@@ -83,13 +86,13 @@ def build_panel(
         control.do_not_save_to_config = True
     inputs = [controls[f.id] if f else hidden[schema.reserved[place]] for place, f in enumerate(schema.positional)]
     fields = [controls[f.id] for f in schema.fields]
-    connect_preset_row(schema, presets, preset_row, inputs, fields, [hidden["notes"], pasted])
+    connect_presets = partial(connect_preset_row, schema, presets, preset_row, inputs, fields, [hidden["notes"], pasted])
     with accordion:
         connect_rules(schema, controls, elem_id)
     paste_fields = [(controls[f.id], targets.by_id[f.id]) for f in schema.fields]
     paste_fields += [(hidden["request"], targets.request), (hidden["notes"], targets.notes), (pasted, targets.notice)]
     sent, host_fields = list(targets.by_id.values()), {name: hidden[name] for name in api_fields}
-    return Panel(inputs, paste_fields, sent, host_fields, accordion, notes, plot)
+    return Panel(inputs, paste_fields, sent, host_fields, accordion, notes, plot, connect_presets)
 
 
 def _build_part(

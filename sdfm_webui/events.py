@@ -6,7 +6,8 @@ The hosts answer requests in parallel, and gradio 3 drops a change while an earl
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import gradio as gr
@@ -15,6 +16,8 @@ from gradio.context import Context
 GRADIO_4 = int(gr.__version__.split(".")[0]) >= 4
 ONE_AT_A_TIME = "sdfm-one-at-a-time"
 """Class of a row of buttons, with an id: none of them can be pressed while another one's response is pending."""
+TOLD = 50
+"""Milliseconds until gradio has put a script's result into its control."""
 QUIET = {"show_progress": False, "queue": False}
 
 
@@ -48,6 +51,32 @@ def refresh_on_change(id: str, controls: Sequence[Any], fn: Callable[..., Any], 
     repeated = {"trigger_mode": "multiple"} if GRADIO_4 else {}
     asked = ask.click(fn=fn, inputs=list(controls), outputs=list(outputs), **QUIET, **repeated)
     asked.then(outputs=[], **in_browser(f"() => {{ sdfmAnswered({json.dumps(id)}); }}"))
+
+
+def ask_by_script(id: str, then: Mapping[str, Sequence[str]] = MappingProxyType({}), told: Any = None, **event: Any) -> None:
+    """Build a hidden button by which scripts send a request, one at a time.
+
+    :param id: the button's id, for ``sdfmAsk``
+    :param then: by the text in ``told``, the ids of hidden buttons whose requests follow
+    :param told: a hidden control, see :func:`tell_and_ask`
+    :param event: arguments of gradio's ``click``
+    """
+    ask = gr.Button("", elem_id=id, elem_classes=["sdfm-ask"])
+    ask.do_not_save_to_config = True
+    repeated = {"trigger_mode": "multiple"} if GRADIO_4 else {}
+    following = f"for (const next of {json.dumps(dict(then))}[told] || []) sdfmAsk(next);" if then else ""
+    answered = in_browser(f"(told) => {{ sdfmAnswered({json.dumps(id)}); {following} }}")
+    ask.click(**event, **QUIET, **repeated).then(outputs=[], **{**answered, "inputs": [] if told is None else [told]})
+
+
+def tell_and_ask(listen: Callable[..., Any], what: str, told: Any, id: str) -> None:
+    """On an event, put a text into a hidden control, then send the request of a button of :func:`ask_by_script`.
+
+    :param listen: the event: ``button.click``
+    :param told: the hidden control
+    """
+    asking = f"setTimeout(() => sdfmAsk({json.dumps(id)}), {TOLD});"  # gradio runs no `then` after a script alone
+    listen(outputs=[told], **in_browser(f"() => {{ {asking} return [{json.dumps(what)}]; }}"))
 
 
 def press(row_id: str, button: Any, **event: Any) -> None:

@@ -1,24 +1,43 @@
-"""The row of the panel that loads, saves and deletes presets, and resets."""
+"""The panel's row of presets: one that is chosen is loaded, with a list of what it changes."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
 
 from lib_sdfm.errors import UserError
+from lib_sdfm.schema.changes import changes, moved
+from lib_sdfm.schema.host_values import LABELS
 from lib_sdfm.schema.presets import PresetStore
-from lib_sdfm.schema.settings import Schema
+from lib_sdfm.schema.settings import Schema, Values
 
-from .events import ONE_AT_A_TIME, QUIET, press
+from .events import ask_by_script, tell_and_ask
+
+HOST_IDS = {
+    "sampler_name": "{tab}_sampling", "scheduler": "{tab}_scheduler", "steps": "{tab}_steps", "cfg_scale": "{tab}_cfg_scale",
+    "negative_prompt": "{tab}_neg_prompt",
+}  # fmt: skip
+"""The host's controls whose values a preset may carry, by the API's names."""
+NAMES = "script_{tab}_sdfm_presets_names"
+"""Id of the hidden button that brings a tab's list of names up to date."""
+NOTHING = "Nothing had to be changed."
+Before = tuple[str, Sequence[Any]] | None
+SAVE, OVERWRITE, DELETE, REALLY = "Save", "Overwrite", "Delete", "Really delete"
 
 
 @dataclass(frozen=True)
 class PresetRow:
-    """The row's id and its components."""
+    """The row's id and its components.
+
+    :param also: the switch for values of the host's controls
+    :param action: hidden: the last action
+    :param asked: hidden: what a button was pressed for that wants a second press
+    :param before: the preset that was loaded last, and the values before, for :attr:`undo`
+    """
 
     id: str
     name: Any
@@ -26,68 +45,193 @@ class PresetRow:
     save: Any
     delete: Any
     reset: Any
+    undo: Any
+    also: Any
+    action: Any
+    asked: Any
+    before: Any
     message: Any
 
 
 def build_preset_row(presets: PresetStore, elem_id: Callable[[str], str]) -> PresetRow:
     """Build the components."""
     id = elem_id("presets")
-    with gr.Row(elem_id=id, elem_classes=["sdfm-presets", ONE_AT_A_TIME]):
+    with gr.Row(elem_id=id, elem_classes=["sdfm-presets"]):
         name = gr.Dropdown(
             _names(presets), value=None, label="Preset", elem_id=elem_id("preset"), allow_custom_value=True, scale=4,
-            min_width=200, info="Choose one and load it, or type a name and save the present settings under it.",
+            min_width=200, info="Choose one to load it, or type a new name to save the present settings under it.",
         )  # fmt: skip
         buttons = [
             gr.Button(text, elem_id=elem_id(f"preset_{text.lower()}"), size="sm", min_width=60, scale=1)
-            for text in ("Load", "Save", "Delete", "Reset")
+            for text in ("Load", SAVE, DELETE, "Reset", "Undo")
         ]
-    message = gr.HTML("", elem_id=elem_id("preset_message"), elem_classes=["sdfm-notice"])
-    return PresetRow(id, name, *buttons, message)
+    also = gr.Checkbox(
+        True, label="Also set sampler, schedule, steps, CFG scale and negative prompt", elem_id=elem_id("preset_also"),
+    )  # fmt: skip
+    action, asked = (
+        gr.Textbox("", visible=False, label=text, elem_id=elem_id(f"preset_{text}")) for text in ("action", "asked")
+    )
+    before = gr.State(None)
+    message = gr.HTML("", elem_id=elem_id("preset_message"))
+    for control in (name, also, action, asked):
+        control.do_not_save_to_config = True
+    return PresetRow(id, name, *buttons, also, action, asked, before, message)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an action changes.
+
+    :param message: HTML, ``None`` for the one that is there
+    :param values: new values of the panel, ``None`` to leave it
+    :param host: new values of the host's controls, by the API's names
+    :param before: what undo gives back from now on, ``None`` for nothing
+    :param keeps_before: true if undo gives back what it did before
+    :param asked: the action that wants a second press
+    """
+
+    message: str | None
+    values: Values | None = None
+    host: Mapping[str, Any] = field(default_factory=dict)
+    before: Before = None
+    keeps_before: bool = True
+    asked: str = ""
+
+
+class PresetActions:
+    """What the row does, given the values of the panel and of the host.
+
+    :param host: the host's controls by the API's names
+    :param inputs: the panel's controls in positional order
+    :param cleared: number of components with notes on pasted parameters
+    """
+
+    def __init__(
+        self, schema: Schema, presets: PresetStore, host: Mapping[str, Any], inputs: Sequence[Any], cleared: int
+    ) -> None:
+        self._schema, self._presets, self._host, self._count = schema, presets, host, len(inputs)
+        self._cleared = cleared
+
+    def act(self, action: str, asked: str, before: Before, name: str | None, also: bool, *values: Any) -> list[Any]:
+        """Do what the hidden control says; returns the components of :func:`connect_preset_row`, in their order."""
+        text = (name or "").strip()
+        try:
+            return self._shown(self._done(action, asked, before, text, also, values))
+        except UserError as error:
+            return self._shown(Answer(_message(str(error))))
+
+    def names(self) -> Any:
+        """Return the present names for the list."""
+        return gr.update(choices=_names(self._presets))
+
+    def _done(self, action: str, asked: str, before: Before, name: str, also: bool, values: Sequence[Any]) -> Answer:
+        """Return what an action changes.
+
+        :raises UserError: for a name that there is none of, or values that aren't allowed
+        """
+        if action == "undo":
+            return self._undo(before)
+        if action == "reset":
+            return self._changed(("", values), self._schema.defaults(), {}, [])
+        if action == "save":
+            return self._save(name, asked, also, values)
+        if action == "delete":
+            return self._delete(name, asked)
+        if action == "choose" and name not in self._presets.names():
+            return Answer(_message(f"{SAVE} keeps the present settings under the name {_quoted(name)}.") if name else "")
+        answer = self._load(name, also, values)
+        told_already = action == "choose" and NOTHING in answer.message and before is not None and before[0] == name
+        return Answer(None) if told_already else answer  # gradio 3 tells of a choice twice
+
+    def _load(self, name: str, also: bool, values: Sequence[Any]) -> Answer:
+        preset, after = self._presets.get(name), self._presets.values(name)
+        wanted = preset.host if also else {}
+        fitting = {field: value for field, value in wanted.items() if _offers(self._host.get(field), value)}
+        lacking = [f"{LABELS[field]} {wanted[field]}" for field in wanted if field in self._host and field not in fitting]
+        return self._changed(
+            (preset.name, values), after, fitting, [preset.about, *(f"This WebUI has no {n}." for n in lacking)]
+        )
+
+    def _changed(self, before: tuple[str, Sequence[Any]], after: Values, host: Mapping[str, Any], notes: list[str]) -> Answer:
+        """Return new values, with the list of what they change."""
+        was = self._own(before[1])
+        lines = changes(self._schema, self._settings(before[1]), after)
+        lines += [f"{LABELS[field]} {moved(was[field], value)}" for field, value in host.items() if was[field] != value]
+        return Answer(_message(*notes, changed=lines), after, host, (before[0], list(before[1])), keeps_before=False)
+
+    def _undo(self, before: Before) -> Answer:
+        if before is None:
+            return Answer(_message("There is nothing to undo."))
+        return Answer("", self._settings(before[1]), self._own(before[1]), keeps_before=False)
+
+    def _save(self, name: str, asked: str, also: bool, values: Sequence[Any]) -> Answer:
+        if self._presets.is_own(name) and asked != f"{SAVE} {name}":
+            note = f"{_quoted(name)} exists. {OVERWRITE} replaces it; nothing has been changed yet."
+            return Answer(_message(note), asked=f"{SAVE} {name}")
+        host = {field: value for field, value in self._own(values).items() if value is not None} if also else {}
+        self._presets.save(name, self._settings(values), host)
+        return Answer(_message(f"{_quoted(name)} is saved."))
+
+    def _delete(self, name: str, asked: str) -> Answer:
+        if self._presets.is_own(name) and asked != f"{DELETE} {name}":
+            return Answer(_message(f"Delete {_quoted(name)}? There is no way back."), asked=f"{DELETE} {name}")
+        self._presets.delete(name)
+        return Answer(_message(f"{_quoted(name)} is deleted."))
+
+    def _shown(self, answer: Answer) -> list[Any]:
+        """Return the updates of all components."""
+        same = gr.update()
+        shown = None if answer.values is None else self._schema.shown(answer.values)
+        panel = [same if shown is None else gr.update(value=shown[field.id]) for field in self._schema.fields]
+        cleared = [same if shown is None else ""] * self._cleared
+        host = [gr.update(value=answer.host[field]) if field in answer.host else same for field in self._host]
+        save = gr.update(value=OVERWRITE if answer.asked.startswith(SAVE) else SAVE)
+        delete = gr.update(value=REALLY if answer.asked.startswith(DELETE) else DELETE)
+        message, before = same if answer.message is None else answer.message, same if answer.keeps_before else answer.before
+        return [*panel, *cleared, *host, message, before, save, delete, answer.asked]
+
+    def _settings(self, values: Sequence[Any]) -> Values:
+        return self._schema.from_positional(values[: self._count])
+
+    def _own(self, values: Sequence[Any]) -> dict[str, Any]:
+        """Return the host's values by the API's names."""
+        return dict(zip(self._host, values[self._count :]))
 
 
 def connect_preset_row(
-    schema: Schema, presets: PresetStore, row: PresetRow, inputs: list[Any], controls: list[Any], pasted: list[Any]
+    schema: Schema,
+    presets: PresetStore,
+    row: PresetRow,
+    inputs: Sequence[Any],
+    controls: Sequence[Any],
+    pasted: Sequence[Any],
+    host: Mapping[str, Any],
+    tab: str,
 ) -> None:
-    """Connect the buttons.
+    """Connect the row, once the host's controls exist.
 
     :param inputs: the panel's controls in positional order
     :param controls: the controls of the schema's fields, in their order
     :param pasted: components with notes on the last pasted parameters, which are cleared
+    :param host: the host's controls of :data:`HOST_IDS` that there are
     """
-    cleared = [""] * len(pasted)
-
-    def show(values: dict[str, Any]) -> list[Any]:
-        shown = schema.shown(values)
-        return [gr.update(value=shown[field.id]) for field in schema.fields]
-
-    unchanged = [gr.update() for _ in (*controls, *pasted)]
-
-    def load(name: str | None) -> list[Any]:
-        try:
-            values = show(presets.values(name or ""))
-            return [*values, *cleared, _message(presets.get(name or "").about or f"{name} is loaded.")]
-        except UserError as error:
-            return [*unchanged, _message(str(error))]
-
-    def save(name: str | None, *args: Any) -> list[Any]:
-        try:
-            presets.save(name or "", schema.from_positional(args))
-            return [gr.update(choices=_names(presets)), _message(f"{name} is saved.")]
-        except UserError as error:
-            return [gr.update(), _message(str(error))]
-
-    def delete(name: str | None) -> list[Any]:
-        try:
-            presets.delete(name or "")
-            return [gr.update(choices=_names(presets), value=None), _message(f"{name} is deleted.")]
-        except UserError as error:
-            return [gr.update(), _message(str(error))]
-
-    shown, said = [*controls, *pasted, row.message], [row.name, row.message]
-    press(row.id, row.load, fn=load, inputs=[row.name], outputs=shown, **QUIET)
-    press(row.id, row.save, fn=save, inputs=[row.name, *inputs], outputs=said, **QUIET)
-    press(row.id, row.delete, fn=delete, inputs=[row.name], outputs=said, **QUIET)
-    press(row.id, row.reset, fn=lambda: [*show(schema.defaults()), *cleared, ""], outputs=shown, **QUIET)
+    actions = PresetActions(schema, presets, host, inputs, len(pasted))
+    ask, everywhere = f"{row.id}_ask", [NAMES.format(tab=name) for name in ("txt2img", "img2img")]
+    ask_by_script(
+        ask,
+        {"save": everywhere, "delete": everywhere},
+        row.action,
+        fn=actions.act,
+        inputs=[row.action, row.asked, row.before, row.name, row.also, *inputs, *host.values()],
+        outputs=[*controls, *pasted, *host.values(), row.message, row.before, row.save, row.delete, row.asked],
+    )
+    listeners = {
+        "choose": row.name.input, "load": row.load.click, "save": row.save.click, "delete": row.delete.click,
+        "reset": row.reset.click, "undo": row.undo.click,
+    }  # fmt: skip
+    for action, listen in listeners.items():
+        tell_and_ask(listen, action, row.action, ask)
+    ask_by_script(NAMES.format(tab=tab), fn=actions.names, inputs=[], outputs=[row.name])
 
 
 def _names(presets: PresetStore) -> list[str]:
@@ -98,5 +242,22 @@ def _names(presets: PresetStore) -> list[str]:
         return presets.shipped_names()
 
 
-def _message(text: str) -> str:
-    return f"<p>{html.escape(text)}</p>"
+def _offers(control: Any, value: Any) -> bool:
+    """Return True if a control of the host takes a value: a list has to contain it."""
+    if control is None:
+        return False
+    choices = getattr(control, "choices", None)
+    return choices is None or value in [choice[-1] if isinstance(choice, tuple | list) else choice for choice in choices]
+
+
+def _quoted(name: str) -> str:
+    return f"\N{LEFT DOUBLE QUOTATION MARK}{name}\N{RIGHT DOUBLE QUOTATION MARK}"
+
+
+def _message(*texts: str, changed: Sequence[str] | None = None) -> str:
+    """Return a notice of paragraphs, and the list of what has changed."""
+    said = "".join(f"<p>{html.escape(text)}</p>" for text in texts if text)
+    if changed is not None:
+        lines = "".join(f"<li>{html.escape(line)}</li>" for line in changed)
+        said += f"<p>Changed:</p><ul>{lines}</ul>" if lines else f"<p>{NOTHING}</p>"
+    return f'<div class="sdfm-note">{said}</div>'

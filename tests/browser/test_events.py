@@ -402,23 +402,19 @@ class TestLateAnswersInTheExtensionsPanel:
         self.title(page, "SEG")
 
     def test_a_button_of_the_presets_waits_for_the_other(self, panel, page, late):
-        row = "#script_txt2img_sdfm_presets[data-sdfm-due]"
-        page.click("#script_txt2img_sdfm_preset input")
-        page.keyboard.type("PAG")
-        page.keyboard.press("Enter")
         answer = late()
-        page.click("#script_txt2img_sdfm_preset_load")
+        page.click("#script_txt2img_sdfm_preset input")
+        page.keyboard.type("SEG")
+        page.keyboard.press("Enter")
         answer.wait()
-        assert page.locator(row).count() == 1
         page.click("#script_txt2img_sdfm_preset_reset")
         page.wait_for_timeout(QUIET)
         assert answer.requests == 1
         answer.arrive()
-        self.title(page, "PAG")
-        page.wait_for_selector(row, state="detached")
-        page.click("#script_txt2img_sdfm_preset_reset")
-        page.wait_for_selector(row, state="detached")
-        page.wait_for_function("(title) => !document.querySelector(title).innerText.includes('PAG')", arg=TITLE)
+        page.wait_for_function("(title) => !document.querySelector(title).innerText.includes('SEG')", arg=TITLE)
+        page.wait_for_function(
+            "() => document.querySelector('#script_txt2img_sdfm_preset_message').innerText.includes('SEG off')"
+        )
 
     def test_the_buttons_of_the_model_kind_come_back(self, panel, page):
         panel.part("Model")

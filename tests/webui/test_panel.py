@@ -32,6 +32,7 @@ def build(folder: Path, tab: str = "txt2img") -> Panel:
     store = PresetStore(SCHEMA, SHIPPED_PRESETS, folder / "presets.json")
     panel = build_panel(SCHEMA, TARGETS, store, input_accordion, lambda name: f"{tab}_{name}", "<p>notice</p>")
     connect_view(SCHEMA, panel, tab)
+    panel.connect_presets({}, tab)
     return panel
 
 
@@ -182,7 +183,8 @@ def test_a_value_that_implies_another_sets_it_when_it_is_moved(tmp_path: Path):
         for other, _ in field.param.implies:
             expected.setdefault(named[f"{field.technique.name}.{other}"]._id, set()).add(named[field.id]._id)
     events = [(event, set(targets_of(event, "input"))) for event in demo.get_config_file()["dependencies"]]
-    moved = {event["outputs"][0]: ids for event, ids in events if ids and len(event["outputs"]) == 1}
+    known = {control._id for control in named.values()}
+    moved = {event["outputs"][0]: ids for event, ids in events if ids & known and len(event["outputs"]) == 1}
     assert named["freeu.preset"]._id in expected and moved == expected
     hires = {named[field.id]._id for field in SCHEMA.fields if field.role == "setting" and field.param.optional}
     switches = {named[field.id]._id for field in SCHEMA.fields if field.role == "hires"}
