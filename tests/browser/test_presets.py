@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
 
-EVIL = "<img src=x onerror=\"window.evil = 'yes'\">"
+EVIL = f"<img src=x onerror=\"window.evil = '{uuid4().hex[:8]}'\">"
+"""A name that no earlier run of these tests has left behind."""
 PLAIN = "Steps: 20, Sampler: DPM++ 2M, Schedule type: Automatic, CFG scale: 7, Seed: 1, Size: 128x128"
 
 
