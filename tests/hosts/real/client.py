@@ -62,15 +62,19 @@ class WebUi:
     @cached_property
     def host(self) -> str:
         """Which WebUI it is; Forge chooses text encoders and VAE at one place."""
-        options = self.get("/sdapi/v1/options")
         for host, option in OPTIONS.items():
-            if option in options:
+            if option in self.options:
                 return host
         try:
             self.get("/sdapi/v1/sd-modules")
         except Refused:
             return A1111
         return FORGE
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        """Its options, as they were at first."""
+        return self.get("/sdapi/v1/options")
 
     @property
     def is_forge(self) -> bool:

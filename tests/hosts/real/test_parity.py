@@ -58,7 +58,8 @@ def pictures(webui: WebUi, checkpoint: str) -> dict[str, np.ndarray]:
 
 
 def picture(webui: WebUi, checkpoint: str, request: Any, **fields: Any) -> np.ndarray:
-    options = {**JOB["override_settings"], "sd_model_checkpoint": checkpoint}
+    known = {name: value for name, value in JOB["override_settings"].items() if name in webui.options}
+    options = {**known, "sd_model_checkpoint": checkpoint}
     made = webui.txt2img(request, **{**JOB, **fields, "override_settings": options})
     return np.frombuffer(made.pixels[0], np.uint8).astype(int)
 
