@@ -67,7 +67,7 @@ def test_it_changes_the_picture_and_the_shift_counts(webui: WebUi, flowing: Pict
 METHODS = {
     "pag": {"sigma_to": 0.3}, "seg": {"sigma_from": 20}, "tpg": {}, "nag": {}, "apg": {}, "fdg": {"ratio": 2}, "cfg_zero": {},
     "mahiro": {}, "epsilon_scaling": {"factor": 1.03}, "adaptive_guidance": {"threshold": 0.2}, "cfgpp": {},
-    "dynamic_thresholding": {}, "freeu": {},
+    "dynamic_thresholding": {"mimic_scale": 1}, "freeu": {},
 }  # fmt: skip
 
 

@@ -106,6 +106,21 @@ def test_remembered_it_needs_no_setting(webui: WebUi):
     assert "Model Kind" not in plain.texts[0] and plain.pixels == ordinary.pixels
 
 
+def test_detect_reads_the_marks_of_a_file(a1111: WebUi):
+    """Forge loads a checkpoint only for its first picture."""
+    marked = [model["title"] for model in a1111.get("/sdapi/v1/sd-models") if "vpred" in model["model_name"]]
+    if not marked:
+        pytest.skip("no checkpoint has vpred in its name")
+    before = a1111.get("/sdapi/v1/options")["sd_model_checkpoint"]
+    try:
+        for title in marked:
+            a1111.post("/sdapi/v1/options", {"sd_model_checkpoint": title})
+            said = a1111.get("/sdfm/v1/model")
+            assert (said["kind"], said["zero_terminal_snr"]) == (V, True) and "v_pred and ztsnr" in said["why"]
+    finally:
+        a1111.post("/sdapi/v1/options", {"sd_model_checkpoint": before})
+
+
 class TestRefiner:
     def refined(self, webui: WebUi, asked: dict | None, refiner: str, at: float, **more: object) -> Pictures:
         return webui.txt2img(asked, **{**EULER, "steps": 12, **more}, refiner_checkpoint=refiner, refiner_switch_at=at)
