@@ -179,9 +179,13 @@ else:
     )
 
     def loaded_model():
-        """Return the loaded model, without loading one as ``shared.sd_model`` does."""
+        """Return the loaded model, ``None`` before there is one; ``shared.sd_model`` would load it.
+
+        Until its first picture Forge has an object there that is no model.
+        """
         data = getattr(sd_models, "model_data", None)
-        return shared.sd_model if data is None else data.sd_model
+        model = shared.sd_model if data is None else data.sd_model
+        return None if getattr(model, "sd_checkpoint_info", None) is None else model
 
     def refiner_rule():
         """Return how this WebUI goes over to a refiner; Forge Neo's options say that it does so in its own way."""

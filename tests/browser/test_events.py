@@ -8,7 +8,8 @@ from .panel import MILLISECONDS
 
 NUMBER, SLIDER = "#txt2img_switch_at input[type=number]", "#txt2img_switch_at input[type=range]"
 PROMPT, NEGATIVE = "#txt2img_prompt textarea", "#txt2img_neg_prompt textarea"
-LINE, TITLE = "#sdfm_refiner_txt2img", "#script_txt2img_sdfm_panel > .label-wrap"
+LINE, OUR_LINE = "#sdfm_refiner_txt2img", "#script_txt2img_sdfm_refiner_line"
+TITLE = "#script_txt2img_sdfm_panel > .label-wrap"
 SLOWLY = 30
 """Milliseconds between two keys: gradio updates its values meanwhile."""
 QUIET = 300
@@ -156,10 +157,15 @@ class TestNumbersThatFollow(RefinerPanel):
         panel.set_number("txt2img_switch_at", 0.5)
         self.wait_for(page, {**self.following("0.5"), PROMPT: "\N{GRINNING FACE} [red:blue:0.5]"})
 
-    def test_what_does_not_follow_is_shown_with_its_cure(self, page):
+    @pytest.mark.parametrize("line", [LINE, OUR_LINE])
+    def test_what_does_not_follow_is_shown_with_its_cure(self, panel, page, line):
+        """In the WebUI's panel, and beside our settings."""
         page.fill(NEGATIVE, "[a:b:0.5] c")
         assert "“:0.5]” in the negative prompt does not follow" in self.line(page, "does not follow")
-        page.click(f"{LINE} .sdfm-follow")
+        panel.part("Refiner")
+        assert page.inner_text(f"{line} .sdfm-follow") == "Change to 0.8"
+        page.click(f"{line} .sdfm-follow")
+        panel.part("Perturbed")
         assert page.input_value(NEGATIVE) == "[a:b:0.8] c"
         assert "negative prompt switch" in self.line(page, "negative prompt switch")
 

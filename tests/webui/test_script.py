@@ -13,6 +13,7 @@ import pytest
 from fastapi import FastAPI
 
 from lib_sdfm.catalog import SCHEMA
+from lib_sdfm.sampling.stages import ModelFacts
 from lib_sdfm.schema.axes import ALL_OLD
 from lib_sdfm.schema.titles import ALL_ENTRIES
 from sdfm_webui.axes import axes_of_job
@@ -250,3 +251,12 @@ def test_an_unsuitable_host_gets_nothing(modules: FakeModules, capsys: pytest.Ca
     modules.run_script()
     assert "too old" in capsys.readouterr().out
     assert not any(modules.callbacks.values())
+
+
+def test_before_the_first_picture_forge_has_no_model(tmp_path: Path):
+    """It has an object of a few attributes in the model's place, with which title and plot of the panel must do."""
+    modules = FakeModules(tmp_path)
+    modules.sd_models = SimpleNamespace(model_data=SimpleNamespace(sd_model=SimpleNamespace(chunk_length=75)))
+    script = modules.run_script()
+    assert script.loaded_model() is None
+    assert script.facts_of_course(ModelFacts(sdxl=True), None) == ModelFacts(sdxl=True)
