@@ -40,8 +40,11 @@ const sdfmRequests = (function () {
         if (again) send(id);
     }
 
+    let pressed = ""; // id of the button that was clicked last
+
     function onClick(event) {
         const button = event.target.closest && event.target.closest("button");
+        if (button && !button.matches(".sdfm-ask")) pressed = button.id;
         const row = button && button.closest(".sdfm-one-at-a-time");
         if (!row) return;
         if (due.has(row.id)) {
@@ -56,10 +59,16 @@ const sdfmRequests = (function () {
         gradioApp().addEventListener("click", onClick, true);
     });
     const isDue = (id) => due.has(id) || resting.has(id);
-    return { ask, answered, isDue, isQuiet: () => due.size + resting.size === 0 };
+    return { ask, answered, isDue, isQuiet: () => due.size + resting.size === 0, pressed: () => pressed };
 })();
 const sdfmAsk = sdfmRequests.ask;
 const sdfmAnswered = sdfmRequests.answered;
+const sdfmPressed = sdfmRequests.pressed;
+
+function sdfmPress(id) {
+    const button = gradioApp().querySelector(`#${CSS.escape(id)}`);
+    if (button) button.click();
+}
 
 // Numbers in the prompt boxes are set as if typed, so that the browser's undo takes them back. The browser types only where
 // the focus is: it goes to the box and back, but never away from a control that somebody types into. Then the text is set
@@ -272,5 +281,5 @@ const sdfmTyping = (function () {
 
 // The list of presets gets the names of now once gradio answers to buttons: the page's own are those of the server's start.
 onSdfmLoaded(() => setTimeout(function () {
-    for (const tab of ["txt2img", "img2img"]) sdfmAsk(`script_${tab}_sdfm_presets_names`);
+    for (const tab of ["txt2img", "img2img"]) sdfmPress(`script_${tab}_sdfm_presets_names`);
 }, 500));

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import gradio as gr
@@ -45,38 +44,43 @@ def refresh_on_change(id: str, controls: Sequence[Any], fn: Callable[..., Any], 
     :param id: id of the hidden button that sends the request
     :param controls: a change of any of these sends a request; ``fn`` gets the values of all
     """
-    ask = gr.Button("", elem_id=id, elem_classes=["sdfm-ask"])
-    ask.do_not_save_to_config = True
+    ask = hidden_button(id)
     run_on("change", controls, f"() => {{ sdfmAsk({json.dumps(id)}); }}")
     repeated = {"trigger_mode": "multiple"} if GRADIO_4 else {}
     asked = ask.click(fn=fn, inputs=list(controls), outputs=list(outputs), **QUIET, **repeated)
     asked.then(outputs=[], **in_browser(f"() => {{ sdfmAnswered({json.dumps(id)}); }}"))
 
 
-def ask_by_script(id: str, then: Mapping[str, Sequence[str]] = MappingProxyType({}), told: Any = None, **event: Any) -> None:
+def ask_by_script(id: str, then: Mapping[str, Sequence[str]], told: Any, **event: Any) -> None:
     """Build a hidden button by which scripts send a request, one at a time.
 
     :param id: the button's id, for ``sdfmAsk``
-    :param then: by the text in ``told``, the ids of hidden buttons whose requests follow
+    :param then: by the text in ``told``, the ids of hidden buttons that are pressed afterwards
     :param told: a hidden control, see :func:`tell_and_ask`
     :param event: arguments of gradio's ``click``
     """
-    ask = gr.Button("", elem_id=id, elem_classes=["sdfm-ask"])
-    ask.do_not_save_to_config = True
     repeated = {"trigger_mode": "multiple"} if GRADIO_4 else {}
-    following = f"for (const next of {json.dumps(dict(then))}[told] || []) sdfmAsk(next);" if then else ""
-    answered = in_browser(f"(told) => {{ sdfmAnswered({json.dumps(id)}); {following} }}")
-    ask.click(**event, **QUIET, **repeated).then(outputs=[], **{**answered, "inputs": [] if told is None else [told]})
+    following = f"({json.dumps(dict(then))}[told] || []).forEach(sdfmPress);"
+    asked = hidden_button(id).click(**event, **QUIET, **repeated)
+    asked.then(outputs=[], **in_browser(f"(told) => {{ sdfmAnswered({json.dumps(id)}); {following} }}", [told]))
 
 
-def tell_and_ask(listen: Callable[..., Any], what: str, told: Any, id: str) -> None:
-    """On an event, put a text into a hidden control, then send the request of a button of :func:`ask_by_script`.
+def hidden_button(id: str) -> Any:
+    """Return a button that only scripts press."""
+    button = gr.Button("", elem_id=id, elem_classes=["sdfm-ask"])
+    button.do_not_save_to_config = True
+    return button
 
-    :param listen: the event: ``button.click``
+
+def tell_and_ask(event: str, controls: Sequence[Any], what: str, told: Any, id: str) -> None:
+    """On an event of any of the controls, put a text into a hidden control, then send the request of a hidden button.
+
+    :param what: a script's expression for the text
     :param told: the hidden control
+    :param id: the id of a button of :func:`ask_by_script`
     """
     asking = f"setTimeout(() => sdfmAsk({json.dumps(id)}), {TOLD});"  # gradio runs no `then` after a script alone
-    listen(outputs=[told], **in_browser(f"() => {{ {asking} return [{json.dumps(what)}]; }}"))
+    run_on(event, controls, f"() => {{ {asking} return [{what}]; }}", outputs=[told])
 
 
 def press(row_id: str, button: Any, **event: Any) -> None:

@@ -15,7 +15,7 @@ from lib_sdfm.schema.host_values import LABELS
 from lib_sdfm.schema.presets import PresetStore
 from lib_sdfm.schema.settings import Schema, Values
 
-from .events import ask_by_script, tell_and_ask
+from .events import QUIET, ask_by_script, hidden_button, tell_and_ask
 
 HOST_IDS = {
     "sampler_name": "{tab}_sampling", "scheduler": "{tab}_scheduler", "steps": "{tab}_steps", "cfg_scale": "{tab}_cfg_scale",
@@ -225,13 +225,10 @@ def connect_preset_row(
         inputs=[row.action, row.asked, row.before, row.name, row.also, *inputs, *host.values()],
         outputs=[*controls, *pasted, *host.values(), row.message, row.before, row.save, row.delete, row.asked],
     )
-    listeners = {
-        "choose": row.name.input, "load": row.load.click, "save": row.save.click, "delete": row.delete.click,
-        "reset": row.reset.click, "undo": row.undo.click,
-    }  # fmt: skip
-    for action, listen in listeners.items():
-        tell_and_ask(listen, action, row.action, ask)
-    ask_by_script(NAMES.format(tab=tab), fn=actions.names, inputs=[], outputs=[row.name])
+    buttons = [row.load, row.save, row.delete, row.reset, row.undo]
+    tell_and_ask("click", buttons, 'sdfmPressed().split("_").pop()', row.action, ask)
+    tell_and_ask("input", [row.name], '"choose"', row.action, ask)
+    hidden_button(NAMES.format(tab=tab)).click(fn=actions.names, inputs=[], outputs=[row.name], **QUIET)
 
 
 def _names(presets: PresetStore) -> list[str]:

@@ -24,7 +24,7 @@ from tests.webui.host import input_accordion
 pytestmark = pytest.mark.panel
 TARGETS = PasteTargets(SCHEMA)
 TYPES = {"number": float, "integer": int, "boolean": bool, "choice": str, "text": str}
-LARGEST_EVENTS = 30_000
+LARGEST_EVENTS = 30 * 1024
 """Characters of the page's configuration that the events of both tabs may take."""
 
 
