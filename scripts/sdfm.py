@@ -229,9 +229,11 @@ else:
 
     def is_chosen(name):
         """Return True for the checkpoint with which jobs begin; the loaded one may be the last job's refiner."""
-        find = sd_models.get_closet_checkpoint_match
-        chosen = find(shared.opts.sd_model_checkpoint) if shared.opts.sd_model_checkpoint else None
-        return chosen is not None and find(name) == chosen
+        try:
+            chosen = sd_models.select_checkpoint()
+        except FileNotFoundError:  # there is none
+            return False
+        return chosen is not None and sd_models.get_closet_checkpoint_match(name) == chosen
 
     def is_comfys(entry):
         """Return True for an entry of reForge's samplers that is made as ComfyUI makes it."""
