@@ -142,24 +142,35 @@ class WholePasses:
             self.ways.note(self._labels, names)
             self._noted = names
 
-    def require_repeats(self, calls: Any, main: Tensor, again: Callable[[], Tensor]) -> None:
-        """Make the main prediction again, once per pass and structure of calls, and compare.
+    def shift(self, calls: Any, main: Tensor, again: Callable[[], Tensor]) -> Tensor | float:
+        """Make the main prediction again, once per pass and structure of calls, and return by how much it is another one.
+
+        Mostly that is 0. A first call may prepare something, and so draw other random numbers than any later one (ControlNet
+        encodes its picture): what such a call gives the second and the third time is the same, and perturbed predictions are
+        compared with that.
 
         :param calls: the host's calls, equal for calls that can be compared
         :param main: the main prediction
         :param again: makes it again
-        :raises UnsupportedError: if another prediction comes out, of an extension that counts calls for instance
+        :raises UnsupportedError: if each time another prediction comes out, of an extension that counts calls for instance
         """
         if calls in self._repeated:
-            return
+            return 0.0
+        second = self.repeated(again)
+        if _alike(second, main):
+            self._repeated.add(calls)
+            return 0.0
+        if _alike(self.repeated(again), second):
+            return main - second
+        raise UnsupportedError(
+            f"{self._labels}: {', '.join(self.names)} changes the UNet, and the same call of it gives something else each "
+            "time, so that no perturbed prediction can be compared with the first. Switch either off"
+        )
+
+    def repeated(self, again: Callable[[], Tensor]) -> Tensor:
+        """Return what is predicted with the random numbers of the main prediction."""
         with self.same_random_numbers():
-            repeated = again()
-        if not (repeated - main).norm() <= TOLERANCE * main.norm():
-            raise UnsupportedError(
-                f"{self._labels}: {', '.join(self.names)} changes the UNet, and the same call of it gives something else the "
-                "second time, so that no perturbed prediction can be compared with the first. Switch either off"
-            )
-        self._repeated.add(calls)
+            return again()
 
     @contextmanager
     def same_random_numbers(self) -> Iterator[None]:
@@ -176,6 +187,10 @@ class WholePasses:
             yield
         finally:
             now.restore()
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return bool((one - other).norm() <= TOLERANCE * other.norm())
 
 
 class RandomState:

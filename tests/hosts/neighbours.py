@@ -118,16 +118,25 @@ class ByPairs(CrossAttention):
 
 
 class Bank(Extension):
-    """ControlNet's reference mode: runs noise through the UNet first, for all rows, and adds what its middle block gave."""
+    """ControlNet's reference mode: runs noise through the UNet first, for all rows, and adds what its middle block gave.
+
+    It calls an attention layer with some of the rows, and draws other random numbers in the first call than in later ones.
+    """
 
     _bank: Tensor | None = None
     _rows: int | None = None
 
     def attach(self) -> None:
         def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            if self._rows is None:  # what it prepares in the first call draws numbers as well
+                torch.randn(7)
             self._rows = self._rows or len(x)
             own = type(self.unet).forward
             kept: list[Tensor] = []
+            attention = self.unet.middle_block[1].transformer_blocks[0].attn1
+            attention.forward = lambda x, *args, **kwargs: torch.cat(
+                [type(attention).forward(attention, row[None], *args, **kwargs) for row in x]
+            )
             handle = self.unet.middle_block.register_forward_hook(lambda module, given, output: kept.append(output))
             own(self.unet, torch.randn(self._rows, *x.shape[1:]), *args, **kwargs)
             handle.remove()
@@ -136,6 +145,7 @@ class Bank(Extension):
                 return own(self.unet, x, *args, **kwargs)
             finally:
                 handle.remove()
+                del attention.forward
 
         self.unet.forward = forward
 

@@ -122,7 +122,9 @@ def test_a_failure_of_ours_leaves_nothing_of_others(request_: dict):
 
 
 def test_who_cannot_be_repeated_is_refused_by_name():
-    with pytest.raises(SdfmError, match=r"PAG: tests\.hosts\.neighbours changes the UNet, and the same call"):
+    with pytest.raises(
+        SdfmError, match=r"PAG: tests\.hosts\.neighbours changes the UNet, and the same call of it gives something else"
+    ):
         beside(Counting, PAG)
     beside(Counting, {"apg": {}})
 

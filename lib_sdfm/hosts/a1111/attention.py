@@ -92,6 +92,8 @@ class _LayerHooks:
 
     def _replace_query(self, module: nn.Module, args: tuple, output: Tensor) -> Tensor:
         rows, height, width = self._map_shape
+        if len(output) != rows and self._rows is slice:
+            rows = len(output)  # ControlNet's reference modes call attention once more, for the unconditional rows alone
         if output.shape[:2] != (rows, height * width):
             raise UnsupportedError(
                 f"Attention of {self.layer.name} sees {output.shape[0]} maps of {output.shape[1]} tokens instead of {rows} "

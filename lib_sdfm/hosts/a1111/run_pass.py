@@ -228,11 +228,11 @@ class A1111Pass:
         def again() -> Tensor:
             return self._recorder.replay(rows, whole=True)
 
-        self._whole.require_repeats(tuple(self._recorder.rows_of_calls()), self._recorder.outputs(rows), again)
+        shift = self._whole.shift(tuple(self._recorder.rows_of_calls()), self._recorder.outputs(rows), again)
         predictions: dict[str, Tensor] = {}
         for name, change in call.changes.items():
-            with self._whole.same_random_numbers(), self._perturbing(name, change):
-                predictions[name] = again()
+            with self._perturbing(name, change):
+                predictions[name] = self._whole.repeated(again) + shift
         return predictions
 
     def _perturbing(self, name: str, change: Perturbation) -> AbstractContextManager:

@@ -285,14 +285,15 @@ class ForgePass:
         if call.tail is not None:
             self._tail_fits = call.tail.end_main_prediction(len(args["cond"]))
         predictions: dict[str, Tensor] = {}
+        shift: Tensor | float = 0.0
         if self._whole.names and call.changes:
             again = functools.partial(self._predict_cond, call, args, args["model_options"])
-            self._whole.require_repeats(call.skips_uncond, args["cond_denoised"], again)
+            shift = self._whole.shift(call.skips_uncond, args["cond_denoised"], again)
         if call.tail is not None and self._tail_fits:
             predictions = call.tail.predictions(lambda: self._predict_cond(call, args, args["model_options"]))
         for name in [name for name in call.changes if name not in predictions]:
-            with self._whole.same_random_numbers():
-                predictions[name] = self._whole_prediction(call, args, call.changes[name])
+            perturbed = functools.partial(self._whole_prediction, call, args, call.changes[name])
+            predictions[name] = self._whole.repeated(perturbed) + shift
         return {name: space.enter(denoised) for name, denoised in predictions.items()}
 
     def _whole_prediction(self, call: DenoiserCall, args: dict[str, Any], change: Perturbation) -> Tensor:
