@@ -12,8 +12,9 @@ from torch import Tensor
 from lib_sdfm.catalog import SCHEMA
 from tests.hosts.fake_a1111 import SAMPLERS, Conds, Host, Sampler, prompt
 from tests.hosts.fake_forge import ForgeHost
-from tests.hosts.jobs import job, samples
+from tests.hosts.jobs import HOSTS, job, new_host, samples
 from tests.hosts.reference import SIGMAS, Reference, timestep_of
+from tests.pairs import in_pairs
 
 PAG = {"pag": {"scale": 3}}
 ORIGINAL_PAG = {"recipe": "original", "pag": {"scale": 3}}
@@ -43,22 +44,21 @@ def reference_samples(host: Host, sampler_name: str = "Euler", **settings: Any) 
     return sampler.func(reference, x, disable=True, **arguments)
 
 
-@pytest.mark.parametrize("sampler_name", ["Euler a", "Heun", "DDIM CFG++", "UniPC"])
-@pytest.mark.parametrize(
-    "request_",
-    [
-        {},
-        {"pag": False},
-        {"pag": {"scale": 0}},
-        {"pag": {"start_step": 90}},
-        {"pag": {"sanf": True, "scale": 0, "rescale": 0.5}},
-        {"recipe": "original", "pag": {"scale": 0, "sanf": True}},
-        {"recipe": "original", "pag": {"start_step": 90, "end_step": 99}},
-        {technique.name: False for technique in SCHEMA.techniques},
-    ],
-    ids=str,
-)
-def test_neutral_settings_are_bit_equal_to_none(host: Host, sampler_name: str, request_: dict):
+NEUTRAL = [
+    {},
+    {"pag": False},
+    {"pag": {"scale": 0}},
+    {"pag": {"start_step": 90}},
+    {"pag": {"sanf": True, "scale": 0, "rescale": 0.5}},
+    {"recipe": "original", "pag": {"scale": 0, "sanf": True}},
+    {"recipe": "original", "pag": {"start_step": 90, "end_step": 99}},
+    {technique.name: False for technique in SCHEMA.techniques},
+]
+
+
+@in_pairs(make=HOSTS, sampler_name=["Euler a", "Heun", "DDIM CFG++", "UniPC"], request_=NEUTRAL)
+def test_neutral_settings_are_bit_equal_to_none(make: Any, sampler_name: str, request_: dict):
+    host = make()
     assert torch.equal(samples(host, request_, sampler_name=sampler_name), samples(host, sampler_name=sampler_name))
 
 
@@ -94,44 +94,46 @@ def ngms(call: int, sigma: float) -> float | None:
 
 
 NGMS = {"s_min_uncond": 100.0, "cfg": ngms}
-JOBS = [
-    pytest.param({"conds": AND, "batch_size": 2}, id="AND"),
-    pytest.param({"conds": AND[:1]}, id="AND, one picture"),
-    pytest.param({"conds": [[(prompt(1), 1.0), (prompt(5), -0.6)]]}, id="AND, negative weight"),
-    pytest.param({"unconds": LONG, "batch_size": 2}, id="unequal lengths"),
-    pytest.param({"conds": AND, "unconds": LONG, "batch_size": 2}, id="AND, unequal lengths"),
-    pytest.param({"cfg_scale": 1.0, "cfg": lambda call, sigma: 1.0}, id="CFG 1"),
-    pytest.param({"width": 80, "height": 48}, id="not square"),
-    pytest.param({**NGMS, "steps": 5}, id="NGMS"),
-]
-A1111_JOBS = [  # Forge takes the smallest number of prompts, and their bare sum where it skips uncond
-    pytest.param({"conds": UNEQUAL_AND, "batch_size": 2}, id="AND, unequal numbers"),
-    pytest.param({"conds": UNEQUAL_AND[::-1], "batch_size": 2}, id="AND, unequal numbers reversed"),
-    pytest.param({**NGMS, "conds": UNEQUAL_AND, "batch_size": 2}, id="NGMS, AND"),
-]
-TOGETHER = pytest.mark.parametrize("batch_cond_uncond", [True, False], ids=["together", "apart"])
-BOTH_RECIPES = pytest.mark.parametrize("request_", [PAG, ORIGINAL_PAG], ids=["sdfm", "original"])
+JOBS = {
+    "AND": {"conds": AND, "batch_size": 2},
+    "AND, one picture": {"conds": AND[:1]},
+    "AND, negative weight": {"conds": [[(prompt(1), 1.0), (prompt(5), -0.6)]]},
+    "unequal lengths": {"unconds": LONG, "batch_size": 2},
+    "AND, unequal lengths": {"conds": AND, "unconds": LONG, "batch_size": 2},
+    "CFG 1": {"cfg_scale": 1.0, "cfg": lambda call, sigma: 1.0},
+    "not square": {"width": 80, "height": 48},
+    "NGMS": {**NGMS, "steps": 5},
+}
+A1111_JOBS = {  # Forge takes the smallest number of prompts, and their bare sum where it skips uncond
+    "AND, unequal numbers": {"conds": UNEQUAL_AND, "batch_size": 2},
+    "AND, unequal numbers reversed": {"conds": UNEQUAL_AND[::-1], "batch_size": 2},
+    "NGMS, AND": {**NGMS, "conds": UNEQUAL_AND, "batch_size": 2},
+}
+TOGETHER = {"together": True, "apart": False}
+RECIPES = {"sdfm": PAG, "original": ORIGINAL_PAG}
+BOTH_RECIPES = pytest.mark.parametrize("request_", RECIPES.values(), ids=RECIPES)
 
 
-@BOTH_RECIPES
-@pytest.mark.parametrize("settings", JOBS)
-@TOGETHER
-def test_the_sum_is_right_however_the_host_makes_its_calls(host: Host, batch_cond_uncond: bool, settings: dict, request_: dict):
+@in_pairs(make=HOSTS, batch_cond_uncond=TOGETHER, settings=JOBS, request_=RECIPES)
+def test_the_sum_is_right_however_the_host_makes_its_calls(make: Any, batch_cond_uncond: bool, settings: dict, request_: dict):
+    host = make()
     host.batch_cond_uncond = batch_cond_uncond
     wanted = reference_samples(host, recipe=request_.get("recipe", "sdfm"), **settings)
     assert_same_picture(samples(host, request_, **{key: value for key, value in settings.items() if key != "cfg"}), wanted)
 
 
-@BOTH_RECIPES
-@pytest.mark.parametrize("settings", A1111_JOBS)
-@TOGETHER
-def test_a1111_joins_any_numbers_of_prompts(a1111: Host, batch_cond_uncond: bool, settings: dict, request_: dict):
-    test_the_sum_is_right_however_the_host_makes_its_calls(a1111, batch_cond_uncond, settings, request_)
+@in_pairs(batch_cond_uncond=TOGETHER, settings=A1111_JOBS, request_=RECIPES)
+def test_a1111_joins_any_numbers_of_prompts(batch_cond_uncond: bool, settings: dict, request_: dict):
+    test_the_sum_is_right_however_the_host_makes_its_calls(new_host, batch_cond_uncond, settings, request_)
 
 
-@pytest.mark.parametrize("sampler_name", ["Euler a", "DPM++ 2M", "DDIM", "DDIM CFG++"])
-@pytest.mark.parametrize("request_", [PAG, {"pag": {"sanf": True, "rescale": 0.5}}, ORIGINAL_PAG], ids=str)
-def test_a_batch_of_two_equals_two_batches_of_one(host: Host, sampler_name: str, request_: dict):
+@in_pairs(
+    make=HOSTS,
+    sampler_name=["Euler a", "DPM++ 2M", "DDIM", "DDIM CFG++"],
+    request_=[PAG, {"pag": {"sanf": True, "rescale": 0.5}}, ORIGINAL_PAG],
+)
+def test_a_batch_of_two_equals_two_batches_of_one(make: Any, sampler_name: str, request_: dict):
+    host = make()
     both = samples(host, request_, sampler_name=sampler_name, batch_size=2)
     assert_same_picture(both, samples(host, request_, sampler_name=sampler_name, n_iter=2))
 
@@ -189,10 +191,13 @@ def test_ddim_and_euler_are_one_sampler_in_two_coordinates(host: Host, monkeypat
     assert_same_picture(host.run(p) * (1 + sigmas[-1] ** 2) ** 0.5, euler)
 
 
-@pytest.mark.parametrize("sampler_name", [*K_SAMPLERS[:-1], "DDIM", "DDIM CFG++", "PLMS", "UniPC"])
-@pytest.mark.parametrize("request_", [{"pag": {"sanf": True, "rescale": 0.5, "adaptive": 0.1}}, ORIGINAL_PAG], ids=str)
-def test_one_step_is_enough(host: Host, sampler_name: str, request_: dict):
-    result = samples(host, request_, sampler_name=sampler_name, steps=1)
+@in_pairs(
+    make=HOSTS,
+    sampler_name=[*K_SAMPLERS[:-1], "DDIM", "DDIM CFG++", "PLMS", "UniPC"],
+    request_=[{"pag": {"sanf": True, "rescale": 0.5, "adaptive": 0.1}}, ORIGINAL_PAG],
+)
+def test_one_step_is_enough(make: Any, sampler_name: str, request_: dict):
+    result = samples(make(), request_, sampler_name=sampler_name, steps=1)
     assert result.isfinite().all()
 
 
@@ -220,10 +225,14 @@ def test_odd_sizes_work_where_the_host_makes_them_work(host: Host, monkeypatch: 
     assert_same_picture(samples(host, PAG, **size), reference_samples(host, **size))
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("sampler_name", ["Euler", "DDIM"])
-@pytest.mark.parametrize("request_", [{"pag": {"sanf": True, "rescale": 1.0}}, PAG, ORIGINAL_PAG], ids=str)
-def test_half_precision_stays_finite_and_close(host: Host, dtype: torch.dtype, sampler_name: str, request_: dict):
+@in_pairs(
+    make=HOSTS,
+    dtype=[torch.bfloat16, torch.float16],
+    sampler_name=["Euler", "DDIM"],
+    request_=[{"pag": {"sanf": True, "rescale": 1.0}}, PAG, ORIGINAL_PAG],
+)
+def test_half_precision_stays_finite_and_close(make: Any, dtype: torch.dtype, sampler_name: str, request_: dict):
+    host = make()
     exact = samples(host, request_, sampler_name=sampler_name)
     for module in host.sd_model.modules():
         if isinstance(module, torch.nn.Linear | torch.nn.Conv2d):

@@ -15,6 +15,7 @@ from bench.unets import Shape
 from lib_sdfm.hosts.run import Together
 from tests.hosts.fake_a1111 import Host
 from tests.hosts.jobs import HOSTS, samples
+from tests.pairs import in_pairs
 
 SMALL = Shape({1: 0, 2: 1, 4: 2}, context=64, side=32, channels=64, head_channels=32, extra=64)
 EVERYTHING = {
@@ -45,11 +46,10 @@ def waits(host: Host, request: dict | None, sampler: str, steps: int = 4) -> int
     return counter.count
 
 
-@pytest.mark.parametrize("make", HOSTS.values(), ids=HOSTS)
-@pytest.mark.parametrize("sampler", ["Euler", "DPM++ 2M", "DDIM"])
-@pytest.mark.parametrize(
-    "request_", [EVERYTHING, {"recipe": "original", "pag": {"sanf": True}, "seg": {}}], ids=["sdfm", "original"]
-)
+ORIGINAL = {"recipe": "original", "pag": {"sanf": True}, "seg": {}}
+
+
+@in_pairs(make=HOSTS, sampler=["Euler", "DPM++ 2M", "DDIM"], request_={"sdfm": EVERYTHING, "original": ORIGINAL})
 def test_no_call_waits_for_a_number(make: Any, sampler: str, request_: dict):
     assert waits(make(), request_, sampler) == waits(make(), None, sampler)
 
@@ -62,9 +62,7 @@ NEED_THE_LEVEL = {
 }
 
 
-@pytest.mark.parametrize("make", HOSTS.values(), ids=HOSTS)
-@pytest.mark.parametrize("sampler", ["Euler", "DDIM"])
-@pytest.mark.parametrize("name", NEED_THE_LEVEL)
+@in_pairs(make=HOSTS, sampler=["Euler", "DDIM"], name=list(NEED_THE_LEVEL))
 def test_the_noise_level_is_waited_for_once_in_a_step(make: Any, sampler: str, name: str):
     def per_step(request: dict | None) -> int:
         return waits(make(), request, sampler, steps=5) - waits(make(), request, sampler, steps=4)

@@ -25,6 +25,7 @@ from lib_sdfm.sampling.stages import Perturbation
 from tests.hosts.fake_a1111 import Host
 from tests.hosts.jobs import HOSTS, new_forge, new_host, samples
 from tests.hosts.variety import written_in
+from tests.pairs import in_pairs
 from tests.support import CONTEXT, DEPTH, noise_of, tiny_unet
 
 
@@ -111,9 +112,7 @@ def difference(got: Tensor, wanted: Tensor) -> float:
     return ((got - wanted).norm() / wanted.norm()).item()
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("portions", [[4], [2, 2], [1, 1, 1, 1], [3, 1]], ids=str)
-@pytest.mark.parametrize("name", CHANGES)
+@in_pairs(way=list(WAYS), portions=[[4], [2, 2], [1, 1, 1, 1], [3, 1]], name=list(CHANGES))
 def test_it_gives_what_a_whole_pass_gives_without_the_encoder(name: str, portions: list[int], way: str):
     got, whole, main, plain = answers(portions, CHANGES[name], Together(WAYS[way]))
     assert list(got) == list(CHANGES[name])
@@ -200,9 +199,7 @@ def sampled(host: Host, *request: Any, **settings: Any) -> tuple[Tensor, int]:
         return samples(host, *request, **settings), sum(seen)
 
 
-@pytest.mark.parametrize("host", HOSTS)
-@pytest.mark.parametrize("sampler", ["Euler", "Heun", "DDIM"])
-@pytest.mark.parametrize("name", REQUESTS)
+@in_pairs(host=list(HOSTS), sampler=["Euler", "Heun", "DDIM"], name=list(REQUESTS))
 def test_a_job_is_the_same_and_the_encoder_runs_for_the_main_prediction_alone(host: str, sampler: str, name: str):
     settings = {"sampler_name": sampler, "batch_size": 2, "height": 80}
     _, plain_rows = sampled(HOSTS[host](), **settings)

@@ -18,6 +18,7 @@ from tests.hosts.flow_hosts import with_kinds
 from tests.hosts.jobs import HOSTS, new_forge, new_host, new_reforge, samples
 from tests.hosts.test_named_samplers import made, with_named_samplers
 from tests.hosts.variety import VARIETIES, Variety
+from tests.pairs import in_pairs
 from tests.together import in_original, is_flow_only, together
 
 OPTIONAL = [t for t in SCHEMA.techniques if not t.on_by_default and t.is_guidance]
@@ -62,8 +63,7 @@ def test_every_technique_is_tried():
     assert "Clamp-Cosine (c=4.0)" in SCHEMA.by_id["cfg_schedule.schedule"].param.choices
 
 
-@pytest.mark.parametrize("cfg", [1.0, 7.0])
-@pytest.mark.parametrize("request_name", REQUESTS)
+@in_pairs(make=HOSTS, request_name=list(REQUESTS), cfg=[1.0, 7.0])
 def test_a_batch_of_sdxl_is_its_single_pictures(make: Callable[..., Host], request_name: str, cfg: float):
     """Its first and last: two steps, as the second has what a technique keeps of the first."""
     host, request = make(variety=VARIETIES["SDXL"]), REQUESTS[request_name]
@@ -91,15 +91,9 @@ def kind_of_host(make: Callable[..., Host], name: str) -> Variety:
     return kind
 
 
-@pytest.mark.parametrize("variety", UNUSUAL)
-@pytest.mark.parametrize("request_name", ALTOGETHER)
-def test_every_kind_of_host(make: Callable[..., Host], variety: str, request_name: str):
-    """Every request on every kind of either host; batches of 1 and 3 take turns along requests, kinds and hosts.
-
-    So each kind of each host has both sizes, and each request has both sizes on either host.
-    """
+@in_pairs(make=HOSTS, variety=UNUSUAL, request_name=ALTOGETHER, batch_size=[1, 3])
+def test_every_kind_of_host(make: Callable[..., Host], variety: str, request_name: str, batch_size: int):
     kind = kind_of_host(make, variety)
-    batch_size = (1, 3)[(ALTOGETHER.index(request_name) + UNUSUAL.index(variety) + (make is new_forge)) % 2]
     job = {"steps": STEPS, "batch_size": batch_size}
     got = samples(make(variety=kind), REQUESTS[request_name], **job)
     usual = usual_samples(make, kind.sdxl, request_name, batch_size)

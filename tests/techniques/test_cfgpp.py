@@ -29,6 +29,7 @@ from sdfm_webui.errors import SdfmError
 from tests.analytic import RECORDED, SIGMAS, START, AnalyticModel, NoiseInTurn, recorded
 from tests.hosts.fake_a1111 import SAMPLERS, Host, prompt
 from tests.hosts.jobs import new_forge, new_host, samples
+from tests.pairs import in_pairs
 from tests.support import noise_of
 
 PREDICTION = Prediction(
@@ -135,9 +136,7 @@ def test_equal_prompts_change_nothing(new: Callable[[], Host], sampler_name: str
     torch.testing.assert_close(changed, plain, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("new", HOSTS)
-@pytest.mark.parametrize("steps", [1, 5])
-@pytest.mark.parametrize("sampler_name", WORKING)
+@in_pairs(new={"A1111": new_host, "Forge": new_forge}, steps=[1, 5], sampler_name=WORKING)
 def test_every_sampler_stays_finite_and_is_guided(new: Callable[[], Host], sampler_name: str, steps: int):
     host = new()
     plain, changed = (samples(host, request, sampler_name=sampler_name, steps=steps) for request in (None, {"cfgpp": {}}))
