@@ -148,6 +148,12 @@ def test_neos_cfg_rescale_is_ours_and_a_shift_is_named():
     assert "hires pass" in report["warnings"][0]
 
 
+@pytest.mark.parametrize("keys", ["PAG Active: True, PAG Scale: 1", "pag_enabled: True", "CFG rescale: 0"])
+def test_the_0_that_neos_parser_adds_says_nothing(keys: str):
+    report = explained(HEAD + f"{keys}, Rescale CFG: 0.0")
+    assert report["warnings"] == report["errors"] == report["unknown"] == [] and "cfg_rescale" not in report["techniques"]
+
+
 def test_neos_other_methods_are_ours():
     report = explained(HEAD + "Rescale CFG: 0.7, MaHiRo: True, Version: neo-2.29")
     assert report["techniques"]["cfg_rescale"]["phi"] == 0.7 and "mahiro" in report["techniques"]

@@ -122,10 +122,10 @@ GUIDANCE = (
     Source("TCG Active", "TCG of a branch of incantations", None, _keys("TCG ", "Scale,Alpha,Std Scale,Max Layer Index")),
     Source("PAG Autoguidance", "autoguidance of a branch of incantations", None, (Key("PAG Lerp Factor"),)),
     Source(
-        "Rescale CFG", "CFG rescale of Forge Neo and Classic", "cfg_rescale", (), _neo_rescale, by_presence=True,
+        "Rescale CFG", "CFG rescale of Forge Neo and Classic", "cfg_rescale", (), _neo_rescale, by_presence=True, off_at_0=True,
         replaces_cfg=2,
     ),
-    Source("CFG rescale", "SD.Next's CFG rescale", "cfg_rescale", (), _sdnext_rescale, by_presence=True),
+    Source("CFG rescale", "SD.Next's CFG rescale", "cfg_rescale", (), _sdnext_rescale, by_presence=True, off_at_0=True),
     Source("FreeU", "SD.Next's FreeU", "freeu", (), _sdnext_freeu, by_presence=True),
     Source("CFG true", "SD.Next's PAG or true CFG (not told apart)", None, (Key("CFG adaptive"),), by_presence=True),
     Source("CFG end", "SD.Next's end of CFG", None, by_presence=True),

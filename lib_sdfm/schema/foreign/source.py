@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .text import ForeignText
+from .text import ForeignText, number_of
 
 Said = dict[str, tuple[Any, str]]
 """Values by the name of our setting, each with the foreign key it comes from."""
@@ -35,6 +35,7 @@ class Source:
     :param switch: the key that is written if it is on
     :param parts: keys that switch on parts of it, if there is no other switch
     :param by_presence: true if its switch is a value, which is on where the key is present
+    :param off_at_0: true if such a switch is off at 0; Forge Neo's parser adds a 0 to texts that lack the key
     :param unless: a key beside which the same keys are another feature's
     :param why_not: why it is none of our techniques, if that isn't because we have none
     :param what: its name in messages
@@ -53,6 +54,7 @@ class Source:
     replaces_cfg: int = 0
     parts: tuple[str, ...] = ()
     by_presence: bool = False
+    off_at_0: bool = False
     unless: str = ""
     why_not: str = "is not part of SDFM and was left out"
 
@@ -63,8 +65,11 @@ class Source:
     def is_on(self, text: ForeignText) -> bool:
         """Return True if it is switched on, or any of its parts."""
         if self.by_presence:
-            return any(text.is_set(switch) for switch in self.switches)
+            return any(text.is_set(switch) and not self._is_0(text, switch) for switch in self.switches)
         return any(text.is_on(switch) for switch in self.switches)
+
+    def _is_0(self, text: ForeignText, switch: str) -> bool:
+        return self.off_at_0 and number_of(text.pairs[switch]) == 0
 
     @property
     def all_keys(self) -> tuple[str, ...]:
