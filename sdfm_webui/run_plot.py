@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from itertools import groupby
 
+from lib_sdfm.ops.flow import sigma_to_time
 from lib_sdfm.planning.course import PlannedCall
 
 from .run_course import Course, CoursePass, Handover
@@ -42,7 +43,9 @@ def _figure(one: CoursePass, course: Course, several: bool) -> str:
     scale_label = "CFG scale" if all(call.call.cfg_unit == 1 for call in one.calls) else "CFG++ scale"
     rows = [
         _line(scale_label, "scale", scales(one.calls), _number, floor=0.0),
-        _line("Noise level", "noise", levels(one.calls), lambda level: _number(10**level)),
+        _line("Time t", "noise", times(one.calls), _number)
+        if facts.flow_model
+        else _line("Noise level", "noise", levels(one.calls), lambda level: _number(10**level)),
         *(_bar(label, windows(one.calls, name), facts.steps) for name, label in course.labels.items()),
     ]
     if facts.switch is not None and course.handover is not None:
@@ -70,6 +73,11 @@ def scales(calls: Sequence[PlannedCall]) -> list[Point]:
 def levels(calls: Sequence[PlannedCall]) -> list[Point]:
     """Return the logarithm to base 10 of the noise level of each model call."""
     return [(*place, math.log10(max(call.call.sigma, 1e-3))) for place, call in zip(places_of(calls), calls)]
+
+
+def times(calls: Sequence[PlannedCall]) -> list[Point]:
+    """Return a flow model's time of each model call, 1 for noise to 0."""
+    return [(*place, sigma_to_time(call.call.sigma)) for place, call in zip(places_of(calls), calls)]
 
 
 def windows(calls: Sequence[PlannedCall], name: str) -> list[tuple[float, float]]:

@@ -25,7 +25,10 @@ def changes(schema: Schema, before: Mapping[str, Any], after: Mapping[str, Any])
 def _of(schema: Schema, technique: type[Feature], was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Return the line about one technique, empty if nothing that counts differs."""
     switch = f"{technique.name}.enabled"
+    hires = f"{technique.name}.hires"
     fields = [f for f in schema.in_panel_order(technique) if f.role == "setting"]
+    if not (was.get(hires) or now.get(hires)):  # they follow the first pass
+        fields = [f for f in fields if not f.param.optional]
     if not now[switch]:
         return f"{technique.label} off" if was[switch] else ""
     if not was[switch]:

@@ -66,6 +66,12 @@ def test_choosing_loads_and_says_what_has_changed(actions: PresetActions):
         assert line in done.message, line
 
 
+def test_values_of_the_hires_pass_that_follow_are_not_told(actions: PresetActions):
+    said = does(actions, "load", "PAG", values(pag={"scale": 2, "end_step": 9})).message
+    assert "PAG scale 2 \u2192 3" in said and "hires pass" not in said
+    assert "hires pass" in does(actions, "load", "PAG", values(pag={"scale": 2, "hires_scale": 1})).message
+
+
 def test_the_hosts_values_are_left_alone_if_asked(actions: PresetActions):
     done = does(actions, "choose", "Flow matching (bigASP v2.5)", also=False)
     assert done.host == {} and "CFG scale" not in done.message.split("Changed")[1]
