@@ -42,7 +42,7 @@ BUILT_INS = {
 LIMITER = 5
 """Place of the guidance limiter's switch, among the arguments of reForge's script with two of them."""
 IN_CFGS_PLACE = {"dynamic_thresholding", "cfg_rescale", "apg", "cfg_schedule"}
-"""Those whose scripts compute CFG: a technique of ours that does so too takes their place."""
+"""Those whose scripts compute CFG: a technique of ours that does so too gets what they give."""
 
 
 def built_ins_on(p: Any) -> list[tuple[str, str]]:
@@ -59,12 +59,12 @@ def built_ins_on(p: Any) -> list[tuple[str, str]]:
 
 
 def notes_on_both(schema: Schema, settings: Settings, built_ins: list[tuple[str, str]]) -> list[str]:
-    """Return a note for each script that does what a technique of the job does, or that gives way to one."""
+    """Return a note for each script that does what a technique of the job does, or on whose result one acts."""
     computes = next((t.label for t in plan_of(schema, settings).techniques if t.combines()), None)
     notes = []
     for title, technique in built_ins:
         if technique in IN_CFGS_PLACE and computes is not None:
-            notes.append(f"{title} is on as well, and gives way to SDFM's {computes}. Switch either off")
+            notes.append(f"{title} is on as well, and SDFM's {computes} acts on what it gives. Switch either off")
         elif technique in settings.techniques:
             notes.append(f"{title} is on as well, and both act. Switch either off")
     return notes
