@@ -12,7 +12,7 @@ from .params import Param, params_of
 
 RECIPE = Param(
     "recipe", "choice", SDFM, label="Recipe", key="SDFM Recipe", choices=RECIPES,
-    help="By the papers: the published methods. As the old extensions: with their deviations, to reproduce old pictures.",
+    help="By the papers: the methods as published. As the old extensions: with their deviations, to reproduce old pictures.",
     shown_as=("Calculation", {SDFM: "By the papers", ORIGINAL: "As the old extensions"}),
 )  # fmt: skip
 REQUEST_POSITION, RECIPE_POSITION, NOTES_POSITION = 0, 1, 2

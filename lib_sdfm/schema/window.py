@@ -23,33 +23,35 @@ def start_step(label: str, key: str = "", **more: Any) -> Any:
 
 def end_step(label: str, key: str = "", **more: Any) -> Any:
     """Declare a technique's last step; ``key`` as for :func:`start_step`."""
-    about = f"Last step with {label}, inclusive. {TO_THE_END} or more: to the end."
+    about = f"Last step with {label}. {TO_THE_END} or more: until the end."
     return _step(TO_THE_END, label, "End Step", about, **_origin(label, "End Step", key), **more)
 
 
 def hires_start_step(label: str, key: str = "", **more: Any) -> Any:
     """Declare a technique's first step in the hires pass; ``key`` as for :func:`start_step`."""
-    about = f"First step of the hires pass with {label}, counted from 0."
+    about = f"First step with {label} in the hires pass, counted from 0."
     name = "Hires Start Step"
     return _step(None, label, name, about, key=f"{key or label} {name}", own=True, follows="start_step", **more)
 
 
 def hires_end_step(label: str, key: str = "", **more: Any) -> Any:
     """Declare a technique's last step in the hires pass; ``key`` as for :func:`start_step`."""
-    about = f"Last step of the hires pass with {label}, inclusive. {TO_THE_END} or more: to the end."
+    about = f"Last step with {label} in the hires pass. {TO_THE_END} or more: until the end."
     name = "Hires End Step"
     return _step(None, label, name, about, key=f"{key or label} {name}", own=True, follows="end_step", **more)
 
 
 def sigma_from(label: str, key: str, **more: Any) -> Any:
     """Declare the highest noise level with a technique; ``key`` as for :func:`start_step`."""
-    about = f"Highest noise level (sigma) with {label}. {NO_UPPER_END:g}: from the start."
+    about = f"{label} acts up to this noise level (sigma). {NO_UPPER_END:g}: from the first step."
     return _level(NO_UPPER_END, f"{label} sigma from", f"{key} Sigma From", about, **more)
 
 
 def sigma_to(label: str, key: str, **more: Any) -> Any:
     """Declare the noise level down to which a technique acts; ``key`` as for :func:`start_step`."""
-    return _level(0.0, f"{label} sigma to", f"{key} Sigma To", f"Noise level (sigma) at which {label} ends. 0: never.", **more)
+    return _level(
+        0.0, f"{label} sigma to", f"{key} Sigma To", f"{label} acts above this noise level (sigma). 0: until the end.", **more
+    )
 
 
 def _origin(label: str, name: str, key: str) -> dict[str, Any]:

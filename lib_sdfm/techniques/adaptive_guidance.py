@@ -39,31 +39,33 @@ class AdaptiveGuidanceSettings:
 
     threshold: float = number(
         0.99, 0, 1, step=0.001, label="Adaptive guidance threshold", key="SDFM AG Threshold",
-        help="CFG ends once the two predictions are this similar (cosine). Lower: earlier, and faster. 0.99 is usual.", **OURS,
+        help="CFG ends once the two predictions are this similar (cosine similarity). 0.99 is usual; lower values end CFG "
+        "earlier and save more time.", **OURS,
     )  # fmt: skip
     compare: str = choice(
         DENOISED, COMPARED, group=ADVANCED, label="Adaptive guidance compares", key="SDFM AG Compare",
-        help="denoised: the predicted images. noise: the predicted noise, as in the paper, which is similar much earlier and "
-        "wants a threshold nearer to 1.", **OURS,
+        help="denoised: compares the predicted images. noise: compares the predicted noise, as in the paper; this needs a "
+        "threshold closer to 1, because it becomes similar much earlier.", **OURS,
     )  # fmt: skip
     step: int = _step(
         MEASURED, "from step", "Step",
-        "First step without CFG. 0: found by comparing; the step found is written to the picture.",
+        "First step without CFG. 0: found during sampling and saved in the generation parameters.",
         place=WHEN,
     )  # fmt: skip
     refiner_step: int = _step(
         MEASURED,
         "from step, refiner",
         "Refiner Step",
-        "The same for the steps of a refiner. 0: as for the first model.",
+        "First step without CFG while a refiner is sampling. 0: the same as for the first model.",
         group=ADVANCED,
     )
     hires_step: int | None = _step(
-        None, "from step, hires pass", "Hires Step", "First step without CFG in the hires pass. 0: found by comparing.",
+        None, "from step, hires pass", "Hires Step", "First step without CFG in the hires pass. 0: found during sampling.",
         follows="step",
     )  # fmt: skip
     hires_refiner_step: int | None = _step(
-        None, "from step, hires pass, refiner", "Hires Refiner Step", "The same for the steps of a refiner in the hires pass.",
+        None, "from step, hires pass, refiner", "Hires Refiner Step", "First step without CFG while a refiner is sampling in "
+        "the hires pass. 0: the same as for the first model.",
         follows="refiner_step",
     )  # fmt: skip
 
@@ -75,8 +77,8 @@ class AdaptiveGuidance(Technique):
     title = "Adaptive guidance (ends CFG once it no longer matters)"
     part = CFG
     summary = (
-        "Late in a run the predictions with and without prompt often point the same way, and CFG adds little. From there on "
-        "the unconditional prediction is left out, and a step takes half the time."
+        "Late in a run, the conditional and the unconditional prediction often agree and CFG adds little. From there on the "
+        "unconditional prediction is skipped, and each step takes about half the time."
     )
     Settings = AdaptiveGuidanceSettings
     active_key = "SDFM AG Active"
@@ -90,7 +92,7 @@ class AdaptiveGuidance(Technique):
         return super().conflict(other)
 
     def condition(self) -> str | None:
-        return "a CFG scale other than 1, and a sampler other than those named CFG++"
+        return "a CFG scale other than 1 and a sampler that isn't named CFG++"
 
     def spares(self, hires: bool) -> int:
         return 1

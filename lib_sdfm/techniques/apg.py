@@ -23,19 +23,22 @@ class ApgSettings:
 
     eta: float = number(
         0.0, 0, 10, slider_maximum=1, step=0.05, label="APG eta", key="SDFM APG Eta", **OURS,
-        help="Share that is kept of guidance along the prediction itself, which saturates. 0 is the paper's, 1 keeps all.",
+        help="Share of the saturating part of guidance that is kept. 0 is the paper's value; 1 keeps all of it.",
     )  # fmt: skip
     norm_threshold: float = number(
         15.0, 0, 1000, slider_maximum=50, step=0.5, label="APG norm threshold", key="SDFM APG Norm Threshold", **OURS,
-        help="Largest length of guidance over the whole latent; a larger latent needs more. SDXL 15, SD1.5 7.5. 0: no limit.",
+        help="Upper limit on how strongly guidance can act in one step. 15 for SDXL, 7.5 for SD1.5, more for larger pictures; "
+        "0: no limit.",
     )  # fmt: skip
     momentum: float = number(
         -0.5, -0.95, 0.95, step=0.05, label="APG momentum", key="SDFM APG Momentum", **OURS,
-        help="Share of earlier steps' guidance; negative values weaken what stays the same. SDXL -0.5, SD1.5 -0.75. 0: none.",
+        help="How much guidance of earlier steps is carried over; negative values dampen what repeats from step to step. -0.5 "
+        "for SDXL, -0.75 for SD1.5; 0: none.",
     )  # fmt: skip
     hires_norm_threshold: float | None = number(
         None, 0, 1000, slider_maximum=50, step=0.5, label="APG norm threshold, hires pass", key="SDFM APG Hires Norm Threshold",
-        follows="norm_threshold", help="Largest length in the hires pass: twice as much for twice the size.", **OURS,
+        follows="norm_threshold", help="Norm threshold in the hires pass; double it where the hires pass doubles width and "
+        "height.", **OURS,
     )  # fmt: skip
 
 
@@ -49,8 +52,8 @@ class Apg(Technique):
     title = "Adaptive projected guidance (APG)"
     part = CFG
     summary = (
-        "Leaves out the part of guidance that only saturates colours, and limits the rest: high CFG (SDXL: 10 to 15) "
-        "without burnt pictures."
+        "Removes the part of guidance that mainly oversaturates and limits the rest, so that high CFG scales (SDXL: 10 to 15) "
+        "don't burn the picture."
     )
     Settings = ApgSettings
     active_key = "SDFM APG Active"
@@ -61,7 +64,7 @@ class Apg(Technique):
 
     def inert(self, hires: bool) -> str | None:
         neutral = self.settings.eta == 1 and self.settings.momentum == 0 and self.value("norm_threshold", hires) == 0
-        return "with eta 1, without norm threshold and momentum it is plain CFG" if neutral else None
+        return "with eta 1, norm threshold 0 and momentum 0 it is plain CFG" if neutral else None
 
     def condition(self) -> str | None:
         return "a CFG scale above 1"

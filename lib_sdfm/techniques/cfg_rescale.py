@@ -25,7 +25,7 @@ class CfgRescaleSettings:
 
     phi: float = number(
         0.7, 0, 1, step=0.05, label="CFG rescale phi", key=KEY, composite=True, recipes=(SDFM,),
-        help="Share of the rescaled result; the rest is as guided. 0.7 is the paper's.",
+        help="How much of the added contrast is taken back. 0: none; 0.7 is the paper's value.",
     )  # fmt: skip
 
 
@@ -46,7 +46,7 @@ class CfgRescale(Technique):
     name, label = "cfg_rescale", "CFG rescale"
     title = "CFG rescale"
     part = CFG
-    summary = "Takes back the contrast and saturation that guidance adds: for models that burn at the CFG they need."
+    summary = "Reduces the contrast and saturation that guidance adds, for models that burn at the CFG scale they need."
     Settings = CfgRescaleSettings
     active_key = KEY
     rank = 55

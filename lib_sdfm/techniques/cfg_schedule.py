@@ -27,28 +27,30 @@ class CfgScheduleSettings:
     schedule: str = choice(
         CONSTANT, tuple(SCHEDULES), panel_first=INTERVAL, label="CFG schedule type", key="CFG Interval Schedule",
         axis="[PAG] CFG Schedule Type",
-        help="How the CFG scale changes over the run. Interval: constant between the paper's noise levels, 0.28 and 5.42.",
+        help="How the CFG scale changes during sampling. Interval: constant between the noise levels of the paper, 0.28 and "
+        "5.42.",
     )  # fmt: skip
     low: float = number(
         0.0, 0, 100, step=0.01, place=WHEN, label="CFG noise interval low", key="CFG Interval Low",
         axis="[PAG] CFG Noise Interval Low",
-        help="Below this noise level (sigma) CFG is 1.",
+        help="Below this noise level (sigma) the CFG scale is 1. 0.28 is the paper's value; 0: no lower limit.",
     )  # fmt: skip
     high: float = number(
         100.0, 0, 100, step=0.01, place=WHEN, label="CFG noise interval high", key="CFG Interval High",
-        axis="[PAG] CFG Noise Interval High", help="Above this noise level (sigma) CFG is 1. 100: no upper end.",
+        axis="[PAG] CFG Noise Interval High", help="Above this noise level (sigma) the CFG scale is 1. 5.42 is the paper's "
+        "value; 100: no upper limit.",
     )  # fmt: skip
     hires_schedule: str | None = choice(
         None, tuple(SCHEDULES), label="CFG schedule type, hires pass", key="CFG Interval Hires Schedule", follows="schedule",
-        help="How the CFG scale changes over the hires pass.", **OURS,
+        help="How the CFG scale changes during the hires pass.", **OURS,
     )  # fmt: skip
     hires_low: float | None = number(
         None, 0, 100, step=0.01, label="CFG noise interval low, hires pass", key="CFG Interval Hires Low", follows="low",
-        help="Below this noise level CFG is 1 in the hires pass.", **OURS,
+        help="Below this noise level (sigma) the CFG scale is 1 in the hires pass. 0: no lower limit.", **OURS,
     )  # fmt: skip
     hires_high: float | None = number(
         None, 0, 100, step=0.01, label="CFG noise interval high, hires pass", key="CFG Interval Hires High", follows="high",
-        help="Above this noise level CFG is 1 in the hires pass. 100: no upper end.", **OURS,
+        help="Above this noise level (sigma) the CFG scale is 1 in the hires pass. 100: no upper limit.", **OURS,
     )  # fmt: skip
 
 
@@ -59,8 +61,8 @@ class CfgSchedule(Technique):
     title = "CFG schedule and interval"
     part = CFG
     summary = (
-        "Lets the CFG scale rise or fall over the run, and limits it to a range of noise levels: high CFG only where it "
-        "helps (SDXL: CFG 15, interval 0.28 to 5.42)."
+        "Raises or lowers the CFG scale during sampling, or limits it to a range of noise levels, so that a high scale acts "
+        "only where it helps (SDXL: CFG 15 between noise levels 0.28 and 5.42)."
     )
     Settings = CfgScheduleSettings
     active_key = "CFG Interval Enable"

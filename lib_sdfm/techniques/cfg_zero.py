@@ -26,7 +26,8 @@ class CfgZeroSettings:
 
     zero_steps: int = integer(
         1, 0, slider_maximum=10, label="CFG-Zero* zero steps", key="SDFM CFG-Zero Steps", own=True, recipes=(SDFM,),
-        help="First steps that are left out (zero velocity), in passes that begin with pure noise. 1 for 28 steps. 0: none.",
+        help="Number of steps skipped at the beginning, where sampling starts from pure noise. 1 is usual for 28 steps; 0: "
+        "none.",
     )  # fmt: skip
 
 
@@ -40,8 +41,8 @@ class CfgZero(Technique):
     title = "CFG-Zero* (flow models)"
     part = CFG
     summary = (
-        "For flow models: fits the prediction without prompt to the other before CFG compares them, and leaves out the first "
-        "step, which flow models get wrong."
+        "For flow models: scales the unconditional prediction to match the conditional one before CFG, and skips the first "
+        "step, which flow models predict poorly."
     )
     Settings = CfgZeroSettings
     active_key = "SDFM CFG-Zero Active"

@@ -26,7 +26,7 @@ class CfgPlusPlusSettings:
 
     scale: float = number(
         0.6, 0, 2, step=0.05, label="CFG++ scale", key=KEY, composite=True, recipes=(SDFM,),
-        help="The paper's lambda, in place of the CFG scale: 0.6 is about as strong as CFG 7.5, 1 as 12.5.",
+        help="Replaces the CFG scale (lambda in the paper): 0.6 is about as strong as CFG 7.5, and 1 as CFG 12.5.",
     )  # fmt: skip
 
 
@@ -51,8 +51,8 @@ class CfgPlusPlus(Technique):
     title = "CFG++"
     part = CFG
     summary = (
-        "Lets the sampler renoise with the prediction without prompt: low scales, less burnt colours. "
-        "Its scale takes the place of the CFG scale. PAG and SEG act several times as strong: 0.25 instead of 3."
+        "Lets the sampler renoise with the unconditional prediction: low scales and less burnt colours. Its own scale replaces "
+        "the CFG scale, and PAG and SEG act several times as strongly: use 0.25 instead of 3."
     )
     Settings = CfgPlusPlusSettings
     active_key = KEY

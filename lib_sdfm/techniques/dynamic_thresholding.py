@@ -43,72 +43,72 @@ class DynamicThresholdingSettings:
     mimic_scale: float = number(
         7.0, 0, 100, slider_maximum=30, step=0.5, label="Mimic scale", key="Mimic scale",
         axis="[DynThres] Mimic Scale", axis_off=0.0,
-        help="The CFG scale whose contrast the picture gets, while the real CFG scale decides what is in it.",
+        help="CFG scale whose contrast the picture gets, while the actual CFG scale decides its content. 7 is usual.",
     )  # fmt: skip
     separate_channels: bool = boolean(
         True, group=ADVANCED, label="Separate feature channels", key="Separate Feature Channels",
         axis="[DynThres] Separate Feature Channels",
-        help="Each channel of the latent gets its own range. Off: one range per image (recipe original: for the whole batch).",
+        help="Limits each channel of the latent separately. Off: one limit per image (as the old extensions: per batch).",
     )  # fmt: skip
     startpoint: str = choice(
         MEAN, (MEAN, ZERO), group=ADVANCED, label="Scaling startpoint", key="Scaling Startpoint",
         axis="[DynThres] Scaling Startpoint",
-        help="Scales about the mean of each channel, or about zero.",
+        help="Centre around which values are scaled: the mean of each channel, or zero.",
     )  # fmt: skip
     measure: str = choice(
         AD, (AD, STD), group=ADVANCED, label="Variability measure", key="Variability Measure",
         axis="[DynThres] Variability Measure",
-        help="AD: largest absolute deviation from the mean. STD: standard deviation.",
+        help="How the spread of values is measured. AD: largest absolute deviation from the mean; STD: standard deviation.",
     )  # fmt: skip
     phi: float = number(
         1.0, 0, 1, step=0.01, label="Interpolate phi", key="Interpolate Phi", axis="[DynThres] Interpolate Phi",
-        help="Share of the thresholded result; the rest is plain CFG.",
+        help="Blends plain CFG (0) with the thresholded result (1).",
     )  # fmt: skip
     percentile: float = number(
         100.0, 0, 100, step=0.05, group=ADVANCED, label="Threshold percentile", key="Threshold percentile",
         axis="[DynThres] Threshold Percentile",
-        help="Percentile of the deviations that counts as the range; values beyond it are clamped (AD). 90 to 100 is usual.",
+        help="Clamps values that deviate more than this percentile (with AD only). 90 to 100 is usual.",
     )  # fmt: skip
     mimic_mode: str = choice(
         CONSTANT, MODES, label="Mimic mode", key="Mimic mode", axis="[DynThres] Mimic Scheduler", **MIMIC_SCHEDULE,
-        help="How the mimic scale changes over the run.",
+        help="How the mimic scale changes during sampling.",
     )  # fmt: skip
     mimic_minimum: float = number(
         0.0, 0, 100, slider_maximum=30, step=0.5, label="Mimic scale minimum", key="Mimic scale minimum",
-        axis="[DynThres] Mimic minimum", **MIMIC_SCHEDULE, help="Smallest mimic scale of its schedule.",
+        axis="[DynThres] Mimic minimum", **MIMIC_SCHEDULE, help="Lowest mimic scale in any mode but Constant.",
     )  # fmt: skip
     cfg_mode: str = choice(
         CONSTANT, MODES, label="CFG mode", key="CFG mode", axis="[DynThres] CFG Scheduler", **CFG_SCHEDULE,
-        help="How the CFG scale changes over the run.",
+        help="How the CFG scale changes during sampling.",
     )  # fmt: skip
     cfg_minimum: float = number(
         0.0, 0, 100, slider_maximum=30, step=0.5, label="CFG scale minimum", key="CFG scale minimum",
-        axis="[DynThres] CFG minimum", **CFG_SCHEDULE, help="Smallest CFG scale of its schedule.",
+        axis="[DynThres] CFG minimum", **CFG_SCHEDULE, help="Lowest CFG scale in any mode but Constant.",
     )  # fmt: skip
     value: float = number(
         4.0, 0, 100, slider_maximum=40, step=0.5, label="Scheduler value", key="Scheduler value",
         axis="[DynThres] Scheduler value", aliases=("Power scheduler value",), group=SCHEDULES, written_if=_value_counts,
-        help="Exponent of the Power modes, number of repetitions of Repeating and Sawtooth.",
+        help="Exponent of the Power modes; number of repetitions in the Repeating and Sawtooth modes.",
     )  # fmt: skip
     hires_mimic_scale: float | None = number(
         None, 0, 100, slider_maximum=30, step=0.5, label="Mimic scale, hires pass", key="DynThres Hires Mimic Scale",
-        follows="mimic_scale", help="Mimic scale of the hires pass.", **OURS,
+        follows="mimic_scale", help="Mimic scale in the hires pass.", **OURS,
     )  # fmt: skip
     hires_phi: float | None = number(
         None, 0, 1, step=0.01, label="Interpolate phi, hires pass", key="DynThres Hires Phi", follows="phi",
-        help="Share of the thresholded result in the hires pass.", **OURS,
+        help="Blends plain CFG (0) with the thresholded result (1) in the hires pass.", **OURS,
     )  # fmt: skip
     hires_percentile: float | None = number(
         None, 0, 100, step=0.05, label="Threshold percentile, hires pass", key="DynThres Hires Percentile",
-        follows="percentile", help="Percentile of the hires pass.", **OURS,
+        follows="percentile", help="Threshold percentile in the hires pass.", **OURS,
     )  # fmt: skip
     hires_mimic_mode: str | None = choice(
         None, MODES, label="Mimic mode, hires pass", key="DynThres Hires Mimic Mode", follows="mimic_mode",
-        help="How the mimic scale changes over the hires pass, down to the same minimum.", **OURS,
+        help="How the mimic scale changes during the hires pass, down to the same minimum.", **OURS,
     )  # fmt: skip
     hires_cfg_mode: str | None = choice(
         None, MODES, label="CFG mode, hires pass", key="DynThres Hires CFG Mode", follows="cfg_mode",
-        help="How the CFG scale changes over the hires pass, down to the same minimum.", **OURS,
+        help="How the CFG scale changes during the hires pass, down to the same minimum.", **OURS,
     )  # fmt: skip
 
 
@@ -119,7 +119,7 @@ class DynamicThresholding(Technique):
     title = "Dynamic thresholding (mimic scale)"
     part = CFG
     summary = (
-        "Keeps the contrast of a low CFG scale while a high one decides about content: high CFG with less burnt colours. "
+        "Keeps the contrast of a low CFG scale while a high one decides the content, so that colours burn less at high CFG. "
         "Works with every sampler."
     )
     Settings = DynamicThresholdingSettings

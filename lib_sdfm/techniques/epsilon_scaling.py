@@ -25,11 +25,12 @@ class EpsilonScalingSettings:
 
     factor: float = number(
         1.005, 0.5, 1.5, step=0.001, label="Epsilon scaling factor", key=KEY, composite=True, recipes=(SDFM,),
-        help="What predicted noise is divided by. Above 1: more fine detail; 1.005 to 1.02, less with more steps. 1: off.",
+        help="Divides the predicted noise; values above 1 give more fine detail. 1.005 to 1.02 is usual, less with more steps; "
+        "1: off.",
     )  # fmt: skip
     hires_factor: float | None = number(
         None, 0.5, 1.5, step=0.001, label="Epsilon scaling factor, hires pass", key="SDFM Epsilon Scaling Hires",
-        own=True, follows="factor", recipes=(SDFM,), help="Factor of the hires pass.",
+        own=True, follows="factor", recipes=(SDFM,), help="Epsilon scaling factor in the hires pass.",
     )  # fmt: skip
 
 
@@ -49,7 +50,9 @@ class EpsilonScaling(Technique):
 
     name, label = "epsilon_scaling", "Epsilon scaling"
     title = "Epsilon scaling"
-    summary = "Takes a little more noise away in each step than predicted, for more fine detail. Costs nothing, also at CFG 1."
+    summary = (
+        "Removes slightly less noise in each step than predicted, for more fine detail. Costs nothing and works at CFG 1 too."
+    )
     Settings = EpsilonScalingSettings
     active_key = KEY
     rank = 140

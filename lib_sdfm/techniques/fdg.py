@@ -24,16 +24,16 @@ class FdgSettings:
 
     ratio: float = number(
         2.0, 0, 50, slider_maximum=6, step=0.01, label="FDG ratio", key="SDFM FDG Ratio", **OURS,
-        help="CFG scale of details, as a multiple of the CFG scale, which counts for composition and colours. 2 at CFG 5, 4 at "
-        "CFG 3. 1: plain CFG.",
+        help="CFG scale of details, as a multiple of the CFG scale used for composition and colours. 2 at CFG 5 or 4 at CFG 3 "
+        "is usual; 1: plain CFG.",
     )  # fmt: skip
     project: bool = boolean(
         False, label="FDG with projection", key="SDFM FDG Projection", **OURS,
-        help="Leaves out what guidance adds along the prediction itself, in composition and details apart, as APG does.",
+        help="Removes the saturating part of guidance, as APG does, separately from composition and details.",
     )  # fmt: skip
     hires_ratio: float | None = number(
         None, 0, 50, slider_maximum=6, step=0.01, label="FDG ratio, hires pass", key="SDFM FDG Hires Ratio", follows="ratio",
-        help="Ratio of the hires pass.", **OURS,
+        help="FDG ratio in the hires pass.", **OURS,
     )  # fmt: skip
 
 
@@ -44,7 +44,7 @@ class Fdg(Technique):
     title = "Frequency-decoupled guidance (FDG)"
     part = CFG
     summary = (
-        "A CFG scale of its own for details: the CFG scale can be low, for natural colours and variety, and details are still "
+        "Gives details their own CFG scale: the CFG scale can stay low, for natural colours and variety, and details are still "
         "sharp."
     )
     Settings = FdgSettings

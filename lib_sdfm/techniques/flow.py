@@ -23,19 +23,21 @@ class FlowSettings:
 
     mode: str = choice(
         ON, MODES, label="Flow matching mode", key=KEY, composite=True,
-        help="Auto: what is remembered for this checkpoint. It is also what counts while this part is closed.",
+        help="On or off for this picture, or as remembered for the checkpoint (Auto). While this section is closed, Auto "
+        "applies.",
     )  # fmt: skip
     shift: float = number(
         3.0, 0.1, 100, slider_maximum=12, step=0.1, label="Flow shift", key="Flow Shift",
-        help="Above 1 more steps go to the noisy part: better structure, softer details. bigASP v2.5: 3 to 12, or 1 with Beta.",
+        help="Values above 1 spend more steps on high noise: better structure, softer details. bigASP v2.5: 3 to 12, or 1 with "
+        "the schedule type Beta.",
     )  # fmt: skip
     end: float = number(
         0.0, 0, 0.5, step=0.01, group=ADVANCED, label="Flow end", key="Flow End",
-        help="Last time before 0, at least; times go from 1, noise, to 0. 0: what suits the sampler.",
+        help="Lower limit for the time of the last step; times run from 1 (pure noise) to 0. 0: chosen to suit the sampler.",
     )  # fmt: skip
     hires_end: float | None = number(
         None, 0, 0.5, step=0.01, label="Flow end, hires pass", key="Flow Hires End", own=True, follows="end",
-        help="The same in the hires pass.",
+        help="Flow end in the hires pass.",
     )  # fmt: skip
 
 
@@ -55,8 +57,8 @@ class Flow(Feature):
     name, label = "flow", "Flow matching"
     title = "Flow matching (rectified-flow checkpoints)"
     summary = (
-        "For SDXL checkpoints that were trained with flow matching (bigASP v2.5 and its kind): without it their pictures are "
-        "spoiled. Works with every sampler. Closed: as remembered for the checkpoint."
+        "For SDXL checkpoints trained with flow matching, such as bigASP v2.5, whose pictures are ruined without it. Works "
+        "with every sampler. While this section is closed, the kind remembered for the checkpoint applies."
     )
     part = MODEL
     Settings = FlowSettings

@@ -64,16 +64,17 @@ def _hires(declare: Callable[..., Any], name: str, label: str, about: str, *boun
 def _hires_schedule_fields() -> list[tuple[str, Any, Any]]:
     share = {"slider_maximum": 1, "step": 0.01}
     return [
-        ("hires_start", float | None, _hires(number, "start", "start", "Where FreeU begins.", 0, 10000, **share)),
-        ("hires_stop", float | None, _hires(number, "stop", "stop", "Where FreeU ends.", 0, 10000, **share)),
+        ("hires_start", float | None, _hires(number, "start", "start", "When it starts in the hires pass.", 0, 10000, **share)),
+        ("hires_stop", float | None, _hires(number, "stop", "stop", "When it stops in the hires pass.", 0, 10000, **share)),
         ("hires_smoothness", float | None, _hires(
-            number, "smoothness", "transition smoothness", "As in the first pass.", 0, 1, step=0.01,
+            number, "smoothness", "transition smoothness", "0: full strength from start to stop. 1: fades in up to the start, "
+            "then fades out until the stop.", 0, 1, step=0.01,
         )),
         ("hires_start_in_steps", bool | None, _hires(
-            boolean, "start_in_steps", "start is a step number", "Counts it in steps.",
+            boolean, "start_in_steps", "start is a step number", "Reads the start as a step number.",
         )),
         ("hires_stop_in_steps", bool | None, _hires(
-            boolean, "stop_in_steps", "stop is a step number", "Counts it in steps.",
+            boolean, "stop_in_steps", "stop is a step number", "Reads the stop as a step number.",
         )),
     ]  # fmt: skip
 
@@ -94,37 +95,39 @@ FreeuSettings = dataclasses.make_dataclass(
         ("preset", str, choice(
             AUTO, (AUTO, *PRESETS, CUSTOM), label="FreeU preset", key="FreeU preset", axis="[FreeU] Preset", composite=True,
             axis_values=tuple((f"{name} Recommendations", name) for name in PRESETS),
-            help="Auto: the values for this model (SDXL, or else SD1.4). Custom: the stages below.",
+            help="Auto: the values for the loaded model (SDXL, otherwise SD1.4). Custom: the values of the stages below.",
         )),
         ("version", str, choice(
             "2", ("1", "2"), label="FreeU version", key="FreeU Version", axis="[FreeU] Version", absent="1",
             axis_values=(("Version 1", "1"), ("Version 2", "2")),
-            help="2 scales the backbone where its features are strong, 1 everywhere.",
+            help="Version 2 scales the backbone where its features are strong, version 1 everywhere.",
         )),
         ("start", float, number(
             0.0, 0, 10000, slider_maximum=1, step=0.01, label="FreeU start", key="FreeU start", composite=True,
-            axis="[FreeU] Start At Step", place=WHEN, help="Where FreeU begins, as a share of the steps.",
+            axis="[FreeU] Start At Step", place=WHEN, help="When FreeU starts, as a share of the steps. 0: at the first step.",
         )),
         ("stop", float, number(
             1.0, 0, 10000, slider_maximum=1, step=0.01, label="FreeU stop", key="FreeU stop", composite=True,
-            axis="[FreeU] Stop At Step", place=WHEN, help="Where FreeU ends, as a share of the steps.",
+            axis="[FreeU] Stop At Step", place=WHEN, help="When FreeU stops, as a share of the steps. 1: after the last step.",
         )),
         ("smoothness", float, number(
             0.0, 0, 1, step=0.01, group=ADVANCED, label="FreeU transition smoothness", key="FreeU transition smoothness",
             composite=True,
-            axis="[FreeU] Transition Smoothness", help="0: on from start to stop. 1: swells to the start, fades to the stop.",
+            axis="[FreeU] Transition Smoothness", help="0: full strength from start to stop. 1: fades in up to the start, then "
+            "fades out until the stop.",
         )),
         ("start_in_steps", bool, boolean(
             False, label="FreeU start is a step number", key="FreeU start is a step number", composite=True, group=ADVANCED,
-            help="Counts the start in steps instead of as a share of them.",
+            help="Reads the start as a step number instead of a share of the steps.",
         )),
         ("stop_in_steps", bool, boolean(
             False, label="FreeU stop is a step number", key="FreeU stop is a step number", composite=True, group=ADVANCED,
-            help="Counts the stop in steps instead of as a share of them.",
+            help="Reads the stop as a step number instead of a share of the steps.",
         )),
         *(field for stage in STAGES for field in _stage_fields(stage)),
         ("hires_preset", str | None, _hires(
-            choice, "preset", "preset", "Values of the hires pass. Custom: the stages below.", (AUTO, *PRESETS, CUSTOM),
+            choice, "preset", "preset", "FreeU values in the hires pass. Custom: the values of the stages below.",
+            (AUTO, *PRESETS, CUSTOM),
         )),
         *_hires_schedule_fields(),
         *(field for stage in STAGES for field in _hires_stage_fields(stage)),
@@ -140,7 +143,10 @@ class FreeU(Technique):
 
     name, label = "freeu", "FreeU"
     title = "FreeU"
-    summary = "Strengthens what the decoder knows of the whole and weakens what it is told of details. Costs nothing."
+    summary = (
+        "Strengthens the decoder features that carry structure and weakens the skip features that carry detail. Costs next to "
+        "nothing."
+    )
     Settings = FreeuSettings
     active_key = "FreeU Stages"
     active_axis = "[FreeU] Enabled"

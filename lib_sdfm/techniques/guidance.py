@@ -18,8 +18,8 @@ class Guidance(Feature):
     name, label = "guidance", "Guidance"
     title = "Guidance on"
     summary = (
-        "Turns all techniques off and on together and keeps their settings; nothing is written to the picture while they are "
-        "off. The model kind and the refiner's prompts are not affected."
+        "Turns all guidance off and on without losing its settings; while it is off, nothing is saved with the picture. The "
+        "model kind and the refiner's prompts are not affected."
     )
     Settings = GuidanceSettings
     active_key = "SDFM Guidance"

@@ -22,7 +22,7 @@ class HiresCfgSettings:
 
     scale: float = number(
         AS_FIRST_PASS, 0, 100, slider_maximum=30, step=0.1, label="Hires CFG scale", key=KEY, composite=True,
-        help="CFG scale of the hires pass. 0: the same as in the first pass.",
+        help="CFG scale in the hires pass. 0: the same as in the first pass.",
     )  # fmt: skip
 
 
@@ -43,10 +43,7 @@ class HiresCfg(Technique):
     name, label = "hires_cfg", "Hires CFG"
     title = "CFG scale of the hires pass"
     part = CFG
-    summary = (
-        "Gives the hires pass another CFG scale than the first pass: a lower one keeps its colours calm, a higher one adds "
-        "contrast to the details."
-    )
+    summary = "Gives the hires pass its own CFG scale: a lower one keeps colours calm, a higher one adds contrast to details."
     Settings = HiresCfgSettings
     active_key = KEY
     rank = 52
@@ -61,8 +58,8 @@ class HiresCfg(Technique):
 
     def inert(self, hires: bool) -> str | None:
         if self.settings.scale == AS_FIRST_PASS:
-            return "with 0 the hires pass has the CFG scale of the first pass"
-        return None if hires else "it acts in the hires pass alone"
+            return "at 0 the hires pass uses the CFG scale of the first pass"
+        return None if hires else "it acts only in the hires pass"
 
     def condition(self) -> str | None:
         return "a hires pass, and a CFG scale other than the first pass'"

@@ -28,7 +28,7 @@ class Mahiro(Technique):
     title = "MaHiRo (positive-biased guidance)"
     part = CFG
     summary = (
-        "Leans towards the prompt's own prediction where CFG and the negative prompt disagree: follows prompts more closely, "
+        "Leans towards the conditional prediction where CFG and the negative prompt disagree: follows the prompt more closely, "
         "with more contrast. For CFG 4 to 7."
     )
     Settings = MahiroSettings
@@ -40,7 +40,7 @@ class Mahiro(Technique):
 
     def conflict(self, other: Feature) -> str | None:
         if isinstance(other, CfgPlusPlus):
-            return "CFG++'s scale is below 1, with which MaHiRo fades the picture"
+            return "MaHiRo fades the picture at scales below 1, which CFG++ uses"
         return super().conflict(other)
 
     def condition(self) -> str | None:
@@ -52,7 +52,9 @@ class Mahiro(Technique):
         :raises UnsupportedError: if the sampler's scale is CFG++'s lambda
         """
         if call.cfg_unit < 1:
-            raise UnsupportedError("MaHiRo: this sampler does CFG++, with whose scale MaHiRo fades the picture")
+            raise UnsupportedError(
+                "MaHiRo: this sampler uses CFG++, at whose low scales MaHiRo fades the picture. Choose another sampler"
+            )
         return True
 
     def combine(self, prediction: Prediction, call: ModelCall) -> Tensor | None:

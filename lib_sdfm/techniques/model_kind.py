@@ -25,11 +25,13 @@ class ModelKindSettings:
 
     kind: str = choice(
         AUTOMATIC, CHOICES, label="Model kind", key=KEY, composite=True,
-        help="What the checkpoint predicts; its author says it. Automatic: what is remembered for it, else the WebUI's choice.",
+        help="What the checkpoint predicts, as stated by its author. Automatic: what is remembered for it, otherwise the "
+        "WebUI's choice.",
     )  # fmt: skip
     zero_terminal_snr: bool = boolean(
         False, label="Zero terminal SNR", key="Zero Terminal SNR", own=True,
-        help="Sampling starts from pure noise: darker darks and brighter lights, for v-prediction checkpoints trained so.",
+        help="Starts sampling from pure noise, for darker darks and brighter lights. Only for v-prediction checkpoints trained "
+        "with it.",
     )  # fmt: skip
 
 
@@ -49,8 +51,9 @@ class ModelKinds(Feature):
     name, label = "model", "Model kind"
     title = "Model kind (v-prediction, zero terminal SNR)"
     summary = (
-        "For v-prediction checkpoints (NoobAI v-pred and its kind) that the WebUI takes for ordinary ones: without it their "
-        "pictures are burnt. No .yaml file is needed. Works with every sampler. Closed: as remembered for the checkpoint."
+        "For v-prediction checkpoints, such as NoobAI v-pred, that the WebUI takes for ordinary ones, so that their pictures "
+        "burn. Works with every sampler and needs no .yaml file. While this section is closed, the kind remembered for the "
+        "checkpoint applies."
     )
     part = MODEL
     Settings = ModelKindSettings
@@ -63,8 +66,8 @@ class ModelKinds(Feature):
     def check(cls, settings: ModelKindSettings, recipe: str) -> None:
         if settings.zero_terminal_snr and settings.kind != V:
             raise SettingError(
-                "Zero Terminal SNR", True, f"only False with {KEY} {settings.kind}; it is for {V}, as pure noise has no image "
-                "that a predicted noise could tell"
+                "Zero Terminal SNR", True, f"only False with {KEY} {settings.kind}; it needs {V}, because "
+                "in pure noise a predicted noise tells nothing about the picture"
             )  # fmt: skip
 
     @classmethod
@@ -90,7 +93,7 @@ class ModelKinds(Feature):
         return None
 
     def inert(self, hires: bool) -> str | None:
-        return "what is remembered for the checkpoint counts" if self.settings.kind == AUTOMATIC else None
+        return "what is remembered for the checkpoint applies" if self.settings.kind == AUTOMATIC else None
 
 
 def asked_kind(techniques: Mapping[str, Any]) -> str | None:

@@ -21,20 +21,20 @@ class NagSettings:
 
     scale: float = number(
         2.0, 0, 100, slider_maximum=10, step=0.25, place=STRENGTH, label="NAG scale", key="SDFM NAG Scale",
-        help="Strength: how far attention moves away from the negative prompt. 0 is off; 2 to 5 is usual. The authors' and "
-        "ComfyUI-NAG's nag_scale is this plus 1.",
+        help="Strength: how far attention moves away from the negative prompt. 0: off; 2 to 5 is usual (1 less than nag_scale "
+        "in ComfyUI-NAG and in the authors' code).",
     )  # fmt: skip
     tau: float = number(
         2.5, 0, 100, slider_maximum=10, step=0.1, group=ADVANCED, label="NAG tau", key="SDFM NAG Tau",
-        help="How many times as large as before attention may become. 2.5 is the paper's.",
+        help="Limits how many times larger attention may become. 2.5 is the paper's value.",
     )  # fmt: skip
     alpha: float = number(
         0.5, 0, 1, step=0.05, group=ADVANCED, label="NAG alpha", key="SDFM NAG Alpha",
-        help="Share of the guided attention. 0.5 is the paper's; 0.25 or 0.125 if the picture degrades.",
+        help="Share of guided attention in the result. 0.5 is the paper's value; use 0.25 or 0.125 if the picture degrades.",
     )  # fmt: skip
     negative: str = text(
         "", str, label="NAG negative prompt", key="SDFM NAG Negative Prompt", own=True,
-        help="What to move away from, in place of the job's negative prompt. Empty: the job's.",
+        help="Negative prompt for NAG alone. Empty: the picture's negative prompt.",
     )  # fmt: skip
     start_step: int = window.start_step("NAG", key="SDFM NAG")
     end_step: int = window.end_step("NAG", key="SDFM NAG")
@@ -42,15 +42,15 @@ class NagSettings:
     sigma_to: float = window.sigma_to("NAG", key="SDFM NAG")
     hires_scale: float | None = number(
         None, 0, 100, slider_maximum=10, step=0.25, label="NAG scale, hires pass", key="SDFM NAG Hires Scale", own=True,
-        follows="scale", help="Scale of the hires pass.",
+        follows="scale", help="NAG scale in the hires pass.",
     )  # fmt: skip
     hires_tau: float | None = number(
         None, 0, 100, slider_maximum=10, step=0.1, label="NAG tau, hires pass", key="SDFM NAG Hires Tau", own=True,
-        follows="tau", help="Tau of the hires pass.",
+        follows="tau", help="NAG tau in the hires pass.",
     )  # fmt: skip
     hires_alpha: float | None = number(
         None, 0, 1, step=0.05, label="NAG alpha, hires pass", key="SDFM NAG Hires Alpha", own=True,
-        follows="alpha", help="Alpha of the hires pass.",
+        follows="alpha", help="NAG alpha in the hires pass.",
     )  # fmt: skip
     hires_start_step: int | None = window.hires_start_step("NAG", key="SDFM NAG")
     hires_end_step: int | None = window.hires_end_step("NAG", key="SDFM NAG")
@@ -63,8 +63,8 @@ class Nag(Technique):
     title = "Normalized attention guidance (NAG)"
     part = CFG
     summary = (
-        "A negative prompt inside of cross-attention. Works at CFG 1, where there is no other: for few-step models (LCM, "
-        "Turbo, Lightning, DMD2). Also beside CFG. Costs no UNet pass."
+        "Applies a negative prompt inside cross-attention. Works at CFG 1, where the usual negative prompt has no effect: for "
+        "few-step models (LCM, Turbo, Lightning, DMD2). Can be combined with CFG and needs no extra UNet pass."
     )
     Settings = NagSettings
     active_key = "SDFM NAG"

@@ -28,11 +28,11 @@ class PagSettings:
 
     sanf: bool = boolean(
         False, group=ADVANCED, label="Saliency-adaptive fusion (SANF)", key="PAG SANF", axis="[PAG] SANF",
-        help="Takes, for each element of the latent, either what CFG adds or what PAG adds: whichever stands out more there.",
+        help="At each point of the latent, uses the change from either CFG or PAG, whichever stands out more.",
     )  # fmt: skip
     scale: float = number(
         3.0, 0, 100, slider_maximum=20, step=0.5, place=STRENGTH, label="PAG scale", key="PAG Scale", axis="[PAG] PAG Scale",
-        help="Strength: how far the picture moves away from what broken self-attention predicts. 0 is off; 1 to 4 is usual.",
+        help="Strength: how far the picture moves away from the prediction without self-attention. 0: off; 1 to 4 is usual.",
     )  # fmt: skip
     start_step: int = window.start_step("PAG")
     end_step: int = window.end_step("PAG")
@@ -40,30 +40,30 @@ class PagSettings:
     sigma_to: float = window.sigma_to("PAG", key="PAG", recipes=(SDFM,))
     layers: str = text(
         "middle", parse_layers, group=ADVANCED, suggestions=SUGGESTED_LAYERS, label="PAG layers", key="PAG Layers", **OURS,
-        help="Transformer blocks whose self-attention is broken: a comma list of input.B, middle, output.B, each with an "
-        "optional .T or .T-T (output.3.2-5), or d2.2-9, m0, u0.4. Recipe original: always middle.0.",
+        help="Transformer blocks whose self-attention is disabled: a comma-separated list of input.B, middle, output.B, each "
+        "with an optional .T or .T-T (output.3.2-5), or in short d2.2-9, m0, u0.4. As the old extensions: always middle.0.",
     )  # fmt: skip
     adaptive: float = number(
         0.0, 0, 1, step=0.01, group=ADVANCED, label="PAG adaptive", key="PAG Adaptive", **OURS,
-        help="Fades PAG out towards the end of sampling. 0: constant strength. 0.1 is weak, 0.3 ends it early.",
+        help="Fades PAG out towards the end of sampling. 0: constant strength; 0.1: slight fade; 0.3: ends early.",
     )  # fmt: skip
     rescale: float = number(
         0.0, 0, 1, step=0.05, group=ADVANCED, label="PAG rescale", key="PAG Rescale", **OURS,
-        help="Pulls the contrast of the result back to that of the plain prediction. 0: not at all.",
+        help="Pulls the picture's contrast back to that of the conditional prediction. 0: off; 1: strongest.",
     )  # fmt: skip
     hires_scale: float | None = number(
         None, 0, 100, slider_maximum=20, step=0.5, label="PAG scale, hires pass", key="PAG Hires Scale", own=True,
-        follows="scale", help="Scale of the hires pass.",
+        follows="scale", help="PAG scale in the hires pass.",
     )  # fmt: skip
     hires_start_step: int | None = window.hires_start_step("PAG")
     hires_end_step: int | None = window.hires_end_step("PAG")
     hires_adaptive: float | None = number(
         None, 0, 1, step=0.01, label="PAG adaptive, hires pass", key="PAG Hires Adaptive",
-        follows="adaptive", help="Adaptive of the hires pass.", **OURS,
+        follows="adaptive", help="PAG adaptive in the hires pass.", **OURS,
     )  # fmt: skip
     hires_rescale: float | None = number(
         None, 0, 1, step=0.05, label="PAG rescale, hires pass", key="PAG Hires Rescale",
-        follows="rescale", help="Rescale of the hires pass.", **OURS,
+        follows="rescale", help="PAG rescale in the hires pass.", **OURS,
     )  # fmt: skip
 
 
@@ -74,8 +74,8 @@ class Pag(Technique):
     title = "Perturbed-attention guidance (PAG)"
     part = PERTURBED
     summary = (
-        "Predicts a second time with self-attention switched off in the middle of the UNet, which ruins the composition, and "
-        "steers away from that. Meant for structure, also without a prompt and at low CFG."
+        "Predicts once more with self-attention disabled in the middle of the UNet, which ruins the composition, and steers "
+        "away from the result. Meant to improve structure, even without a prompt or at low CFG."
     )
     Settings = PagSettings
     active_key = "PAG Active"

@@ -22,11 +22,13 @@ class RefinerSyncSettings:
 
     numbers: bool = boolean(
         True, label="Numbers equal to “Switch at” follow the refiner", key="Refiner Sync Numbers", own=True,
-        help="With “Switch at” 0.5, [from:to:0.5] means [from:to:refiner]. Off: such numbers count steps, as without SDFM.",
+        help="With “Switch at” 0.5, [from:to:0.5] is read as [from:to:refiner]. Off: such numbers are shares of the steps, as "
+        "without SDFM.",
     )  # fmt: skip
     from_start: bool = boolean(
         False, label="Switch at 0: second model and prompt from the start", key="Refiner Sync Start", own=True,
-        help="The refiner's slider ends at 0.01; this is 0. To see what the second model makes of its prompt alone.",
+        help="Uses the second model and its prompt for the whole picture, to see what they make on their own; the refiner's "
+        "slider stops at 0.01.",
     )  # fmt: skip
 
 
@@ -37,8 +39,8 @@ class RefinerSync(Feature):
     title = "Refiner: prompts switch with the model"
     part = REFINER
     summary = (
-        "Where a refiner takes over, the prompt changes in the same model call: write [from:to:refiner] in either prompt. "
-        "Without a refiner this does nothing."
+        "Changes the prompt exactly when the refiner takes over: write [from:to:refiner] in the prompt or the negative prompt. "
+        "Has no effect without a refiner."
     )
     Settings = RefinerSyncSettings
     active_key = "Refiner Sync"

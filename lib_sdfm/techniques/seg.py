@@ -28,7 +28,7 @@ class SegSettings:
 
     blur: float = number(
         11.0, 0, 100, slider_maximum=11, step=0.5, label="SEG blur", key="SEG Blur Sigma", axis="[SEG] SEG Blur Sigma",
-        help="How far attention's queries are blurred: by 2 to this power tokens. Above 10.5: infinitely.",
+        help="Width of the blur, doubling with each unit. 11 is usual; above 10.5 the blur is infinite.",
     )  # fmt: skip
     start_step: int = window.start_step("SEG")
     end_step: int = window.end_step("SEG")
@@ -36,21 +36,22 @@ class SegSettings:
     sigma_to: float = window.sigma_to("SEG", key="SEG", recipes=(SDFM,))
     scale: float = number(
         3.0, 0, 100, slider_maximum=20, step=0.5, place=STRENGTH, label="SEG scale", key="SEG Scale", **OURS,
-        help="Strength of the prediction with blurred attention. 0 is off. Recipe original has none: its strength is CFG's.",
+        help="Strength: how far the picture moves away from the prediction with blurred attention. 0: off; 3 is usual (as the "
+        "old extensions: the CFG scale counts instead).",
     )  # fmt: skip
     layers: str = text(
         "middle", parse_layers, group=ADVANCED, suggestions=SUGGESTED_LAYERS, label="SEG layers", key="SEG Layers", **OURS,
-        help="Transformer blocks whose self-attention is blurred, written as for PAG. Recipe original: always middle.",
+        help="Transformer blocks whose self-attention is blurred, written as for PAG. As the old extensions: always middle.",
     )  # fmt: skip
     hires_blur: float | None = number(
         None, 0, 100, slider_maximum=11, step=0.5, label="SEG blur, hires pass", key="SEG Hires Blur Sigma", own=True,
-        follows="blur", help="Blur of the hires pass.",
+        follows="blur", help="SEG blur in the hires pass.",
     )  # fmt: skip
     hires_start_step: int | None = window.hires_start_step("SEG")
     hires_end_step: int | None = window.hires_end_step("SEG")
     hires_scale: float | None = number(
         None, 0, 100, slider_maximum=20, step=0.5, label="SEG scale, hires pass", key="SEG Hires Scale",
-        follows="scale", help="Scale of the hires pass.", **OURS,
+        follows="scale", help="SEG scale in the hires pass.", **OURS,
     )  # fmt: skip
 
 
@@ -61,8 +62,8 @@ class Seg(Technique):
     title = "Smoothed energy guidance (SEG)"
     part = PERTURBED
     summary = (
-        "Predicts a second time with self-attention blurred in the middle of the UNet and steers away from that, as PAG "
-        "does. Recipe original blurs the prediction without prompt instead, at no cost, and needs CFG above 1."
+        "Predicts once more with self-attention blurred in the middle of the UNet and steers away from the result, as PAG "
+        "does. As the old extensions: blurs the unconditional prediction instead, which costs nothing but needs CFG above 1."
     )
     Settings = SegSettings
     active_key = "SEG Active"
@@ -82,7 +83,7 @@ class Seg(Technique):
 
     def inert(self, hires: bool) -> str | None:
         if self.recipe == ORIGINAL:
-            return "a blur of 0 switched it off in the old extension" if self.value("blur", hires) == 0 else None
+            return "in the old extension, a blur of 0 turns it off" if self.value("blur", hires) == 0 else None
         return "its scale is 0" if self.value("scale", hires) == 0 else None
 
     def condition(self) -> str | None:

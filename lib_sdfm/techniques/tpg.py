@@ -31,7 +31,8 @@ class TpgSettings:
 
     scale: float = number(
         3.0, 0, 100, slider_maximum=20, step=0.5, place=STRENGTH, label="TPG scale", key="SDFM TPG Scale",
-        help="Strength: how far the picture moves away from what shuffled tokens predict. 0 is off; 1 to 4 is usual.", **OURS,
+        help="Strength: how far the picture moves away from the prediction with shuffled tokens. 0: off; 1 to 4 is usual.",
+        **OURS,
     )  # fmt: skip
     start_step: int = window.start_step("TPG", key=KEY)
     end_step: int = window.end_step("TPG", key=KEY)
@@ -39,22 +40,22 @@ class TpgSettings:
     sigma_to: float = window.sigma_to("TPG", key=KEY)
     layers: str = text(
         DEEP, parse_layers, group=ADVANCED, suggestions=SUGGESTED_LAYERS, label="TPG layers", key="SDFM TPG Layers", **OURS,
-        help="Transformer blocks whose tokens are shuffled. deep: the encoder's last 18 of its last two blocks with attention "
-        "(SDXL's as in the paper; with SD1.5 input.7 and input.8). Else a list as for PAG.",
+        help="Transformer blocks whose tokens are shuffled, written as for PAG. deep: the last 18 of the encoder, as in the "
+        "paper (SD1.5: input.7 and input.8).",
     )  # fmt: skip
     rescale: float = number(
         0.0, 0, 1, step=0.05, group=ADVANCED, label="TPG rescale", key="SDFM TPG Rescale", **OURS,
-        help="Pulls the contrast of the result back to that of the plain prediction. 0: not at all.",
+        help="Pulls the picture's contrast back to that of the conditional prediction. 0: off; 1: strongest.",
     )  # fmt: skip
     hires_scale: float | None = number(
         None, 0, 100, slider_maximum=20, step=0.5, label="TPG scale, hires pass", key="SDFM TPG Hires Scale",
-        follows="scale", help="Scale of the hires pass.", **OURS,
+        follows="scale", help="TPG scale in the hires pass.", **OURS,
     )  # fmt: skip
     hires_start_step: int | None = window.hires_start_step("TPG", key=KEY)
     hires_end_step: int | None = window.hires_end_step("TPG", key=KEY)
     hires_rescale: float | None = number(
         None, 0, 1, step=0.05, label="TPG rescale, hires pass", key="SDFM TPG Hires Rescale",
-        follows="rescale", help="Rescale of the hires pass.", **OURS,
+        follows="rescale", help="TPG rescale in the hires pass.", **OURS,
     )  # fmt: skip
 
 
@@ -69,8 +70,9 @@ class Tpg(Technique):
     title = "Token perturbation guidance (TPG)"
     part = PERTURBED
     summary = (
-        "Predicts a second time with the tokens of the picture shuffled in the encoder, and steers away from that. Closer to "
-        "what CFG does than PAG and SEG are, also without a prompt. Costs a whole extra row, PAG and SEG two thirds of one."
+        "Predicts once more with the picture's tokens shuffled in the encoder and steers away from the result. Acts more like "
+        "CFG than PAG and SEG do, even without a prompt. Costs a whole UNet pass per image, where PAG and SEG cost about two "
+        "thirds of one."
     )
     Settings = TpgSettings
     active_key = "SDFM TPG Active"
@@ -110,5 +112,5 @@ def seed_of(call: ModelCall, image: int) -> int:
     :raises UnsupportedError: if the host doesn't tell it
     """
     if image >= len(call.seeds):
-        raise UnsupportedError("TPG: the seeds of this batch's images aren't known, so that its pictures could not be repeated")
+        raise UnsupportedError("TPG: the seeds of this batch are unknown, so its pictures could not be reproduced")
     return call.seeds[image]

@@ -37,5 +37,5 @@ def test_cfgpp_is_refused_by_name():
     values = {**SCHEMA.defaults(), "mahiro.enabled": True, "cfgpp.enabled": True}
     with pytest.raises(ConflictError, match=r"MaHiRo and CFG\+\+ can't be on together"):
         SCHEMA.settings(values)
-    with pytest.raises(UnsupportedError, match=r"^MaHiRo: this sampler does CFG\+\+"):
+    with pytest.raises(UnsupportedError, match=r"^MaHiRo: this sampler uses CFG\+\+"):
         technique("mahiro").active(call(cfg_unit=1 / 12.5))
