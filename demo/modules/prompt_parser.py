@@ -19,10 +19,8 @@ GRAMMAR = r"""
 start: (prompt | stray)*
 stray.-5: STRAY
 prompt: (edit | alternation | group | TEXT | SPACE)*
-edit.3: "[" before prompt ":" WHEN "]"
-before: [prompt ":"]
-alternation.2: "[" prompt other+ "]"
-other: "|" [prompt]
+edit.3: "[" [prompt ":"] prompt ":" [SPACE] SIGNED_NUMBER [SPACE] "]"
+alternation.2: "[" prompt ("|" [prompt])+ "]"
 group.1: ROUND prompt ROUND_END | ROUND prompt COLON prompt ROUND_END | SQUARE prompt SQUARE_END
 ROUND: "("
 ROUND_END: ")"
@@ -32,7 +30,7 @@ COLON: ":"
 STRAY: /[\[\]():]/
 SPACE: /\s+/
 TEXT: /(?:\\.|[^\\|:()\[\]])+/
-WHEN: /\s*[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?\s*/i
+%import common.SIGNED_NUMBER
 """
 PARSER = lark.Lark(GRAMMAR, parser="earley", maybe_placeholders=True)
 
@@ -53,7 +51,6 @@ class _Timeline:
         self._calls_before, self._passes_before = (base_steps, 1.0) if hires else (0, 0.0)
 
     def when(self, number: str) -> int:
-        number = number.strip()
         value = float(number)
         if self._old:
             value = value * self.steps if value < 1 else value
@@ -68,7 +65,7 @@ def _changes(tree: lark.Tree, timeline: _Timeline) -> set[int]:
     """The calls after which the text may change."""
     found = {timeline.steps}
     for edit in tree.find_data("edit"):
-        when = timeline.when(str(edit.children[-1]))
+        when = timeline.when(str(edit.children[-2]))
         if when >= 1:
             found.add(when)
     if next(tree.find_data("alternation"), None) is not None:
@@ -83,7 +80,7 @@ def _text(node: Any, step: int, timeline: _Timeline) -> str:
     if isinstance(node, lark.Token):
         return str(node)
     if node.data == "edit":
-        before, after, number = node.children
+        before, after, _, number, _ = node.children
         return _text(before if step <= timeline.when(str(number)) else after, step, timeline)
     if node.data == "alternation":
         return _text(node.children[(step - 1) % len(node.children)], step, timeline)

@@ -11,6 +11,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from tests.hosts.variety import written_in
+
 FIRST, SECOND, FLOW = "shapes-eps", "shapes-ink", "shapes-flow"
 SMALL = {"width": 96, "height": 96, "steps": 6}
 REFINER = {"refiner_checkpoint": SECOND, "refiner_switch_at": 0.5, **SMALL}
@@ -107,10 +109,12 @@ class Switching:
             state = (name, *(self._text_of(row, name, known) for row in (rows[0], rows[-1])))
             seen.append(Call(state, float(args[1].max()), args[0].shape[-1]))
 
+        own_hook = written_in("modules.lowvram", look)  # beside a hook of others predictions would be whole
+
         def hook(model) -> None:
             unet = model.model.diffusion_model
             if unet not in hooked:
-                hooked[unet] = unet.register_forward_pre_hook(look, with_kwargs=True)
+                hooked[unet] = unet.register_forward_pre_hook(own_hook, with_kwargs=True)
 
         def job(params) -> None:
             seen.p = params.denoiser.p

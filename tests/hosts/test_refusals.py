@@ -40,7 +40,7 @@ def refusal(host: Host, p: Processing) -> str:
         ({"pag": {"layers": "everywhere"}}, ["pag.layers", "everywhere", "input.B, middle, output.B"]),
         ({"pag": {"strength": 3}}, ["pag.strength", "scale"]),
         ({"pag": 3}, ["pag", "3", "dictionary"]),
-        ({"guidance": {}}, ["guidance", "recipe", "pag"]),
+        ({"guidence": {}}, ["guidence", "recipe", "pag"]),
         ({"recipe": "paper"}, ["recipe", "paper", "sdfm, original"]),
         ({"recipe": "original", "pag": {"rescale": 0.5}}, ["pag.rescale", "0.5", "recipe original"]),
         ("pag", ["args[0]", "'pag'", "dictionary"]),
