@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import fnmatch
 import importlib.util
+import io
 import json
 import re
+import urllib.request
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from fastapi import FastAPI
 
-from lib_sdfm.catalog import SCHEMA, SHIPPED_PRESETS
+from lib_sdfm.catalog import SCHEMA, SHIPPED_PRESETS, shipped_preset
 from lib_sdfm.errors import UserError
+from lib_sdfm.planning.explain import explain_infotext
+from lib_sdfm.planning.unet_cost import unet_cost
+from lib_sdfm.schema.feature import PARTS
+from lib_sdfm.schema.infotext import write_infotext
 from lib_sdfm.schema.params import params_of
 from lib_sdfm.schema.payload import resolve_job
+from lib_sdfm.schema.settings import Schema, Settings
+from lib_sdfm.techniques import TECHNIQUES
 from lib_sdfm.techniques.pag import Pag
+from sdfm_webui.kind_row import add_kind_routes
+from sdfm_webui.routes import PREFIX, add_routes
+from tests.test_new_technique import imported
 from tools.documents import SETTINGS, settings_document, settings_table, with_tables
 
 ROOT = Path(__file__).parent.parent.parent
@@ -99,26 +112,142 @@ def blocks(kind: str) -> list[Any]:
     return [pytest.param(body, id=f"{name_of(page)} {number}") for number, (page, body) in enumerate(found)]
 
 
+def settings_of(request: dict[str, Any]) -> Settings:
+    """Return what a request to the WebUI's API asks of SDFM."""
+    settings = resolve_job(SCHEMA, request["alwayson_scripts"]["SDFM"]["args"]).settings
+    assert settings.techniques
+    return settings
+
+
 @pytest.mark.parametrize("body", blocks("json"))
 def test_requests_are_possible(body: str):
     request = json.loads(body)
     if "alwayson_scripts" in request:
-        args = request["alwayson_scripts"]["SDFM"]["args"]
-        preset = args[0].pop("preset", None)
-        assert preset is None or preset in {preset.name for preset in SHIPPED_PRESETS}
-        assert resolve_job(SCHEMA, args).settings.techniques
+        settings_of(request)
     elif "detail" in request:
         name, value = re.match(r"SDFM: ([\w.]+): (.*?) is not possible", request["detail"]).groups()
         technique, setting = name.split(".")
         with pytest.raises(UserError) as raised:
             resolve_job(SCHEMA, [{technique: {setting: json.loads(value)}}])
         assert request["detail"] == f"SDFM: {raised.value.for_api()}"
+    elif "kind" in request:
+        resolve_job(SCHEMA, [{"model": {name: said for name, said in request.items() if name != "shift"}}])
+    elif "understood" in request:
+        text = next(asked["infotext"] for block in blocks("json") if "infotext" in (asked := json.loads(block.values[0])))
+        explained = explain_infotext(SCHEMA, text)
+        assert request == {name: explained[name] for name in request} and {*explained} - {*request} == {"techniques"}
+    else:
+        assert set(request) == {"infotext"}, "this kind of block is not checked"
 
 
 @pytest.mark.parametrize("body", blocks("sh"))
 def test_curl_sends_what_is_possible(body: str):
-    request = json.loads(re.search(r"-d '(.*)'", body, re.DOTALL)[1])
-    assert resolve_job(SCHEMA, request["alwayson_scripts"]["SDFM"]["args"]).settings.techniques
+    settings_of(json.loads(re.search(r"-d '(.*)'", body, re.DOTALL)[1]))
+
+
+@pytest.mark.parametrize("body", [block for block in blocks("python") if "CONTRIBUTING" not in block.id])
+def test_python_sends_what_is_possible(body: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    sent = []
+
+    def urlopen(request: urllib.request.Request) -> io.BytesIO:
+        sent.append(settings_of(json.loads(request.data)))
+        return io.BytesIO(json.dumps({"images": ["UE5H"], "info": json.dumps({"infotexts": ["a castle"]})}).encode())
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    monkeypatch.chdir(tmp_path)
+    exec(body, {})
+    assert len(sent) == 1 and [path.read_bytes() for path in tmp_path.iterdir()] == [b"PNG"]
+    for text in (block.values[0] for block in blocks("text") if "castle" in block.values[0] and "api.md" in block.id):
+        written = ", ".join(f"{key}: {value}" for key, value in write_infotext(SCHEMA, sent[0]).items())
+        assert "preset" not in body or text.strip().endswith(written)
+
+
+def test_the_example_of_a_technique_works(tmp_path: Path):
+    """It takes the next free positions here; that wrong ones are named is tested elsewhere."""
+    page = text_of(ROOT / "CONTRIBUTING.md")
+    source = next(body for language, body in BLOCK.findall(page) if language == "python")
+    free = len(SCHEMA.positional)
+    source, found = re.subn(r"positions = \(.*\)", f"positions = ({free}, {free + 1})", source)
+    example = imported(tmp_path, "brighten", source)
+    schema = Schema((*TECHNIQUES, example))
+    assert found == 1 and len(schema.positional) == free + 2 and example.rank > max(t.rank for t in TECHNIQUES)
+    assert resolve_job(schema, [{"brighten": True}]).settings.techniques
+
+
+QUOTED_CONTROLS = ("techniques.md", "models.md", "reproduce.md")
+ITALIC = re.compile(r"(?<![*\w\\])\*([^*\s][^*\n]*)\*(?![*\w])")
+OF_THE_WEBUI = {"Refiner", "Interrupt", "PNG Info", "Hires CFG Scale"}
+HELP_MARK = "i"
+
+
+def names_in_the_panel() -> set[str]:
+    """Return the names of tabs, techniques, settings, their values and presets, and the texts of buttons."""
+    names = {*PARTS, *(preset.name for preset in SHIPPED_PRESETS), HELP_MARK}
+    for field in SCHEMA.fields:
+        label, values = field.param.shown_as or (field.param.label, {})
+        short = label.removeprefix(field.technique.label).strip() if field.technique else label
+        names |= {label, short[:1].upper() + short[1:], *map(str, field.param.choices), *values.values()}
+    buttons = "".join(text_of(ROOT / "sdfm_webui" / name) for name in ("preset_row.py", "kind_row.py"))
+    return names | set(re.findall(r'"([A-Z][a-z]+)"', buttons))
+
+
+@pytest.mark.parametrize("name", QUOTED_CONTROLS)
+def test_controls_and_presets_are_called_so(name: str):
+    said = set(ITALIC.findall(text_of(ROOT / "docs" / name)))
+    assert said <= names_in_the_panel() | OF_THE_WEBUI
+
+
+def test_every_preset_for_a_checkpoint_is_among_the_recipes():
+    recipes = text_of(ROOT / "docs" / "models.md")
+    missing = [preset.name for preset in SHIPPED_PRESETS if preset.name not in recipes]
+    assert [name for name in missing if {"model", "flow"} & set(shipped_preset(name))] == []
+
+
+def test_messages_are_quoted_as_they_are():
+    files = [path for name in ("lib_sdfm", "sdfm_webui") for path in sorted((ROOT / name).rglob("*.py"))]
+    source = re.sub(r'"\s*\n\s*f?"', "", "\n".join(text_of(path) for path in files))
+    rows = re.findall(r"^\| (\".*?) \|", text_of(ROOT / "docs" / "troubleshooting.md"), re.MULTILINE)
+    quoted = [part.strip(" :;") for row in rows for message in re.findall(r'"(.*?)"', row) for part in message.split("...")]
+    assert len(rows) > 5 and [part for part in quoted if part.strip() and part not in source] == []
+
+
+COSTS = {
+    "CFG and PAG (or SEG) in the middle block": (2, 1, "middle"),
+    "CFG, PAG and SEG": (2, 2, "middle"),
+    "CFG 1 and NAG": (1, 1, "nag"),
+}
+"""Rows of the table of costs: whole rows, and how many partial ones from which place of the UNet."""
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_costs_are_the_counted_ones(name: str):
+    page = text_of(ROOT / "docs" / "benchmarks.md")
+    told = re.search(rf"^\| {re.escape(name)} \| ([\d.]+) \| ([\d.]+) \|$", page, re.MULTILINE).groups()
+    whole, times, place = COSTS[name]
+    for figure, cost, pixels in zip(told, (unet_cost(sdxl=True), unet_cost(sdxl=False)), (128 * 128, 64 * 64)):
+        counted = whole + times * cost.of(place, pixels) / cost.of("input", pixels)
+        assert figure == f"{counted:.{len(figure.partition('.')[2])}f}"
+
+
+def test_routes_are_there():
+    app = FastAPI()
+    add_routes(SCHEMA, app)
+    add_kind_routes(None, app)
+    ours = {f"{method} {route.path}" for route in app.routes if route.path.startswith(PREFIX) for method in route.methods}
+    assert ours == set(re.findall(rf"`([A-Z]+ {PREFIX}/\w+)`", text_of(ROOT / "docs" / "api.md")))
+
+
+FOLDERS = ("lib_sdfm", "sdfm_webui", "tests", "scripts", "tools", "docs", "javascript", "bench", "demo")
+
+
+@pytest.mark.parametrize("name", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_named_files_are_there(name: str):
+    """With their folders, as far as the page gives these; ``NAME`` is the reader's."""
+    files = [path.as_posix() for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()]
+    said = re.findall(r"`([\w./*<>]+\.(?:py|json|js|css|md))`", text_of(ROOT / name))
+    wanted = {path.replace("<host>", "*") for path in said if "NAME" not in path}
+    missing = {path for path in wanted if not fnmatch.filter(files, f"*/{path}") and not (ROOT / path).exists()}
+    assert not missing
 
 
 def test_commands_are_there():
