@@ -5,44 +5,44 @@ PYTEST = .venv/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help test test-fast lint format docs pictures demo models adherence quality clean
 
-help: ## this list
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-test: .venv/ready .venv-gradio4/ready ## everything, in two processes
+test: .venv/ready .venv-gradio4/ready ## run all tests, in two processes
 	$(PYTEST) tests
 	.venv-gradio4/bin/python -m pytest -m panel -rs --durations=15 tests/webui
 
 FAST = ops prompts sampling schema techniques test_architecture.py test_new_technique.py
 
-test-fast: .venv/ready ## what most changes can break, in a minute; fewer examples of property tests
+test-fast: .venv/ready ## test formulas, settings, samplers, techniques and architecture, with fewer examples: a minute
 	$(PYTEST) --hypothesis-profile fast $(addprefix tests/,$(FAST))
 
-lint: .venv/ready ## ruff: style and format
+lint: .venv/ready ## check style and format (ruff)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
-format: .venv/ready ## what ruff can mend
+format: .venv/ready ## fix what ruff can fix
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-docs: .venv/ready ## docs/settings.md, from the declarations
+docs: .venv/ready ## write docs/settings.md, from the declarations
 	.venv/bin/python -m tools.documents
 
-pictures: .venv/ready ## docs/pictures, from the demo; SDFM_WEBUI_URL= shows the panel of another WebUI (chromium)
+pictures: .venv/ready ## make docs/pictures, from the demo (needs chromium); SDFM_WEBUI_URL= takes the panel of another WebUI
 	.venv/bin/python -m tools.pictures
 
 DEMO_VENV = .venv$(if $(filter 4,$(GRADIO)),-gradio4)
 
-demo: $(DEMO_VENV)/ready ## example pictures, then the panel; ONCE=1 stops after them, AGAIN=1 makes them anew; PORT=, GRADIO=4
+demo: $(DEMO_VENV)/ready ## make example pictures, then serve the WebUI; ONCE=1 stops after the pictures, AGAIN=1 makes them again; PORT=, GRADIO=4
 	$(DEMO_VENV)/bin/python demo/launch.py --pictures --port $(or $(PORT),7860) $(if $(ONCE),--once) $(if $(AGAIN),--again)
 
-models: .venv/ready ## trains the demo's models anew (about an hour); then make adherence
+models: .venv/ready ## train the demo's models again (about an hour); then run make adherence
 	.venv/bin/python -m tools.train_tiny --again
 
-adherence: .venv/ready ## how often the demo's models paint what the caption says
+adherence: .venv/ready ## count how often the demo's models draw what the caption says
 	.venv/bin/python -m bench.adherence --drawn
 
-quality: .venv/ready ## whether the guidance guides: docs/benchmarks.md's tables and the demo's sheets (half an hour)
+quality: .venv/ready ## measure whether techniques do what their papers say: tables of docs/benchmarks.md, the demo's sheets (half an hour)
 	.venv/bin/python -m bench.quality --document docs/benchmarks.md --sheets demo/sheets
 
 .venv/ready: tests/requirements.txt tests/requirements-no-deps.txt
@@ -57,5 +57,5 @@ quality: .venv/ready ## whether the guidance guides: docs/benchmarks.md's tables
 	.venv-gradio4/bin/python $(PIP) --no-deps -r tests/requirements-no-deps.txt
 	touch $@
 
-clean: ## removes the environments
+clean: ## remove the environments
 	rm -rf .venv .venv-gradio4

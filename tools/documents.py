@@ -20,8 +20,8 @@ INTRODUCTION = """\
 # Settings
 
 For everybody who writes requests, presets or X/Y/Z axes by hand: every setting with its name in the panel, in the API and in
-generation parameters, its default and its range. What they are good for is in [techniques.md](techniques.md). This page is
-generated from the declarations: change those, then run `make docs`.
+generation parameters, its default and its range. What each technique does for a picture is in [techniques.md](techniques.md).
+This page is generated from the declarations: to change it, change those and run `make docs`.
 
 """
 
