@@ -21,6 +21,7 @@ from tests.hosts.fake_a1111 import Host
 from tests.hosts.jobs import HOSTS, new_forge, new_host, samples
 from tests.hosts.test_named_samplers import with_named_samplers
 from tests.hosts.test_steps import WatchingScript
+from tests.pairs import in_pairs
 from tests.support import noise_of
 
 NAMES = [named.name for named in NAMED_SAMPLERS]
@@ -49,19 +50,23 @@ def assert_equal(named: Tensor, technique: Tensor) -> None:
     torch.testing.assert_close(named, technique, rtol=0, atol=3e-5 * float(technique.abs().max()))
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=IDS)
-@pytest.mark.parametrize("name", PLAIN)
-def test_a_schedule_with_the_named_sampler_is_the_schedule_with_the_technique(host: Host, name: str, settings: dict):
+@in_pairs(make=HOSTS, name=list(PLAIN), settings=dict(zip(IDS, SETTINGS)))
+def test_a_schedule_with_the_named_sampler_is_the_schedule_with_the_technique(make: Any, name: str, settings: dict):
     """With Linear lambda is 1 at step 1 of 6, where Forge takes a shortcut."""
+    host = with_named_samplers(make())
     named = picture(host, name, {"cfg_schedule": settings}, LAMBDA)
     assert_equal(named, picture(host, PLAIN[name], {"cfg_schedule": settings, "cfgpp": {"scale": LAMBDA}}, 5.0))
     nearly_constant = settings["schedule"] in ("PCS (s=0.01)", "PCS (s=0.1)") if "schedule" in settings else False
     assert named.allclose(picture(host, name, {}, LAMBDA), atol=1e-3) == nearly_constant
 
 
-@pytest.mark.parametrize("job", PICTURES, ids=["txt2img", "hires", "img2img", "batch"])
-@pytest.mark.parametrize("settings", [{"schedule": "Interval"}, {"schedule": "Clamp-Linear (c=4.0)"}], ids=str)
-def test_in_every_kind_of_job(host: Host, job: dict, settings: dict):
+@in_pairs(
+    make=HOSTS,
+    job=dict(zip(["txt2img", "hires", "img2img", "batch"], PICTURES)),
+    settings=[{"schedule": "Interval"}, {"schedule": "Clamp-Linear (c=4.0)"}],
+)
+def test_in_every_kind_of_job(make: Any, job: dict, settings: dict):
+    host = with_named_samplers(make())
     named = picture(host, "Euler CFG++", {"cfg_schedule": settings}, LAMBDA, **job)
     technique = {"cfg_schedule": settings, "cfgpp": {"scale": LAMBDA}}
     assert_equal(named, picture(host, "Euler", technique, 5.0, **{**job, **({"hr": 5.0} if "hr" in job else {})}))
@@ -126,9 +131,9 @@ COUNTERPARTS = {
 """The plain samplers; the others step as Euler does."""
 
 
-@pytest.mark.parametrize("settings", [{"schedule": "Interval"}, {"schedule": "Clamp-Cosine (c=2.0)"}], ids=str)
-@pytest.mark.parametrize("name", NAMES)
-def test_lambda_of_every_model_call_is_the_technique_s(host: Host, name: str, settings: dict):
+@in_pairs(make=HOSTS, name=NAMES, settings=[{"schedule": "Interval"}, {"schedule": "Clamp-Cosine (c=2.0)"}])
+def test_lambda_of_every_model_call_is_the_technique_s(make: Any, name: str, settings: dict):
+    host = with_named_samplers(make())
     plain = {"DPM++ 2M SDE": (k.sample_dpmpp_2m_sde, {}), "DPM++ 3M SDE": (k.sample_dpmpp_3m_sde, {})}
     host.sampler_functions = {**host.sampler_functions, **plain}
     named = scales_of(host, name, settings, technique=False)
