@@ -20,6 +20,7 @@ from sdfm_webui.kind_memory import Remembered
 from tests.hosts.fake_a1111 import SAMPLERS, Host
 from tests.hosts.flow_hosts import FLOW, named, with_kinds
 from tests.hosts.jobs import HOSTS, another_checkpoint, job, new_forge, new_host, samples
+from tests.pairs import in_pairs
 from tests.support import stable_diffusion_alphas
 
 V, NOISE = "v-prediction", "Noise"
@@ -80,21 +81,22 @@ def distance(result: Tensor) -> float:
     return FLOW.distance(result.double()) if result.isfinite().all() else float("inf")
 
 
-@pytest.mark.parametrize("zero", [False, True], ids=["plain table", "zero terminal SNR"])
-@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "DDIM CFG++"])
-def test_every_sampler_lands_on_the_modes_and_not_without(host: Host, sampler: str, zero: bool):
-    unet = MixtureUnet(V, zero)
-    put(host, unet)
+@in_pairs(
+    make=HOSTS,
+    sampler=[name for name in SAMPLERS if name != "DDIM CFG++"],
+    zero={"plain table": False, "zero terminal SNR": True},
+)
+def test_every_sampler_lands_on_the_modes_and_not_without(make: Any, sampler: str, zero: bool, tmp_path: Path):
+    host = v_host(make, tmp_path, zero)
     settings = {**JOB, "sampler_name": sampler, "width": 192, "height": 192}
     limit = 0.3 if zero or sampler in ("LCM", "UniPC", "DPM fast") else 0.2
     assert distance(samples(host, ZERO if zero else PLAIN, **settings)) < limit
     assert distance(samples(host, None, **settings)) > 0.45
 
 
-@pytest.mark.parametrize("request_", [PLAIN, ZERO], ids=["plain", "zero"])
-@pytest.mark.parametrize("sampler", ["Euler", "DPM++ 2M", "DDIM", "LMS"])
-def test_hires_pass_and_img2img(host: Host, sampler: str, request_: dict):
-    put(host, MixtureUnet(V, request_ is ZERO))
+@in_pairs(make=HOSTS, sampler=["Euler", "DPM++ 2M", "DDIM", "LMS"], request_={"plain": PLAIN, "zero": ZERO})
+def test_hires_pass_and_img2img(make: Any, sampler: str, request_: dict, tmp_path: Path):
+    host = v_host(make, tmp_path, request_ is ZERO)
     settings = {**JOB, "sampler_name": sampler, "width": 128, "height": 128}
     base = samples(host, request_, **settings)
     again = samples(host, request_, **settings, init_latent=base, denoising_strength=0.5)
@@ -102,13 +104,16 @@ def test_hires_pass_and_img2img(host: Host, sampler: str, request_: dict):
     assert max(distance(base), distance(again), distance(hires)) < 0.35
 
 
-@pytest.mark.parametrize("sampler", ["Euler", "DPM++ 2M", "DDIM"])
-@pytest.mark.parametrize(
-    "technique", [{"pag": {}}, {"cfgpp": {"scale": 0.6}}, {"cfg_rescale": {"phi": 0.7}}, {"cfg_schedule": {}}]
-)
-def test_guidance_is_that_of_the_noise_model_of_the_same_predictions(host: Host, sampler: str, technique: dict):
-    if "pag" in technique:
-        technique = {"dynamic_thresholding": {"mimic_scale": 1.2}}  # the mixture has no attention
+@in_pairs(
+    make=HOSTS,
+    sampler=["Euler", "DPM++ 2M", "DDIM"],
+    technique=[  # the mixture has no attention
+        {"dynamic_thresholding": {"mimic_scale": 1.2}}, {"cfgpp": {"scale": 0.6}}, {"cfg_rescale": {"phi": 0.7}},
+        {"cfg_schedule": {}},
+    ],
+)  # fmt: skip
+def test_guidance_is_that_of_the_noise_model_of_the_same_predictions(make: Any, sampler: str, technique: dict, tmp_path: Path):
+    host = v_host(make, tmp_path)
     settings = {**JOB, "sampler_name": sampler, "steps": 8, "cfg_scale": 4}
     as_v = samples(host, {**PLAIN, **technique}, **settings)
     put(host, MixtureUnet(NOISE))
