@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 SIZE = 32
 SHORT = ("--tiny", "--cpu", "--steps", "3", "--rounds", "1", "--size", str(SIZE))
 CASES_OF_TEST = ("off", "pag", "cfgpp", "flow", "all")
-NO_GUIDANCE = ("refiner_sync", "hires_cfg")
+NO_GUIDANCE = ("guidance", "refiner_sync", "hires_cfg")
 
 
 def run(folder, *arguments):
