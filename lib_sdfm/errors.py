@@ -10,7 +10,7 @@ def shown(value: object) -> str:
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # numbers of thousands of digits, texts nested beyond measure
-        text = f"a monstrous {type(value).__name__}"
+        text = f"an unreadable {type(value).__name__}"
     return text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + "..."
 
 
@@ -45,7 +45,7 @@ class SettingError(UserError):
 
     @staticmethod
     def _message(setting: str, value: object, allowed: str) -> str:
-        return f"{setting}: {shown(value)} is not possible, allowed is {allowed}"
+        return f"{setting}: {shown(value)} is not valid. Allowed: {allowed}"
 
 
 class ConflictError(UserError):
@@ -57,7 +57,7 @@ class ConflictError(UserError):
     """
 
     def __init__(self, one: str, other: str, why: str) -> None:
-        super().__init__(f"{one} and {other} can't be on together: {why}. Switch one of them off")
+        super().__init__(f"{one} and {other} can't be on together: {why}. Turn off one of them")
 
 
 class UnsupportedError(UserError):

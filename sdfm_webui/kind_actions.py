@@ -182,5 +182,5 @@ def chosen(model_on: bool, kind: str, flow_on: bool, mode: str) -> str | None:
     by_flow = KINDS.get(mode) if flow_on else None
     by_kind = kind if model_on and kind != AUTOMATIC else None
     if by_flow is not None and by_kind is not None and (by_flow == FLOW) != (by_kind == FLOW):
-        raise UserError(f"Model kind {kind} and Flow matching {mode} contradict each other. Switch one of them off")
+        raise UserError(f"Model kind {kind} and Flow matching {mode} contradict each other. Turn off one of them")
     return by_kind or by_flow

@@ -94,8 +94,8 @@ def require_layers_ran(idle: Iterable[str]) -> None:
     names = ", ".join(idle)
     if names:
         raise UnsupportedError(
-            f"Attention of {names} did not run: the UNet is replaced by another implementation (a TensorRT or compiled one, "
-            "say), in which self-attention can't be perturbed. Switch either off"
+            f"Attention of {names} did not run: another implementation replaces the UNet (TensorRT or a compiled one, for "
+            "example), and its self-attention can't be perturbed. Turn off one of them"
         )
 
 
@@ -105,6 +105,6 @@ def decoder_did_not_run(label: str) -> UnsupportedError:
     :param label: the technique's name
     """
     return UnsupportedError(
-        f"{label}: the UNet's decoder did not run: the UNet is replaced by another implementation (a TensorRT or compiled one, "
-        "say), in which its features can't be changed. Switch either off"
+        f"{label}: the UNet's decoder did not run: another implementation replaces the UNet (TensorRT or a compiled one, for "
+        "example), and its features can't be changed. Turn off one of them"
     )

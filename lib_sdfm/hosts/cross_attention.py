@@ -142,8 +142,8 @@ class CrossAttention:
         """Raise :class:`UnsupportedError` if no layer has run since the hooks were set."""
         if not any(layer.ran for layer in self._layers):
             raise UnsupportedError(
-                f"{self._label}: the UNet's cross-attention did not run: the UNet is replaced by another implementation (a "
-                "TensorRT or compiled one, say), in which it can't be changed. Switch either off"
+                f"{self._label}: the UNet's cross-attention did not run: another implementation replaces the UNet (TensorRT or "
+                "a compiled one, for example), and its cross-attention can't be changed. Turn off one of them"
             )
 
 
@@ -197,7 +197,7 @@ class _LayerHooks:
         if query.shape != positive.shape:
             raise UnsupportedError(
                 f"{self._label}: cross-attention of {self._layer.name} gives {tuple(positive.shape)} for queries of "
-                f"{tuple(query.shape)}: another extension changes it. Switch either off"
+                f"{tuple(query.shape)}: another extension changes it. Turn off one of them"
             )
 
     def _runs(self, images: Sequence[int | None]) -> Iterator[tuple[slice, Tensor | None]]:

@@ -104,11 +104,11 @@ class KindPass:
     def _require_known(self, sigma: float) -> None:
         """Record an error if a model with the usual noise table gets a noise level above it."""
         if sigma > HIGHEST_OF_OTHERS:
-            flow = "Flow matching: the refiner is no flow model"
+            flow = "Flow matching: the refiner is not a flow model"
             told = flow if self._kind.is_flow else "Zero terminal SNR: the refiner has an ordinary noise table"
             self._inner.problem = self._inner.problem or UnsupportedError(
-                f"{told} and takes over at noise level {sigma:.3g}, but knows none above {EPS_SIGMAS[1]:.3g}. Set a later "
-                "“Switch at”"
+                f"{told} and takes over at noise level {sigma:.3g}, but was trained on none above {EPS_SIGMAS[1]:.3g}. "
+                "Set a later “Switch at”"
             )
 
     def detach(self) -> None:
@@ -188,7 +188,7 @@ class FlowSchedule:
         def sample(*args: Any, **kwargs: Any) -> Tensor:
             if kwargs.get("s_churn", 0) > 0:
                 raise UnsupportedError(
-                    f"Flow matching: {self._name} can't add noise on the way with a flow model. Set Sigma churn to 0, or "
+                    f"Flow matching: {self._name} can't add noise during sampling with a flow model. Set Sigma churn to 0, or "
                     "choose Euler"
                 )
             return changed(*args, **kwargs)
@@ -239,7 +239,7 @@ def schedule_named(said: str) -> str:
     name = BY_NAME.get(str(said).lower().replace(" ", "_"))
     if name is None:
         raise UnsupportedError(
-            f"Flow matching: the schedule type {said} is made for another kind of model. Choose one of "
+            f"Flow matching: the schedule type {said} is not supported for flow models. Choose one of "
             + ", ".join(BY_NAME.values())
         )
     return name

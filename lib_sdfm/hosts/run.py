@@ -85,9 +85,7 @@ class Together:
     def note_out_of_memory(self) -> None:
         """Run the rows apart from now on."""
         self._is_short = True
-        LOG.warning(
-            "out of memory with the rows of PAG and SEG beside the main ones: they run apart for the rest of the picture"
-        )
+        LOG.warning("out of memory while predicting PAG and SEG together with the main rows: they run apart from now on")
 
 
 @dataclass
@@ -103,7 +101,7 @@ class Ways:
         :param labels: the techniques that perturb
         :param names: who changes the UNet
         """
-        self.last = f"{labels}: whole predictions with all of the WebUI's rows, since {', '.join(names)} changes the UNet"
+        self.last = f"{labels}: perturbed predictions take whole UNet passes, because {', '.join(names)} changes the UNet"
         LOG.warning("SDFM: %s", self.last)
 
     def report(self, unet: nn.Module | None) -> dict[str, Any]:
@@ -163,8 +161,8 @@ class WholePasses:
         if _alike(self.repeated(again), second):
             return main - second
         raise UnsupportedError(
-            f"{self._labels}: {', '.join(self.names)} changes the UNet, and the same call of it gives something else each "
-            "time, so that no perturbed prediction can be compared with the first. Switch either off"
+            f"{self._labels}: {', '.join(self.names)} changes the UNet so that each call gives a different result, and "
+            "perturbed predictions can't be compared. Turn off one of them"
         )
 
     def repeated(self, again: Callable[[], Tensor]) -> Tensor:
@@ -250,7 +248,7 @@ class Run:
         if problem is not None:
             raise problem
         if not self._attached:
-            raise UnsupportedError("the picture was sampled without SDFM: another script replaces the sampling")
+            raise UnsupportedError("the picture was sampled without SDFM: another script replaced the sampling")
         return result
 
     def before_pass(self) -> None:
@@ -267,7 +265,7 @@ class Run:
         """Prepare for a denoiser call, after a possible switch to the refiner; the host swallows exceptions here as well."""
         if self._pass is None or params.denoiser is not self._pass.denoiser:
             self._problem = self._problem or UnsupportedError(
-                "the picture was sampled without SDFM: another script or extension made its own sampler"
+                "the picture was sampled without SDFM: another script or extension used its own sampler"
             )
             return
         self._pass.before_call(params, self._calls)

@@ -70,8 +70,8 @@ def require_uncond(extra_args: dict[str, Any]) -> None:
     """Raise :class:`UnsupportedError` if the host makes no unconditional prediction at all."""
     if extra_args.get("uncond") is None:
         raise UnsupportedError(
-            "CFG++ samplers need the prediction for the negative prompt, which Forge doesn't make at CFG scale 1. Set another "
-            "CFG scale (1.01, say; for the hires pass Hires CFG Scale)"
+            "CFG++ samplers need the unconditional prediction, which Forge skips at CFG scale 1. Set another CFG scale (1.01, "
+            "for example; in the hires pass, Hires CFG Scale)"
         )
 
 

@@ -55,7 +55,7 @@ class UnetLayers:
         """Raise :class:`UnsupportedError` if the blocks of a model can't be reached (Flux, SD3)."""
         if not hasattr(self.unet, "output_blocks"):
             name = type(self.unet).__name__
-            raise UnsupportedError(f"{what}: this model is no Stable Diffusion UNet ({name}). Switch it off")
+            raise UnsupportedError(f"{what}: this model is not a Stable Diffusion UNet ({name}). Turn it off")
 
     def changed_by_others(self) -> tuple[str, ...]:
         """Return who has hooked, replaced or wrapped any module of the UNet, by name, besides the host and us.

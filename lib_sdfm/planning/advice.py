@@ -45,7 +45,7 @@ def _on_lambda(settings: Settings, sampler: str, cfg_scale: Any) -> list[Advice]
     record = resolve_sampler(sampler).sampler
     plain = f"{cfg_scale:g} with a plain sampler is about {cfg_scale * record.cfg_unit:.2g} here"
     text = (
-        f"{record.name} takes the CFG scale as CFG++'s lambda, and {cfg_scale:g} ruins the picture: 0.5 to 2 is usual ({plain})"
+        f"{record.name} uses the CFG scale as CFG++'s lambda, and {cfg_scale:g} ruins the picture; 0.5 to 2 is usual ({plain})"
     )
     return [Advice(f"CFG {cfg_scale:g} is too high", text)]
 
@@ -60,6 +60,6 @@ def _on_strength(settings: Settings, sampler: str) -> list[Advice]:
         scale = 0 if own is None else max(own.scale, own.hires_scale or 0)
         if scale > LARGEST_STRENGTH:
             whose = "CFG++" if by_technique else sampler
-            text = f"{label} {scale:g} is too strong with {whose}, where it acts several times as much: 0.25 is like 3 with CFG"
+            text = f"{label} {scale:g} is too strong with {whose}, where 0.25 acts about as strongly as 3 with CFG"
             found.append(Advice(f"{label} {scale:g} is too strong", text))
     return found

@@ -87,13 +87,13 @@ def without_features(settings: Settings, features: Collection[Feature]) -> Setti
 
 
 def outside_noise_levels(plan: Plan) -> list[str]:
-    """Return a line for each technique that a run which has ended left out for its noise levels in every step."""
+    """Return a line for each technique whose window of noise levels contained no step of a finished run."""
     working = [t for t in plan.techniques if plan.why_inert(t, hires=False) is None or plan.why_inert(t, hires=True) is None]
     limited = [t for t in working if isinstance(t, Technique) and t.limits_noise() and t.name not in plan.seen.acted]
     if plan.seen.levels is None:
         return []
     seen = "from {:.3g} down to {:.3g}".format(*plan.seen.levels)
-    return [f"{t.label} acted in no step: {t.noise_window()} fits none; this picture's went {seen}" for t in limited]
+    return [f"{t.label} acted in no step: {t.noise_window()} contains none of its steps, which went {seen}" for t in limited]
 
 
 def _why(technique: Technique, plan: Plan, facts: JobFacts) -> str | None:
@@ -135,7 +135,7 @@ def _empty_window(technique: Technique, facts: JobFacts) -> str:
     names = ("start_step", "end_step") if hasattr(technique.settings, "start_step") else ("start", "stop")
     start, end = (technique.value(name, hires=False) for name in names)
     steps = f"the {facts.steps} steps" if facts.steps else "any step"
-    return f"its window, from {start:g} to {end:g}, holds none of {steps}"
+    return f"its window, from {start:g} to {end:g}, contains none of {steps}"
 
 
 def _overrides(technique: Stages, stage: str) -> bool:

@@ -46,7 +46,7 @@ class Technique(Feature, Stages):
     def why_no_noise_level(self) -> str | None:
         """Return why its window of noise levels holds none at all, or ``None`` if it holds some."""
         is_empty = self.limits_noise() and self.settings.sigma_to >= self.settings.sigma_from < NO_UPPER_END
-        return f"{self.noise_window()} holds none" if is_empty else None
+        return f"{self.noise_window()} contains no noise level" if is_empty else None
 
     def noise_window(self) -> str:
         """Return its window of noise levels in words."""

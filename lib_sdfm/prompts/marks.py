@@ -18,7 +18,7 @@ def mark_notes(prompts: Iterable[tuple[str, str, bool]], has_refiner: bool, is_o
     for name, text, negative in prompts:
         if any(edit.text == MARK for edit in find_edits(text, negative)) and not (has_refiner and is_on):
             why = "refiner sync is off" if has_refiner else "there is no refiner"
-            notes.append(f"{why}: “:{MARK}]” in the {name} stays text, and the model sees all of it")
+            notes.append(f"{why}: “:{MARK}]” in the {name} has no effect, and the model sees the whole edit as text")
         for near in near_marks(text, negative):
-            notes.append(f"“{near}” in the {name} is no mark of an edit, and the model sees all of it: write [from:to:{MARK}]")
+            notes.append(f"“{near}” in the {name} is not recognised, and the model sees it as text: write [from:to:{MARK}]")
     return notes

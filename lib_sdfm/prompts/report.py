@@ -83,7 +83,7 @@ def report(
     edits = {name: find_edits(text, negative) for name, (text, negative) in texts.items()}
     if switch_at is None:
         marked = [name for name, found in edits.items() if any(edit.text == MARK for edit in found)]
-        text = f"There is no refiner: “:{MARK}]” in the {' and '.join(marked)} stays as it is." if marked else ""
+        text = f"There is no refiner: “:{MARK}]” in the {' and '.join(marked)} has no effect." if marked else ""
         return Report(text, {}, {})
     following = {name: [edit for edit in found if follows(edit.text)] for name, found in edits.items()}
     fixes = {name: found for name, found in edits.items() if found and not following[name]}
@@ -105,7 +105,7 @@ def _when(expected: Expected, switch_at: float, following: Sequence[str]) -> str
     what = " and ".join(["Model", *following]) if following else "The model"
     verb = "switch" if following else "switches"
     if expected.same_model:
-        from_start = f", and the second text counts from the start in the {' and '.join(following)}" if following else ""
+        from_start = f", and the second prompt applies from the start in the {' and '.join(following)}" if following else ""
         return f"The refiner is the checkpoint itself: no model switches in the {expected.name}{from_start}."
     hint = "" if following else f" No prompt follows: write [from:to:{MARK}]."
     level = f"noise level {switch_at:g}"
@@ -113,10 +113,10 @@ def _when(expected: Expected, switch_at: float, following: Sequence[str]) -> str
         return f"{what} never {verb}: {expected.never}.{hint}"
     if expected.unknown:
         at = f"at {level}" if expected.by_sigma else f"at {switch_at:g} of the {expected.name}"
-        return f"{what} {verb} {at}; the step is not known beforehand: {expected.unknown}.{hint}"
+        return f"{what} {verb} {at}; the step can't be told in advance: {expected.unknown}.{hint}"
     number = expected.switch(switch_at)
     if number is None:
-        why = f"no step begins at {level} or below" if expected.by_sigma else f"{switch_at:g} is too late"
+        why = f"no step starts at or below {level}" if expected.by_sigma else f"{switch_at:g} is too late"
         return f"{what} never {verb} in the {expected.name} ({expected.steps} steps): {why}.{hint}"
     call = expected.calls[number]
     within = WITHIN[sum(earlier.step == call.step for earlier in expected.calls[:number])]

@@ -84,7 +84,9 @@ def _parse_part(part: str) -> LayerRange:
         letter, first, last, first_inner, last_inner = match.groups()
         blocks = _span(first, last)
         return LayerRange(SECTIONS[letter], *blocks, _span(first_inner, last_inner), counted=True)
-    raise ValueError("a comma list of input.B, middle, output.B, each with an optional .T or .T-T, d2.2-9, m0, u0.4, or deep")
+    raise ValueError(
+        "a comma-separated list of input.B, middle, output.B, each with an optional .T or .T-T, d2.2-9, m0, u0.4, or deep"
+    )
 
 
 def _span(first: str | None, last: str | None) -> tuple[int, int] | None:
@@ -151,7 +153,7 @@ def _matching(layers: list[TransformerLayer], wanted: LayerRange) -> list[Transf
     if missing:
         known = ", ".join(str(label[number]) for number in numbers) or "none"
         what = f"{wanted.section} block {min(missing)}"
-        raise UnsupportedError(f"Layers: this model has no attention in {what} (it has it in {known})")
+        raise UnsupportedError(f"Layers: this model has no attention in {what}, only in {known}")
     if wanted.transformers is None:
         return found
     first, last = wanted.transformers

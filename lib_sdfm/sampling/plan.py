@@ -81,7 +81,7 @@ class Plan:
         """Return why a technique has no effect in a pass, or ``None``."""
         rival = next((t for t in self.techniques if t.replaces_cfg), None)
         if self.recipe == ORIGINAL and rival is not None and technique.combines():
-            return f"in recipe original {rival.label} computes CFG itself, as the old extension did"
+            return f"in the old extensions, {rival.label} computed CFG itself"
         return technique.inert(hires)
 
     def working(self, hires: bool) -> tuple[Stages, ...]:
@@ -96,7 +96,7 @@ class Plan:
         working = self.working(call.hires)
         unfit = [t.label for t in working if t.flow_only and not call.flow_model]
         if unfit:
-            raise UnsupportedError(f"{', '.join(unfit)}: only for flow models; this one isn't sampled with Flow matching")
+            raise UnsupportedError(f"{', '.join(unfit)}: only for flow models, and this model isn't sampled with flow matching")
         active = tuple(t for t in working if t.active(call))
         self.seen.note(call, active)
         return active

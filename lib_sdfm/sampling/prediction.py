@@ -117,7 +117,7 @@ class Prediction:
         """
         if self.combination is not None:
             raise UnsupportedError(
-                f"{label}: {self.combination.by} combines the prompts in its own way, not as a sum. Switch either off"
+                f"{label}: {self.combination.by} combines the prompts in its own way, not as a sum. Turn off one of them"
             )
 
     def cfg_terms(self, label: str) -> Tensor:

@@ -107,12 +107,12 @@ def require_spans(name: str, function: str, flow: HostFlow | None = None) -> Spa
     """
     record = sampler_of(name, function)
     if record is None or function not in record.functions:
-        raise UnsupportedError(f"CFG++: how far the steps of {name} go isn't known. {_others(flow)}")
+        raise UnsupportedError(f"CFG++: the step lengths of {name} are unknown. {_others(flow)}")
     spans = _spans(record, flow)
     if spans is not None:
         return spans
     if record.spans is not None:
-        raise UnsupportedError(f"CFG++: how {name} steps with this WebUI's flow models isn't known. {_others(flow)}")
+        raise UnsupportedError(f"CFG++: the steps of {name} with this WebUI's flow models are unknown. {_others(flow)}")
     others = "" if record.refused == RENOISES_ITSELF else f". {_others(flow)}"
     raise UnsupportedError(f"CFG++: {name} {record.refused}{others}")
 

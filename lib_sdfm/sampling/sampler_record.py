@@ -15,7 +15,7 @@ AFTER_FIRST_CALL, AFTER_LAST_CALL, ONE_CALL_AHEAD = "after first call", "after l
 CFG_OF_LAMBDA_1 = 12.5
 """CFG++'s unit: lambda from 0 to 1 corresponds to CFG from 0 to 12.5 (arXiv 2406.08070)."""
 RENOISES_ITSELF = (
-    "renoises with the unconditional prediction itself. Switch the technique CFG++ off and set lambda by the CFG scale, or "
+    "renoises with the unconditional prediction itself. Turn off the technique CFG++ and use the CFG scale as lambda, or "
     "choose the plain sampler"
 )
 CHOOSES_ITS_STEPS = "chooses its steps while it runs"

@@ -183,7 +183,7 @@ class StepSpans:
         if index not in self._checked and not abs(level - start) <= DEVIATION * start:
             raise UnsupportedError(
                 f"CFG++: step {index} of {self._sampler} starts at noise level {level:.4g}, not {start:.4g} as its schedule "
-                "says; another extension or a setting of the WebUI changes its steps"
+                "says; another extension or a WebUI setting changes its steps"
             )
         self._checked.add(index)
         if self._in_time:

@@ -174,7 +174,7 @@ def schedule_note(text: str) -> str | None:
     if not values["stop_in_steps"] or values["stop"] > 1:
         return None
     stop = plain(values["stop"])
-    return f"FreeU Schedule: {text}: the stop {stop} is a whole number and so means step {stop}; 1.0 would be the end"
+    return f"FreeU Schedule: {text}: the stop {stop} is a whole number and therefore means step {stop}; 1.0 means the end"
 
 
 def decode_hires_schedule(text: str) -> dict[str, Any]:

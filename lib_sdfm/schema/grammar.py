@@ -76,8 +76,8 @@ def line_note(pairs: Mapping[str, Any]) -> str | None:
     if found is None or SURE_KEYS & set(pairs):
         return None
     return (
-        f"a line before the last one holds the parameters ({_shown(found)}): the WebUI reads the last line of a text alone, "
-        "and took this one for prompt. Delete the lines behind it"
+        f"the parameters are not in the last line ({_shown(found)}): the WebUI reads only the last line of a text, and took "
+        "this one as part of the prompt. Delete the lines after it"
     )
 
 
@@ -89,17 +89,17 @@ def why_unread(text: str) -> str | None:
         return "the text is empty"
     program = _json_program(text)
     if program is not None:
-        return f"this is JSON ({program}), no generation parameters: the WebUI takes all of it for prompt"
+        return f"this is JSON ({program}), not generation parameters: the WebUI takes all of it as the prompt"
     lines = text.strip().split("\n")
     numbers = [number for number, line in enumerate(lines, start=1) if len(SURE_KEYS & set(_pairs_of(line))) > 1]
     if numbers:
         return (
-            f"line {numbers[-1]} of {len(lines)} holds the parameters ({_shown(lines[numbers[-1] - 1])}), and the WebUI reads "
-            f"the last line alone ({_shown(lines[-1])}): it takes all of it for prompt. Delete the lines behind the parameters"
+            f"line {numbers[-1]} of {len(lines)} contains the parameters ({_shown(lines[numbers[-1] - 1])}), but the WebUI "
+            f"reads only the last line ({_shown(lines[-1])}) and takes everything as the prompt. Delete the lines after it"
         )
     return (
-        "no line holds parameters: the WebUI looks for at least 3 pairs such as “Steps: 20, Sampler: Euler, Seed: 1” in the "
-        "last line, and takes all of it for prompt"
+        "no line contains parameters: the WebUI expects at least 3 pairs such as “Steps: 20, Sampler: Euler, Seed: 1” in the "
+        "last line, and takes all of the text as the prompt"
     )
 
 

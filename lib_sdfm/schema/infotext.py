@@ -108,7 +108,7 @@ def read_infotext(schema: Schema, pairs: Mapping[str, Any], claimed: Collection[
     unbuilt = unbuilt_features(pairs, our_keys(schema))
     old = bool(unbuilt) or any(t.active_key in pairs for t in schema.techniques if not t.on_by_default and t.host_field is None)
     reading.values["recipe"] = _read_recipe(pairs, reading, default=ORIGINAL if old and not ours else SDFM)
-    reading.warnings.extend(f"{key}: {what} is not part of SDFM and was left out" for key, what in unbuilt)
+    reading.warnings.extend(f"{key}: {what} is not supported and was ignored" for key, what in unbuilt)
     reading.used.update(unbuilt_keys(pairs, our_keys(schema)))
     for technique in schema.techniques:
         _read_technique(technique, pairs, ours, reading)
@@ -135,7 +135,9 @@ def _read_format(pairs: Mapping[str, Any], reading: Reading) -> bool:
     if not text.isdecimal() or len(text) > LONGEST_FORMAT:
         reading.errors.append(str(SettingError(FORMAT_KEY, text, f"a whole number from 1 to {FORMAT}")))
     elif int(text) > FORMAT:
-        reading.warnings.append(f"{FORMAT_KEY}: {text} was written by a newer version, which may mean some values differently")
+        reading.warnings.append(
+            f"{FORMAT_KEY}: {text} was written by a newer version; some values may mean something else there"
+        )
     return True
 
 
@@ -157,7 +159,7 @@ def _read_technique(technique: type[Feature], pairs: Mapping[str, Any], ours: bo
         if technique.on_by_default and technique.active_key in pairs:
             reading.values[f"{technique.name}.enabled"] = False
         if present and technique.active_key not in pairs:
-            reading.warnings.append(f"{next(iter(present))} stands without {technique.active_key} and was left out")
+            reading.warnings.append(f"{next(iter(present))} was ignored, because {technique.active_key} is missing")
         return
     values = {"enabled": True}
     for param in params:

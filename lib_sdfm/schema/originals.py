@@ -91,7 +91,7 @@ def _require_list(title: str, args: Sequence[Any], layout: Sequence[Pair]) -> No
     """Raise :class:`SettingError`, with the order of the arguments, if they are a dictionary instead of a list."""
     if args and isinstance(args[0], Mapping):
         order = f"a list of values in this order: {_order(layout)}"
-        raise SettingError(f"{title}: args[0]", args[0], f"true or false, as the arguments are {order}")
+        raise SettingError(f"{title}: args[0]", args[0], f"true or false, because the arguments are {order}")
 
 
 def _order(layout: Sequence[Pair]) -> str:
@@ -181,7 +181,7 @@ def freeu_notes(args: Sequence[Any]) -> list[str]:
     said = args[0] if args and isinstance(args[0], Mapping) else {}
     ends = {name: said.get(name) for name in ("start_ratio", "stop_ratio")}
     notes = [
-        f"{name} {value} is a whole number and so means step {value}, as in the old extension; write {value}.0 for a share"
+        f"{name} {value} is a whole number and means step {value}, as in the old extension; write {value}.0 for a share"
         for name, value in ends.items()
         if isinstance(value, int) and not isinstance(value, bool) and value > 0
     ]

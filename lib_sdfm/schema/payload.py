@@ -111,7 +111,7 @@ def require_no_rival(schema: Schema, settings: Settings, rivals: Sequence[tuple[
         twice = [t.label for t in schema.techniques if t.name in settings.techniques and asked[f"{t.name}.enabled"]]
         if twice:
             what = ", ".join(twice)
-            raise UserError(f"{what} is on in SDFM and in {entry.title}, which is installed as well: switch either off")
+            raise UserError(f"{what} is on in both SDFM and {entry.title}, which is also installed: turn off one of them")
 
 
 def _with_old_payloads(schema: Schema, values: Values, payloads: Sequence[tuple[OldEntry, Sequence[Any]]]) -> Values:

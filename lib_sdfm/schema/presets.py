@@ -145,8 +145,8 @@ class PresetStore:
             return {}
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise UserError(
-                f"the file of your presets, {self._path.name}, is damaged ({error}); repair or delete it"
+                f"the file of your presets, {self._path.name}, is damaged ({error}); repair it or delete it"
             ) from error
         if not isinstance(own, dict) or not all(isinstance(request, dict) for request in own.values()):
-            raise UserError(f"the file of your presets, {self._path.name}, holds something else; repair or delete it")
+            raise UserError(f"the file of your presets, {self._path.name}, isn't a list of presets; repair it or delete it")
         return own

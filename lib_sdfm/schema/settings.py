@@ -36,7 +36,7 @@ class Settings:
 
 
 def _no_preset(name: Any) -> Mapping[str, Any]:
-    raise SettingError("preset", name, "nothing: there are no presets")
+    raise SettingError("preset", name, "no name, because there are no presets")
 
 
 class Schema:
@@ -199,7 +199,7 @@ class Schema:
     def require_off(self, technique: type[Feature], asked: Any) -> None:
         """Raise :class:`SettingError` if a request uses a technique that the host has itself."""
         if asked not in ("", None, False):
-            raise SettingError(technique.name, asked, f"the field {technique.host_field} of this WebUI instead")
+            raise SettingError(technique.name, asked, f"this WebUI's own field {technique.host_field} instead")
 
     def _technique_settings(self, technique: type[Feature], recipe: str, values: Mapping[str, Any]) -> object:
         checked = {p.name: self._checked(f"{technique.name}.{p.name}", values) for p in params_of(technique.Settings)}
@@ -209,7 +209,7 @@ class Schema:
             _check_recipe(param, checked, recipe, f"{technique.name}.{param.name}")
         settings = technique.Settings(**checked)
         if recipe not in technique.recipes:
-            allowed = f"{' or '.join(technique.recipes)} alone with {technique.label}: the old extensions had no such method"
+            allowed = f"{' or '.join(technique.recipes)} with {technique.label}, which the old extensions did not have"
             raise SettingError(RECIPE.key, recipe, allowed, "recipe")
         try:
             technique.check(settings, recipe)

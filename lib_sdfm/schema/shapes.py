@@ -31,16 +31,16 @@ def shape_notes(schema: Schema, body: Mapping[str, Any]) -> list[str]:
 
 def _entry_note(title: str, said: Any) -> str | None:
     if not isinstance(said, Mapping):
-        return f"{title}: the WebUI ignores all of it, as there is no `args`; write {EXAMPLE}"
+        return f"{title}: the WebUI ignores it, because `args` is missing; write {EXAMPLE}"
     if "args" not in said:
-        return f"{title}: the WebUI ignores {_names(said)} beside `args`, and there is no `args`; write {EXAMPLE}"
+        return f"{title}: the WebUI ignores {_names(said)} and expects `args`, which is missing; write {EXAMPLE}"
     if not isinstance(said["args"], list):
-        return f"{title}: `args` is no list, at which the WebUI fails; write {EXAMPLE}"
+        return f"{title}: `args` is not a list, and the WebUI fails on it; write {EXAMPLE}"
     others = [name for name in said if name != "args"]
     if others:
-        return f"{title}: the WebUI ignores {_names(others)} beside `args`; settings belong into it"
+        return f"{title}: the WebUI ignores {_names(others)} beside `args`; settings belong in it"
     several = title.lower() == TITLE.lower() and sum(isinstance(arg, Mapping) for arg in said["args"]) > 1
-    return f"{title}: all settings belong into one dictionary, the first of `args`" if several else None
+    return f"{title}: all settings belong in one dictionary, the first of `args`" if several else None
 
 
 def _stray(schema: Schema, body: Mapping[str, Any]) -> list[str]:
@@ -48,7 +48,7 @@ def _stray(schema: Schema, body: Mapping[str, Any]) -> list[str]:
     names = [t.name for t in schema.techniques if t.name in body] + [name for name in body if name.lower() == TITLE.lower()]
     if not names:
         return []
-    return [f'the WebUI ignores {_names(names)} outside of alwayson_scripts; write {{"{TITLE}": {EXAMPLE}}} there']
+    return [f'the WebUI ignores {_names(names)} outside alwayson_scripts; write {{"{TITLE}": {EXAMPLE}}} there']
 
 
 def _names(names: Any) -> str:

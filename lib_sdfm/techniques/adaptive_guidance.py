@@ -135,7 +135,7 @@ class AdaptiveGuidance(Technique):
         if self.settings.compare == DENOISED:
             return similarity_per_image(cond, uncond)
         if prediction.noisy is None:
-            raise UnsupportedError("Adaptive guidance: the latent of this model call isn't known")
+            raise UnsupportedError("Adaptive guidance: the latent of this model call is unknown")
         return similarity_per_image(prediction.noisy - cond, prediction.noisy - uncond)
 
 

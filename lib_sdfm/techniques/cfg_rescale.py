@@ -68,5 +68,5 @@ class CfgRescale(Technique):
 
     def finish(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
         if prediction.noisy is None:
-            raise UnsupportedError("CFG rescale: the latent of this model call isn't known")
+            raise UnsupportedError("CFG rescale: the latent of this model call is unknown")
         return rescale_guided(denoised, prediction.cond_per_image(), prediction.noisy, call.sigma, self.settings.phi)

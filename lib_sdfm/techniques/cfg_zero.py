@@ -67,7 +67,7 @@ class CfgZero(Technique):
         if not call.guides(scale):
             return None
         if prediction.noisy is None:
-            raise UnsupportedError("CFG-Zero*: the latent of this model call isn't known")
+            raise UnsupportedError("CFG-Zero*: the latent of this model call is unknown")
         prediction.require_plain_sum(self.label)
         x = exploding_to_flow(prediction.noisy, time)
         if self._is_left_out(call, time):

@@ -79,7 +79,7 @@ class CfgPlusPlus(Technique):
 
     def renoise(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
         if call.ratio is None:
-            raise UnsupportedError("CFG++: how far the sampler's steps go isn't known")
+            raise UnsupportedError("CFG++: the step lengths of this sampler are unknown")
         if call.ratio >= 1:  # no way down, nothing is renoised
             return denoised
         return denoised_for_uncond_renoise(denoised, prediction.uncond, call.ratio)

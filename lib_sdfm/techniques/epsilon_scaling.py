@@ -71,7 +71,7 @@ class EpsilonScaling(Technique):
 
     def scale_noise(self, denoised: Tensor, prediction: Prediction, call: ModelCall) -> Tensor:
         if prediction.noisy is None:
-            raise UnsupportedError("Epsilon scaling: the latent of this model call isn't known")
+            raise UnsupportedError("Epsilon scaling: the latent of this model call is unknown")
         x = prediction.noisy
         if call.flow_model:
             x = exploding_to_flow(x, sigma_to_time(call.sigma))

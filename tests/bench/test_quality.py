@@ -55,7 +55,7 @@ def test_every_claim_and_sheet_is_about_settings_that_there_are():
 def test_patterns_choose_settings_and_nonsense_is_refused():
     assert chosen([]) == list(SETTINGS)
     assert [s.name for s in chosen(["flow, Euler, *"])] == [n for n in NAMES if fnmatchcase(n, "flow, Euler, *")] != []
-    with pytest.raises(SettingError, match=r"--only: 'CGF\*' is not possible"):
+    with pytest.raises(SettingError, match=r"--only: 'CGF\*' is not valid"):
         chosen(["CFG 4", "CGF*"])
 
 

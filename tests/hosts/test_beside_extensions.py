@@ -123,7 +123,7 @@ def test_a_failure_of_ours_leaves_nothing_of_others(request_: dict):
 
 def test_who_cannot_be_repeated_is_refused_by_name():
     with pytest.raises(
-        SdfmError, match=r"PAG: tests\.hosts\.neighbours changes the UNet, and the same call of it gives something else"
+        SdfmError, match=r"PAG: tests\.hosts\.neighbours changes the UNet so that each call gives a different result"
     ):
         beside(Counting, PAG)
     beside(Counting, {"apg": {}})
@@ -186,7 +186,7 @@ def test_the_way_is_logged_and_can_be_asked(caplog: pytest.LogCaptureFixture):
     assert ways.report(unet_of(host)) == {"changed_by": [], "last": None} == ways.report(None)
     host.ways = ways
     beside(ByLength, PAG, host)
-    said = "PAG: whole predictions with all of the WebUI's rows, since tests.hosts.neighbours changes the UNet"
+    said = "PAG: perturbed predictions take whole UNet passes, because tests.hosts.neighbours changes the UNet"
     assert ways.report(unet_of(host)) == {"changed_by": [], "last": said}
     assert [record.getMessage() for record in caplog.records] == [f"SDFM: {said}"]
 

@@ -181,5 +181,5 @@ def test_attention_of_another_shape_is_named():
 
 
 def test_what_has_no_cross_attention_is_named():
-    with pytest.raises(UnsupportedError, match="NAG: this model is no Stable Diffusion UNet .Linear."):
+    with pytest.raises(UnsupportedError, match="NAG: this model is not a Stable Diffusion UNet .Linear."):
         CrossAttention(UnetLayers(nn.Linear(1, 1)), "NAG", TextHost(None))

@@ -230,7 +230,7 @@ class TestRefiner:
         assert self.switched(host, 6).isfinite().all() and not host.swallowed
 
     def test_earlier_is_refused_by_name(self, host: Host):
-        with pytest.raises(SdfmError, match="refiner is no flow model"):
+        with pytest.raises(SdfmError, match="refiner is not a flow model"):
             self.switched(host, 1)
         assert samples(host, ON, steps=2, cfg_scale=1.5).isfinite().all()
 

@@ -50,7 +50,12 @@ def no_unet(host: ForgeHost) -> None:
 
 @pytest.mark.parametrize(
     "change, match",
-    [(flux, "knows by itself"), (inpainting, "inpainting"), (no_table, "no Stable Diffusion UNet"), (no_unet, "no Stable")],
+    [
+        (flux, "already samples as one"),
+        (inpainting, "inpainting"),
+        (no_table, "not a Stable Diffusion UNet"),
+        (no_unet, "not a"),
+    ],
 )
 def test_forge_s_models_that_can_t_be_flow_models(tmp_path: Path, change: Callable[[ForgeHost], None], match: str):
     host = flow_forge(tmp_path)
@@ -70,7 +75,7 @@ def test_another_checkpoint_s_weights_in_the_middle_of_a_run(host: Host):
         host.sdfm.kinds.model_loaded(host.sd_model)
 
     host.on_cfg_denoiser.insert(0, switch)
-    with pytest.raises(SdfmError, match="is no flow model"):
+    with pytest.raises(SdfmError, match="is not a flow model"):
         samples(host, ON, sampler_name="Euler", steps=4, cfg_scale=1.5)
     host.on_cfg_denoiser.remove(switch)
     assert kind_of(target(host)) is None

@@ -134,7 +134,7 @@ def test_cfgpp_acts_with_other_samplers(host: NeoHost, sampler: str):
 
 @pytest.mark.parametrize("sampler", ["DDIM", "DPM fast", "PLMS"])
 def test_cfgpp_names_samplers_whose_steps_are_unknown_here(host: NeoHost, sampler: str):
-    with pytest.raises(SdfmError, match=rf"CFG\+\+: how {sampler} steps with this WebUI's flow models isn't known.*Euler, "):
+    with pytest.raises(SdfmError, match=rf"CFG\+\+: the steps of {sampler} with this WebUI's flow models are unknown.*Euler, "):
         samples(host, {"cfgpp": {}}, **{**JOB, "sampler_name": sampler})
 
 
@@ -146,7 +146,7 @@ def test_ddim_cfgpp_is_refused(host: NeoHost):
 
 def test_forge_s_ancestral_samplers_don_t_know_them(host: NeoHost, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("tests.hosts.fake_neo.NEO", HostFlow(adds_noise_right=False))
-    with pytest.raises(SdfmError, match="how Euler a steps with this WebUI's flow models"):
+    with pytest.raises(SdfmError, match="the steps of Euler a with this WebUI's flow models"):
         samples(host, {"cfgpp": {}}, **{**JOB, "sampler_name": "Euler a"})
     assert samples(host, {"cfgpp": {}}, **JOB).isfinite().all()
 
@@ -180,7 +180,7 @@ def test_other_kinds_of_jobs(host: NeoHost, settings: dict):
 
 def test_flow_matching_is_left_to_the_host(host: NeoHost, tmp_path: Path):
     with_kinds(host, tmp_path)
-    with pytest.raises(SdfmError, match="Flow matching: this is a flow model that the WebUI knows by itself"):
+    with pytest.raises(SdfmError, match="Flow matching: this is a flow model that the WebUI already samples as one"):
         samples(host, {"flow": {"shift": 3}}, **JOB)
 
 
@@ -210,7 +210,7 @@ def transformer(host: NeoHost) -> NeoHost:
 @pytest.mark.parametrize("name", IN_UNET)
 def test_without_a_unet_its_techniques_are_refused_by_name(transformer: NeoHost, name: str):
     plain = samples(transformer, **JOB)
-    with pytest.raises(SdfmError, match=rf"SDFM: {IN_UNET[name]}: this model is no Stable Diffusion UNet \(Transformer\)"):
+    with pytest.raises(SdfmError, match=rf"SDFM: {IN_UNET[name]}: this model is not a Stable Diffusion UNet \(Transformer\)"):
         samples(transformer, {name: {}}, **JOB)
     assert torch.equal(samples(transformer, **JOB), plain)
 

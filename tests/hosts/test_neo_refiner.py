@@ -97,11 +97,11 @@ def test_the_line_tells_the_step_of_a_noise_level():
     expected = Expected("run", 4, CALLS, by_sigma=True)
     assert said(expected, 0.875) == "Model and prompt switch at step 2 of 4 of the run (sigma 0.75)."
     assert said(expected, 0.2).startswith(
-        "Model and prompt never switch in the run (4 steps): no step begins at noise level 0.2"
+        "Model and prompt never switch in the run (4 steps): no step starts at or below noise level 0.2"
     )
     assert "step 1 of 4" in said(expected, 0)
     unknown = Expected("run", unknown="no checkpoint is loaded yet", by_sigma=True)
-    assert said(unknown, 0.875).startswith("Model and prompt switch at noise level 0.875; the step is not known")
+    assert said(unknown, 0.875).startswith("Model and prompt switch at noise level 0.875; the step can't be told")
 
 
 @pytest.mark.parametrize(("values", "rule", "why"), [

@@ -69,8 +69,8 @@ def test_a_window_holds_the_steps_of_its_levels(make: Any, name: str, sampler: s
 def test_a_window_that_held_no_step_is_named(make: Any):
     host = make()
     for window, why in (
-        ({"sigma_from": 1, "sigma_to": 3}, "from 1 down to 3, holds none"),
-        (NEVER, "this picture's went from 14.6"),
+        ({"sigma_from": 1, "sigma_to": 3}, "from 1 down to 3, contains no noise level"),
+        (NEVER, "contains none of its steps, which went from 14.6"),
     ):
         p = job(host, {"pag": window})
         assert torch.equal(host.run(p), samples(host))

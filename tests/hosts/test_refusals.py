@@ -134,7 +134,7 @@ class Transformer(nn.Module):
 def test_a_model_that_is_no_such_unet_is_named(host: Host, request_: dict):
     host.diffusion_model = Transformer()
     name = {"pag": "PAG", "freeu": "FreeU", "seg": "SEG"}[list(request_)[-1]]
-    assert f"{name}: this model is no Stable Diffusion UNet (Transformer)" in refusal(host, job(host, request_))
+    assert f"{name}: this model is not a Stable Diffusion UNet (Transformer)" in refusal(host, job(host, request_))
 
 
 def test_a_model_that_is_no_such_unet_is_guided_where_its_blocks_do_not_matter(host: Host):

@@ -33,14 +33,14 @@ def test_a_switch_that_never_comes_and_one_that_nobody_can_tell():
     assert "never" in said("[a:b:refiner]", switch_at=0.9).text
     unknown = Expected("hires pass", unknown="no checkpoint is loaded yet")
     assert said("[a:b:refiner]", expected=unknown).text == (
-        "Model and prompt switch at 0.5 of the hires pass; the step is not known beforehand: no checkpoint is loaded yet."
+        "Model and prompt switch at 0.5 of the hires pass; the step can't be told in advance: no checkpoint is loaded yet."
     )
 
 
 def test_a_refiner_that_is_the_checkpoint_itself():
     same = Expected("run", same_model=True)
     assert said("plain", expected=same).text == "The refiner is the checkpoint itself: no model switches in the run."
-    assert said("[a:b:refiner]", expected=same).text.endswith("and the second text counts from the start in the prompt.")
+    assert said("[a:b:refiner]", expected=same).text.endswith("and the second prompt applies from the start in the prompt.")
 
 
 def test_what_does_not_follow():

@@ -35,7 +35,7 @@ def test_other_texts_are_refused_with_the_reason(text: str):
     try:
         assert all(isinstance(part, LayerRange) for part in parse_layers(text))
     except ValueError as reason:
-        assert "comma list" in str(reason) or "ascends" in str(reason)
+        assert "comma-separated list" in str(reason) or "ascends" in str(reason)
 
 
 NEAR_MISSES = ["", ",", "middle,", "Middle", "input", "output.", "middle.", "middle.1-", "input.1.2.3", "m", "x0", "input.-1"]
@@ -43,7 +43,7 @@ NEAR_MISSES = ["", ",", "middle,", "Middle", "input", "output.", "middle.", "mid
 
 @pytest.mark.parametrize("text", NEAR_MISSES)
 def test_near_misses_are_refused(text: str):
-    with pytest.raises(ValueError, match="comma list"):
+    with pytest.raises(ValueError, match="comma-separated list"):
         parse_layers(text)
 
 
@@ -89,7 +89,7 @@ def test_a_layers_name_selects_it(unet: nn.Module):
     ("text", "problem"),
     [
         ("input.0", "input block 0"),
-        ("input.2", "it has it in 1, 3"),
+        ("input.2", "only in 1, 3"),
         ("output.9", "output block 9"),
         ("d2", "input block 2"),
         ("d0-5", "input block 2"),

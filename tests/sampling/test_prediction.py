@@ -32,4 +32,4 @@ def test_cfg_terms_sum_to_cfg():
         sum(7.0 * WEIGHTS[row] * (own.cond[row] - own.uncond[image]) for row in range(6) if IMAGES[row] == image)
         for image in range(3)
     ]
-    torch.testing.assert_close(own.sum_per_image(own.cfg_terms()), torch.stack(wanted))
+    torch.testing.assert_close(own.sum_per_image(own.cfg_terms("CFG")), torch.stack(wanted))

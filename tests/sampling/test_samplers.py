@@ -205,7 +205,7 @@ def test_a_host_that_has_it_under_another_name():
     assert mended_samplers({"Sampler": "Kohaku LoNyu Yog Karras"}, known) == {}
     assert host_sampler("Heun Comfy", known) is None
     assert unknown_samplers({"Sampler": "Heun Comfy", "Hires sampler": "Use same sampler"}, known) == [
-        "Sampler: Heun Comfy: this WebUI has no such sampler and takes another one"
+        "Sampler: Heun Comfy: this WebUI has no such sampler and uses another one"
     ]
     (line,) = unknown_samplers({"Hires sampler": "Euler Dy CFG++"}, known)
     assert line.startswith("Hires sampler: Euler Dy CFG++: ") and line.endswith("the nearest is Euler a CFG++")

@@ -107,7 +107,7 @@ def test_a_schedule_that_rises_has_ratios_above_1(function: str):
         ("sample_dpm_adaptive", "DPM adaptive", ["DPM adaptive", "while it runs", "Euler a"]),
         ("ddim_cfgpp", "DDIM CFG++", ["DDIM CFG++", "itself", "lambda"]),
         ("sample_euler_cfgpp", "Euler CFG++", ["Euler CFG++", "itself"]),
-        ("sample_something", "Something new", ["Something new", "isn't known", "DPM++ 2M"]),
+        ("sample_something", "Something new", ["Something new", "are unknown", "DPM++ 2M"]),
     ],
 )
 def test_what_cannot_be_is_named(function: str, sampler: str, words: list[str]):

@@ -218,7 +218,7 @@ def test_a_text_that_the_webui_cannot_read_says_so():
         ('{"3": {"class_type": "KSampler", "inputs": {}}}', "ComfyUI"),
         ('{"sui_image_params": {}}', "SwarmUI"),
         ('{"a": 1}', "JSON"),
-        ("a cat", "no line holds parameters"),
+        ("a cat", "no line contains parameters"),
     ]:
         assert word in explained(text)["warnings"][0], text
 

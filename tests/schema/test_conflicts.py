@@ -52,7 +52,7 @@ class Mean(Technique):
 
 
 SCHEMA = Schema((PagAlone, Thresholding, Mean))
-MESSAGE = "Dynamic thresholding and Mean can't be on together: each of them computes CFG in its own way. Switch one of them off"
+MESSAGE = "Dynamic thresholding and Mean can't be on together: each of them computes CFG in its own way. Turn off one of them"
 BOTH = {"dynamic_thresholding": True, "mean": True}
 
 
@@ -83,5 +83,5 @@ def test_settings_may_decide():
 
 
 def test_a_technique_that_a_recipe_lacks_is_refused():
-    with pytest.raises(SettingError, match="sdfm alone with Mean: the old extensions had no such method"):
+    with pytest.raises(SettingError, match="sdfm with Mean, which the old extensions did not have"):
         resolve_job(SCHEMA, [{"recipe": "original", "mean": True}])

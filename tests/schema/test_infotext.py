@@ -150,7 +150,7 @@ def test_a_switch_is_read_by_its_value_not_by_its_presence(text: str, sanf: bool
 def test_nonsense_is_an_error_that_names_the_key(key: str, text: str):
     reading = read({"PAG Active": "True", "SDFM": "1", key: text})
     assert len(reading.errors) == 1 and reading.errors[0].startswith(f"{key}: ")
-    assert "allowed is" in reading.errors[0]
+    assert "Allowed: " in reading.errors[0]
 
 
 def test_all_errors_are_collected():
@@ -172,7 +172,7 @@ def test_a_newer_format_is_a_warning():
 def test_settings_without_their_switch_are_a_warning():
     reading = read({"PAG Scale": "2", "SDFM": "1"})
     assert reading.values == PAG_ONLY.defaults()
-    assert "PAG Scale stands without PAG Active" in reading.warnings[0]
+    assert "PAG Scale was ignored, because PAG Active is missing" in reading.warnings[0]
 
 
 @pytest.mark.parametrize("key", ["SCFG Active", "T2I-0 Active", "INCANT Active"])

@@ -111,7 +111,7 @@ def test_what_an_installed_original_does_in_the_same_job_is_not_done_twice(reque
     (entry,) = (entry for entry in OLD_ENTRIES if entry.title == "Incantations")
     settings = resolve_job(SCHEMA, [request_]).settings
     active = [False, 11.0, 0, 150, *[False, 1.0, 0.8, 3.0, 0.0, 0, 150, 4], True, 1.0, 0, 150, False, "Constant", 0, 100, False]
-    with pytest.raises(UserError, match="PAG is on in SDFM and in Incantations"):
+    with pytest.raises(UserError, match="PAG is on in both SDFM and Incantations"):
         require_no_rival(SCHEMA, settings, [(entry, active)])
     require_no_rival(SCHEMA, settings, [(entry, [*active[:12], False, *active[13:]])])
     require_no_rival(SCHEMA, resolve_job(SCHEMA, [{"freeu": {}}]).settings, [(entry, active)])

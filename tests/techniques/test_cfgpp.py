@@ -59,7 +59,7 @@ def test_a_step_that_goes_up_is_left_alone(ratio: float):
 
 
 def test_an_unknown_step_is_an_error():
-    with pytest.raises(UnsupportedError, match="isn't known"):
+    with pytest.raises(UnsupportedError, match="are unknown"):
         technique().renoise(DENOISED, PREDICTION, step(None))
 
 

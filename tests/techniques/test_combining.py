@@ -56,7 +56,7 @@ def combined(name: str, settings: dict, predictions: list[Prediction], **more: A
 
 
 def cfg(p: Prediction) -> Tensor:
-    return p.uncond + p.sum_per_image(p.cfg_terms())
+    return p.uncond + p.sum_per_image(p.cfg_terms("CFG"))
 
 
 @pytest.mark.parametrize(("name", "settings"), CHOSEN)

@@ -73,5 +73,5 @@ def test_its_key_holds_its_factor():
     pairs = {key: str(value) for key, value in write_infotext(SCHEMA, settings).items()}
     assert pairs == {"SDFM Epsilon Scaling": "1.02", "SDFM Epsilon Scaling Hires": "1.01", "SDFM": "1"}
     assert SCHEMA.settings(read_infotext(SCHEMA, pairs).values) == settings
-    with pytest.raises(SettingError, match="SDFM Epsilon Scaling: 0 is not possible, allowed is a number from 0.5 to 1.5"):
+    with pytest.raises(SettingError, match="SDFM Epsilon Scaling: 0 is not valid. Allowed: a number from 0.5 to 1.5"):
         resolve_job(SCHEMA, [{"epsilon_scaling": {"factor": 0}}])

@@ -18,7 +18,7 @@ from tests.support import noise_of
 WEIGHTS, IMAGES = [1.0, 0.6, 1.3], [0, 0, 1]
 COND, UNCOND, PERTURBED = noise_of(1, 3, 4, 8, 8), noise_of(2, 2, 4, 8, 8), noise_of(3, 3, 4, 8, 8)
 PREDICTION = Prediction(COND, UNCOND, torch.tensor(WEIGHTS), torch.tensor(IMAGES), 7.0, {"pag": PERTURBED})
-CFG = UNCOND + PREDICTION.sum_per_image(PREDICTION.cfg_terms())
+CFG = UNCOND + PREDICTION.sum_per_image(PREDICTION.cfg_terms("CFG"))
 
 
 def step(**more: Any) -> ModelCall:

@@ -79,7 +79,7 @@ def combined(plan: Plan, call: dict[str, Any], step: ModelCall) -> Tensor:
         cfg_scale=guidance_scale(active, call["cond_scale"] * call["multiplier"], step),
         perturbed={"pag": known["perturbed"]} if "perturbed" in known else {},
     )
-    return compose(active, prediction, step, lambda: prediction.uncond + prediction.sum_per_image(prediction.cfg_terms()))
+    return compose(active, prediction, step, lambda: prediction.uncond + prediction.sum_per_image(prediction.cfg_terms("CFG")))
 
 
 def assert_same(got: Tensor, recorded: Tensor) -> None:

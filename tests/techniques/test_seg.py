@@ -25,7 +25,7 @@ from tests.techniques.reference import assert_same_picture, euler_samples, fresh
 WEIGHTS, IMAGES = [1.0, 0.6, 1.3], [0, 0, 1]
 COND, UNCOND, BLURRED = noise_of(1, 3, 4, 8, 8), noise_of(2, 2, 4, 8, 8), noise_of(3, 3, 4, 8, 8)
 PREDICTION = Prediction(COND, UNCOND, torch.tensor(WEIGHTS), torch.tensor(IMAGES), 7.0, {"seg": BLURRED})
-CFG = UNCOND + PREDICTION.sum_per_image(PREDICTION.cfg_terms())
+CFG = UNCOND + PREDICTION.sum_per_image(PREDICTION.cfg_terms("CFG"))
 
 
 def step(index: int = 3, **more: Any) -> ModelCall:

@@ -54,7 +54,7 @@ def test_tokens_are_permuted_before_each_block():
 def test_the_result_is_pamparamms(case: Case):
     given = prediction(case.inputs["cond"], case.inputs["uncond"], case.params["scale"])
     given = dataclasses.replace(given, perturbed={"tpg": case.inputs["perturbed"]})
-    guided = given.uncond + given.cfg_terms()
+    guided = given.uncond + given.cfg_terms("CFG")
     ours = technique("tpg", scale=case.params["tpg_scale"], rescale=case.params["rescale"])
     assert_recorded(ours.correct(guided, given, call()), case.outputs["result"])
 

@@ -125,7 +125,7 @@ def test_requests_are_possible(body: str):
     if "alwayson_scripts" in request:
         settings_of(request)
     elif "detail" in request:
-        name, value = re.match(r"SDFM: ([\w.]+): (.*?) is not possible", request["detail"]).groups()
+        name, value = re.match(r"SDFM: ([\w.]+): (.*?) is not valid", request["detail"]).groups()
         technique, setting = name.split(".")
         with pytest.raises(UserError) as raised:
             resolve_job(SCHEMA, [{technique: {setting: json.loads(value)}}])

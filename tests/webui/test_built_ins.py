@@ -68,7 +68,7 @@ def test_a_text_of_the_host_s_own_feature_is_the_host_s(line: str, claimed: set[
     """Its switch is pasted by a function, under no name: it is no unknown key either."""
     found = explain_infotext(SCHEMA, f"a house\n{line}", claimed)
     assert technique not in found["techniques"] and found["unknown"] == [] and found["errors"] == []
-    assert any("acts; SDFM's counterpart stays off" in warning for warning in found["warnings"])
+    assert any("own controls; SDFM's stays off" in warning for warning in found["warnings"])
     elsewhere = explain_infotext(SCHEMA, f"a house\n{line}")
     assert technique in elsewhere["techniques"] and not any("stays off" in warning for warning in elsewhere["warnings"])
 

@@ -97,7 +97,7 @@ class _LayerHooks:
         if output.shape[:2] != (rows, height * width):
             raise UnsupportedError(
                 f"Attention of {self.layer.name} sees {output.shape[0]} maps of {output.shape[1]} tokens instead of {rows} "
-                f"of {height}x{width}: HyperTile or token merging acts there. Switch it off, or choose other layers"
+                f"of {height}x{width}: HyperTile or token merging acts there. Turn that off, or choose other layers"
             )
         self.ran = True
         chosen = self._rows(rows)

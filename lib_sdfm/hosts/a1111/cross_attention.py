@@ -39,7 +39,7 @@ class CondFirst:
         if left or own not in (0, called, len(cond)):
             raise UnsupportedError(
                 f"{self._label}: attention sees {rows} rows where the model was called with {called}: another extension splits "
-                f"or repeats them. Switch it off, or {self._label}"
+                f"or repeats them. Turn off that extension or {self._label}"
             )
         return (cond + [None] * (own - len(cond)) if own else []) + cond * repeats
 

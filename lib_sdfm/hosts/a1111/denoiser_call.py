@@ -77,7 +77,7 @@ class DenoiserCall:
         :raises UnsupportedError: if the model was not called, or a hook did not run
         """
         if self.active and not self.begun:
-            raise UnsupportedError("the WebUI's model was not called in a step: another extension predicts in its place")
+            raise UnsupportedError("the WebUI's model was not called in a step: another extension replaced the prediction")
         attached = (*self._attention, self.shared, self.cond_only)
         undo_all(*(one.detach for one in attached if one is not None))
         for hooks in (*self._attention, *self._skips):

@@ -153,7 +153,7 @@ class A1111FlowModel:
         table = self._model.alphas_cumprod
         if table.dtype != self._dtype or not self._is_ours(table):
             raise UnsupportedError(
-                "Flow matching: the WebUI's noise table was changed while the checkpoint counts as a flow model. Set its "
+                "Flow matching: the WebUI's noise table was changed while the checkpoint is sampled as a flow model. Set its "
                 "options “Noise schedule for sampling” to Default and “Downcast alphas_cumprod” off"
             )
         t = table_to_time(index.detach().cpu(), self._times).to(dtype=torch.float32, device=x.device)
@@ -196,8 +196,8 @@ class A1111VModel:
             return
         if self._model.alphas_cumprod.dtype == torch.float16:
             raise UnsupportedError(
-                "Zero terminal SNR: half precision has no number for the end of its noise table. Switch the WebUI's option "
-                "“Downcast alphas_cumprod” off"
+                "Zero terminal SNR: half precision can't represent the end of its noise table. Turn off the WebUI's option "
+                "“Downcast alphas_cumprod”"
             )
         self._tables.set()
 
@@ -245,14 +245,14 @@ def require_flow_possible(model: Any) -> None:
     """Raise :class:`UnsupportedError` if A1111's model can't be used as a flow model."""
     conditioning = getattr(getattr(model, "model", None), "conditioning_key", "crossattn")
     if getattr(model, "is_sd3", False):
-        raise UnsupportedError("Flow matching: SD3 is a flow model that the WebUI knows by itself. Set the mode to Off")
+        raise UnsupportedError("Flow matching: SD3 is a flow model that the WebUI recognises by itself. Set the mode to Off")
     if getattr(model, "is_sdxl_inpaint", False) or conditioning in ("hybrid", "concat"):
         raise UnsupportedError(
-            "Flow matching: this is an inpainting checkpoint, whose UNet also gets mask and picture. Choose another "
+            "Flow matching: this is an inpainting checkpoint, whose UNet also takes a mask and a picture. Choose another "
             "checkpoint, or set the mode to Off"
         )
     if getattr(model, "cond_stage_key", None) == "edit" or conditioning not in (None, "crossattn", "adm"):
-        raise UnsupportedError("Flow matching: this checkpoint is made for another kind of conditioning. Set the mode to Off")
+        raise UnsupportedError("Flow matching: this checkpoint uses another kind of conditioning. Set the mode to Off")
     if not hasattr(model, TABLES[0]) or len(getattr(model, TABLES[0])) != len(time_table(1.0)):
         raise UnsupportedError("Flow matching: this model has no noise table of 1000 entries. Set the mode to Off")
 
@@ -261,7 +261,7 @@ def require_v_possible(model: Any) -> None:
     """Raise :class:`UnsupportedError` if A1111's model can't be used as a v model."""
     if getattr(model, "is_sd3", False):
         raise UnsupportedError(
-            "v-prediction: SD3 is a flow model that the WebUI knows by itself. Set the model kind to Automatic"
+            "v-prediction: SD3 is a flow model that the WebUI recognises by itself. Set the model kind to Automatic"
         )
     if not hasattr(model, TABLES[0]):
         raise UnsupportedError("v-prediction: this model has no noise table. Set the model kind to Automatic")

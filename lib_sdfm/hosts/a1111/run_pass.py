@@ -71,7 +71,7 @@ class A1111Pass:
         if self._call is not None:
             self.problem = self.problem or UnsupportedError(
                 f"the result of a model call was combined without SDFM, at step {self._call.model_call.index}: another "
-                "extension replaces CFG, or the checkpoint is one for InstructPix2Pix"
+                "extension replaces CFG, or this is an InstructPix2Pix checkpoint"
             )
         self._drop_call()
 

@@ -121,6 +121,6 @@ def token_grid(shape: list[int], tokens: int, name: str) -> tuple[int, int]:
     if height * width != tokens:
         raise UnsupportedError(
             f"Attention of {name} sees {tokens} tokens, of which a latent of {shape[-2]}x{shape[-1]} has no map: token "
-            "merging or the like acts there. Switch it off, or choose other layers"
+            "merging or something similar acts there. Turn that off, or choose other layers"
         )
     return height, width

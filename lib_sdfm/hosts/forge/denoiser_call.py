@@ -77,6 +77,6 @@ def require_no_uncond_needed(active: tuple[Stages, ...], call: ModelCall) -> Non
     needy = [t.label for t in active if t.needs_uncond(call) or not is_one(t.guidance_scale(1.0, call))]
     if needy:
         raise UnsupportedError(
-            f"{', '.join(needy)}: needs the prediction for the negative prompt, which Forge doesn't make at CFG scale 1. Set "
+            f"{', '.join(needy)}: needs the unconditional prediction, which Forge skips at CFG scale 1. Set "
             "another CFG scale (1.01, say; for the hires pass Hires CFG Scale)"
         )

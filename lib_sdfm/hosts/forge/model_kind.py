@@ -191,7 +191,7 @@ def require_v_possible(model: Any) -> None:
     predictor = model.predictor
     if getattr(predictor, "prediction_type", NOISE_PREDICTING[0]) not in NOISE_PREDICTING:
         raise UnsupportedError(
-            "Model kind: this is a flow model that the WebUI knows by itself. Set the model kind to Automatic"
+            "Model kind: this is a flow model that the WebUI recognises by itself. Set the model kind to Automatic"
         )
     if not hasattr(predictor, "set_sigmas") or not hasattr(predictor, "sigmas"):
         raise UnsupportedError("Model kind: this model has no noise table. Set the model kind to Automatic")
@@ -201,15 +201,13 @@ def require_flow_possible(model: Any) -> None:
     """Raise :class:`UnsupportedError` if Forge's model can't be used as a flow model."""
     predictor, unet = model.predictor, model.diffusion_model
     if getattr(predictor, "prediction_type", "epsilon") not in NOISE_PREDICTING:
-        raise UnsupportedError(
-            "Flow matching: this is a flow model that the WebUI knows by itself, and samples as one. Set the mode to Off"
-        )
+        raise UnsupportedError("Flow matching: this is a flow model that the WebUI already samples as one. Set the mode to Off")
     if len(getattr(predictor, "sigmas", ())) != len(time_table(1.0)) or not hasattr(unet, "input_blocks"):
-        raise UnsupportedError("Flow matching: this is no Stable Diffusion UNet with a noise table. Set the mode to Off")
+        raise UnsupportedError("Flow matching: this is not a Stable Diffusion UNet with a noise table. Set the mode to Off")
     config = getattr(unet, "config", None) or {}
     if config.get("in_channels") == INPAINTING_CHANNELS:
         raise UnsupportedError(
-            "Flow matching: this is an inpainting checkpoint, whose UNet also gets mask and picture. Choose another "
+            "Flow matching: this is an inpainting checkpoint, whose UNet also takes a mask and a picture. Choose another "
             "checkpoint, or set the mode to Off"
         )
 

@@ -24,7 +24,7 @@ class ForgeSpace:
 
     def __init__(self, x: Tensor, sigma: Tensor, in_eps: bool, in_time: bool = False) -> None:
         if x.ndim not in (PICTURE, VIDEO) or (x.ndim == VIDEO and x.shape[2] != 1):
-            raise UnsupportedError("this model makes several frames at once, and SDFM guides single pictures. Switch it off")
+            raise UnsupportedError("this model makes several frames at once, and SDFM guides only single pictures. Turn it off")
         self._shape, self._in_eps, self._in_time = x.shape, in_eps, in_time
         self._x, self._sigma = self._flat(x), sigma.float().view(-1, 1, 1, 1)
 

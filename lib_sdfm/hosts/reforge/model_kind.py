@@ -145,7 +145,7 @@ def require_v_possible(model: Any) -> None:
     kind = host_kind(model)
     if kind not in (None, V):
         what = "a flow model" if kind == FLOW else "a model of another kind"
-        raise UnsupportedError(f"Model kind: this is {what} that the WebUI knows by itself. Set the model kind to Automatic")
+        raise UnsupportedError(f"Model kind: this is {what} that the WebUI recognises by itself. Set the kind to Automatic")
     if len(getattr(sampling_of(model), "sigmas", ())) != len(getattr(model, TABLES[0], ())):
         raise UnsupportedError("Model kind: this model has no noise table. Set the model kind to Automatic")
 
@@ -154,11 +154,11 @@ def require_flow_possible(model: Any) -> None:
     """Raise :class:`UnsupportedError` if reForge's model can't be used as a flow model."""
     unet = model.forge_objects.unet.model.diffusion_model
     if host_kind(model) not in (None, V):
-        raise UnsupportedError("Flow matching: this is a flow model that the WebUI knows by itself. Set the mode to Off")
+        raise UnsupportedError("Flow matching: this is a flow model that the WebUI recognises by itself. Set the mode to Off")
     if len(getattr(model, TABLES[0], ())) != len(time_table(1.0)) or not hasattr(unet, "input_blocks"):
-        raise UnsupportedError("Flow matching: this is no Stable Diffusion UNet with a noise table. Set the mode to Off")
+        raise UnsupportedError("Flow matching: this is not a Stable Diffusion UNet with a noise table. Set the mode to Off")
     if getattr(unet, "in_channels", None) == INPAINTING_CHANNELS:
         raise UnsupportedError(
-            "Flow matching: this is an inpainting checkpoint, whose UNet also gets mask and picture. Choose another "
+            "Flow matching: this is an inpainting checkpoint, whose UNet also takes a mask and a picture. Choose another "
             "checkpoint, or set the mode to Off"
         )

@@ -65,12 +65,12 @@ class ReforgePass(ForgePass):
             feature = "Flow matching" if kind.is_flow else "Model kind"
             raise UnsupportedError(
                 f"{feature}: reForge's Advanced Model Sampling is on as well, and a checkpoint is sampled as one kind only. "
-                "Switch either off"
+                "Turn off one of them"
             )
         if kind_of_sampling(self._predictor()) == FLOW:
             raise UnsupportedError(
                 "this is a flow model that reForge samples itself, in the model's own time, which SDFM doesn't support here. "
-                + ("Switch Advanced Model Sampling off, and Flow matching on in its place" if patched else "Switch SDFM off")
+                + ("Turn off Advanced Model Sampling, and use Flow matching instead" if patched else "Turn off SDFM")
             )
 
     def _predictor(self) -> Any:

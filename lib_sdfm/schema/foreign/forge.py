@@ -20,28 +20,28 @@ def _windows(text: ForeignText, start_key: str, end_key: str) -> tuple[Window | 
         return None
     total, hires_total = first_pass_steps(text.pairs), hires_steps(text.pairs)
     if total is None:
-        text.name((start_key, end_key), "can't be told in steps, as the text doesn't say how many there are; it acts on all")
+        text.name((start_key, end_key), "can't be converted to steps, because their number is missing; it acts on all steps")
         return None
     sampler = str(text.pairs.get("Sampler", ""))
     known = resolve_sampler(sampler).sampler
     if known is not None and known.calls_per_step > 1:  # Forge's windows may take one call of a step
-        text.name((start_key, end_key), f"begins and ends in the middle of a step with {sampler}; here with the whole step")
+        text.name((start_key, end_key), f"may begin or end in the middle of a step with {sampler}; here on whole steps")
     return covered(start, end, total), None if hires_total is None else covered(start, end, hires_total)
 
 
 def _pag(text: ForeignText) -> Said | None:
     if text.value("pagi_attenuation", 0.0):
-        text.name(["pagi_attenuation"], "fading out with every model call is not part of SDFM; the scale stays as it begins")
+        text.name(["pagi_attenuation"], "fading out with every model call is not supported; the scale stays constant")
     start_key, end_key = "pagi_start_step", "pagi_end_step"
     windows = _windows(text, start_key, end_key)
     if windows is None:
         return {}
     base, hires = windows
     if base is None:
-        text.name((start_key, end_key), "covers no step of the first pass; PAG was left out")
+        text.name((start_key, end_key), "covers no step of the first pass; PAG was ignored")
         return None
     if TO_THE_END <= base.last < base.total - 1:
-        text.name([end_key], f"ends after step {TO_THE_END}, from which on an end means the last step here")
+        text.name([end_key], f"ends after step {TO_THE_END}, which SDFM reads as the last step")
     said: Said = {"start_step": (base.first, start_key), "end_step": (base.end_step, end_key)}
     if hires is not None and (hires.first, hires.end_step) != (base.first, base.end_step):
         said["hires_start_step"] = (hires.first, start_key)
@@ -60,7 +60,7 @@ def _freeu(text: ForeignText) -> Said | None:
         return said
     base, hires = windows
     if base is None:
-        text.name((start_key, end_key), "covers no step of the first pass; FreeU was left out")
+        text.name((start_key, end_key), "covers no step of the first pass; FreeU was ignored")
         return None
     said |= _schedule("", base)
     if hires_steps(text.pairs) is None or hires == base:
@@ -93,10 +93,10 @@ def _thresholding(text: ForeignText) -> Said | None:
         return {setting: (value, REFORGE) for setting, value in {**simple, **modes}.items()}
     modes = [key for key in ("dynthres_mimic_mode", "dynthres_cfg_mode") if text.value(key, "Constant") != "Constant"]
     if REFORGE in text.pairs and _mimics_itself(text) and (modes or _sharpens(text)):
-        text.name(["dynthres_mimic_scale"], "reForge does nothing where that is the CFG scale; it was left out")
+        text.name(["dynthres_mimic_scale"], "reForge does nothing where this equals the CFG scale; it was ignored")
         return None
     if modes:
-        text.name(modes, "follows the model's time there; here it follows the sampler's steps")
+        text.name(modes, "follows the model's time in reForge; here it follows the sampler's steps")
     return {}
 
 
@@ -115,7 +115,7 @@ def _limiter(text: ForeignText) -> Said:
     ends = text.value("guidance_sigma_end", 0.28), text.value("guidance_sigma_start", 5.42)
     low, high = (noise_level(text, end) for end in ends)
     if high > 100:
-        text.name(["guidance_sigma_start"], "has no upper end here")
+        text.name(["guidance_sigma_start"], "has no upper limit here")
     return {
         "schedule": ("Constant", "guidance_limiter_enabled"),
         "low": (max(low, 0.0), "guidance_sigma_end"),

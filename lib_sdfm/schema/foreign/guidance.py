@@ -23,11 +23,11 @@ def _keys(prefix: str, names: str) -> tuple[Key, ...]:
 def _neo_rescale(text: ForeignText) -> Said | None:
     phi = text.value("Rescale CFG", 0.0)
     if 0 < phi < SMALLEST_RESCALE:
-        text.name(["Rescale CFG"], f"below {SMALLEST_RESCALE:g} it had no effect there and was left out")
+        text.name(["Rescale CFG"], f"below {SMALLEST_RESCALE:g} it had no effect there and was ignored")
     if phi < SMALLEST_RESCALE:
         return None
     if has_hires_pass(text.pairs) and writer_of(text.pairs).name == NEO:
-        text.name(["Rescale CFG"], "Forge Neo left the hires pass without it; here it acts in both")
+        text.name(["Rescale CFG"], "Forge Neo did not apply it in the hires pass; here it acts in both passes")
     return {"phi": (phi, "Rescale CFG")}
 
 
@@ -39,14 +39,14 @@ def _mahiro(text: ForeignText) -> Said:
 
 def _apg(text: ForeignText) -> Said:
     if text.value("APG Adaptive Momentum", 0.0):
-        text.name(["APG Adaptive Momentum"], "momentum that fades is not part of SDFM; it stays as it begins")
+        text.name(["APG Adaptive Momentum"], "fading momentum is not supported; it stays constant")
     return {}
 
 
 def _sdnext_rescale(text: ForeignText) -> Said | None:
     if not text.value("CFG rescale", 0.0):
         return None
-    text.name(["CFG rescale"], "SD.Next rescales the model's raw output, SDFM velocities: close, but not the same")
+    text.name(["CFG rescale"], "SD.Next rescales the model's raw output, SDFM rescales velocities: similar, but not the same")
     return {"phi": (text.value("CFG rescale", 0.0), "CFG rescale")}
 
 
@@ -55,7 +55,7 @@ def _sdnext_freeu(text: ForeignText) -> Said | None:
     said: Said = {"preset": ("Custom", "FreeU"), "version": ("1", "FreeU")}
     values = FREEU_VALUE.findall(str(text.pairs["FreeU"]))
     if not values:
-        text.name(["FreeU"], "is in no form that is known and was left out")
+        text.name(["FreeU"], "has an unknown form and was ignored")
         return None
     for name, value in values:
         number = number_of(value)
@@ -78,8 +78,8 @@ def _shift(text: ForeignText) -> Said | None:
     return None
 
 
-ANOTHER_APG = "projects in another space than the paper's APG, so that its values mean nothing here, and was left out"
-ANOTHER_CFG_ZERO = "applies the paper's factor to another quantity than the paper and was left out"
+ANOTHER_APG = "projects in a different space from the paper's APG, so its values mean nothing here, and was ignored"
+ANOTHER_CFG_ZERO = "applies the paper's factor to a different quantity from the paper and was ignored"
 GUIDANCE = (
     Source("MaHiRo", "MaHiRo", "mahiro", (), _mahiro),
     Source("mahiro_cfg_enabled", "MaHiRo", "mahiro"),
@@ -90,7 +90,7 @@ GUIDANCE = (
     Source(
         "APG Active", "incantations' adaptive projected guidance (APG)", None,
         _keys("APG ", "Momentum,Norm Threshold,Start Step,End Step"),
-        why_not="projects onto the unconditional prediction, and its text leaves out one of its values: it was left out",
+        why_not="projects onto the unconditional prediction, and its text leaves out one of its values: it was ignored",
     ),
     Source(
         "Integrated Guidance Enabled", "integrated guidance of an extension for Forge Classic", None,
@@ -116,7 +116,7 @@ GUIDANCE = (
     ),
     Source(
         "NAG Scale", "guidance on self-attention that is also called NAG", None, (Key("NAG Alpha"), Key("NAG Tau")),
-        by_presence=True, why_not="is another method than NAG and not part of SDFM; it was left out",
+        by_presence=True, why_not="is a different method from NAG and not supported; it was ignored",
     ),
     Source("ICG Active", "ICG of a branch of incantations"),
     Source("TCG Active", "TCG of a branch of incantations", None, _keys("TCG ", "Scale,Alpha,Std Scale,Max Layer Index")),

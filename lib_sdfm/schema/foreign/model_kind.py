@@ -47,7 +47,7 @@ def _discrete(text: ForeignText) -> Said | None:
         return None
     kind, zero = DISCRETE[text.value("discrete_sampling", "")], text.value("discrete_zsnr", False)
     if zero and kind == NOISE:
-        text.name(["discrete_zsnr"], "zero terminal SNR of a noise-predicting model is not part of SDFM and was left out")
+        text.name(["discrete_zsnr"], "zero terminal SNR of a noise-predicting model is not supported and was ignored")
     return {"kind": (kind, "discrete_sampling"), "zero_terminal_snr": (zero and kind == V, "discrete_zsnr")}
 
 

@@ -33,7 +33,7 @@ def _name_order(text: ForeignText, key: str) -> None:
 def _rescale(text: ForeignText) -> Said | None:
     version = text.value("rescale_cfg_version", "Normal")
     if version != "Normal":
-        text.name(["rescale_cfg_version"], "this version of CFG rescale is not part of SDFM and was left out")
+        text.name(["rescale_cfg_version"], "this version of CFG rescale is not supported and was ignored")
         return None
     _name_order(text, "rescale_cfg_multiplier")
     return {}
@@ -43,7 +43,7 @@ def _modifier(text: ForeignText) -> Said | None:
     neutral = {f"latent_modifier_{name}": value for name, value in NEUTRAL_MODIFIERS.items()}
     acting = [key for key, value in neutral.items() if text.value(key, value) != value]
     if acting:
-        text.name(acting, "the latent modifier is not part of SDFM and was left out")
+        text.name(acting, "the latent modifier is not supported and was ignored")
     phi_key = "latent_modifier_rescale_cfg_phi"
     phi = text.value(phi_key, 0.0)
     if not phi:
@@ -57,7 +57,7 @@ def _flow(text: ForeignText) -> Said | None:
     if is_discrete(text):
         return None
     if mode != "SD3":
-        text.name(["advanced_sampling_mode"], "this kind of model is not part of SDFM, and it was left out")
+        text.name(["advanced_sampling_mode"], "this kind of model is not supported and was ignored")
         return None
     return {}
 

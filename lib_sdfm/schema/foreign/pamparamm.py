@@ -26,7 +26,7 @@ def _layers(text: ForeignText, name: str) -> Said | None:
         return {"layers": (listed, list_key)}
     block, number = text.value(block_key, "middle"), text.value(id_key, 0.0)
     if block == "middle" and number:
-        text.name((block_key, id_key), f"is no block: {name.upper()} had no effect there and was left out")
+        text.name((block_key, id_key), f"is no block: {name.upper()} had no effect there and was ignored")
         return None
     if block not in BLOCKS:
         text.refuse(block_key, "one of " + ", ".join(BLOCKS))
@@ -69,7 +69,10 @@ def _pag(text: ForeignText) -> Said | None:
             "hires_adaptive": (text.value("pag_hr_adaptive_scale", 0.0), "pag_hr_adaptive_scale"),
         }
     if (mode == FUSION) != (hires_mode == FUSION):
-        text.name(("pag_rescale_mode", "pag_hr_rescale_mode"), "fusion is on in both passes or off here: the first pass counts")
+        text.name(
+            ("pag_rescale_mode", "pag_hr_rescale_mode"),
+            "fusion is the same in both passes here: as in the first",
+        )
     return said
 
 
@@ -77,7 +80,7 @@ def _pag_rescale(text: ForeignText, prefix: str, mode: str) -> tuple[float, str]
     key = f"{prefix}rescale"
     rescale = text.value(key, 0.0)
     if mode == PARTIAL and rescale:
-        text.name((f"{prefix}rescale_mode", key), "rescaling without CFG is not part of SDFM; read as mode full")
+        text.name((f"{prefix}rescale_mode", key), "rescaling without CFG is not supported; read as mode full")
     return 0.0 if mode == FUSION else rescale, key
 
 
@@ -96,7 +99,7 @@ def _seg(text: ForeignText) -> Said | None:
     for prefix in ("seg_", "seg_hr_") if override else ("seg_",):
         mode_key, key = f"{prefix}rescale_mode", f"{prefix}rescale"
         if _mode(text, mode_key) == FUSION or text.value(key, 0.0):
-            text.name((mode_key, key), "rescaling and fusion of SEG are not part of SDFM and were left out")
+            text.name((mode_key, key), "rescaling and fusion of SEG are not supported and were ignored")
     return said
 
 
@@ -106,7 +109,7 @@ def _blur(text: ForeignText, key: str) -> tuple[float, str]:
     if sigma < 0:
         return INFINITE_BLUR, key
     if sigma < 1:
-        text.name([key], "a blur of less than one token is not part of SDFM; read as 1")
+        text.name([key], "a blur below one token is not supported; read as 1")
     elif sigma > LARGEST_BLUR:
         text.name([key], "counts as infinite here")
     return math.log2(max(sigma, 1.0)), key
@@ -120,7 +123,7 @@ def _nag(text: ForeignText) -> Said:
     if mode not in (BOTH, FIRST, HIRES):
         text.refuse("nag_hr_mode", f"one of {BOTH}, {FIRST}, {HIRES}")
     if text.value("nag_block_list", ""):
-        text.name(["nag_block_list"], "was left out: NAG acts on all blocks here")
+        text.name(["nag_block_list"], "was ignored: NAG acts on all blocks here")
     scale = text.value("nag_scale", 6.0)
     said: Said = {"scale": (0.0 if mode == HIRES else scale, "nag_scale")}
     if mode != BOTH:
@@ -135,12 +138,12 @@ def _nag(text: ForeignText) -> Said:
 
 
 def _tpg(text: ForeignText) -> Said:
-    text.name(["tpg_enabled"], "the text doesn't say in which blocks; here in the paper's")
+    text.name(["tpg_enabled"], "the blocks are not given; those of the paper are used")
     mode, rescale = _mode(text, "tpg_rescale_mode"), text.value("tpg_rescale", 0.0)
     if mode == FUSION:
-        text.name(["tpg_rescale_mode"], "fusion of TPG is not part of SDFM and was left out")
+        text.name(["tpg_rescale_mode"], "fusion of TPG is not supported and was ignored")
     elif mode == PARTIAL and rescale:
-        text.name(("tpg_rescale_mode", "tpg_rescale"), "rescaling without CFG is not part of SDFM; read as mode full")
+        text.name(("tpg_rescale_mode", "tpg_rescale"), "rescaling without CFG is not supported; read as mode full")
     said: Said = {"rescale": (0.0 if mode == FUSION else rescale, "tpg_rescale"), **_sigmas(text, "tpg")}
     if text.is_on("tpg_hr_override"):
         said["hires_scale"] = text.value("tpg_hr_scale", 3.0), "tpg_hr_scale"

@@ -58,7 +58,7 @@ def unknown_samplers(pairs: Mapping[str, Any], known: Collection[str], schedules
             lines.append(unknown_sampler(key, said, known))
         schedule = _said_schedule(pairs, schedule_key)
         if schedule and schedule not in schedules and schedule_named(schedule) is None:
-            lines.append(f"{schedule_key}: {schedule}: this WebUI has no such schedule and takes another one")
+            lines.append(f"{schedule_key}: {schedule}: this WebUI has no such schedule and uses another one")
     return lines
 
 
@@ -69,7 +69,7 @@ def unknown_sampler(key: str, said: str, known: Collection[str]) -> str:
     """
     nearest = nearest_name(true_sampler(said), {shown_name(name, known) for name in known})
     instead = f"; the nearest is {nearest}" if nearest else ""
-    return f"{key}: {said}: this WebUI has no such sampler and takes another one{instead}"
+    return f"{key}: {said}: this WebUI has no such sampler and uses another one{instead}"
 
 
 def _said_schedule(pairs: Mapping[str, Any], key: str) -> str:

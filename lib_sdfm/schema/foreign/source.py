@@ -56,7 +56,7 @@ class Source:
     by_presence: bool = False
     off_at_0: bool = False
     unless: str = ""
-    why_not: str = "is not part of SDFM and was left out"
+    why_not: str = "is not supported and was ignored"
 
     def is_present(self, text: ForeignText) -> bool:
         """Return True if any of its keys is present, and they are its own."""

@@ -71,7 +71,7 @@ def _is_left_to_host(source: Source, text: ForeignText, claimed: Collection[str]
         return False
     text.used.update(key for key in source.all_keys if key in text.pairs)
     if source.is_on(text):
-        text.name(source.shown[:1], f"{source.what} is set in this WebUI's own controls and acts; SDFM's counterpart stays off")
+        text.name(source.shown[:1], f"{source.what} is set in this WebUI's own controls; SDFM's stays off")
     return True
 
 
@@ -83,7 +83,7 @@ def _note_keys(present: list[Source], text: ForeignText) -> None:
         keys = [key for key in source.all_keys if key in text.pairs]
         text.used.update(keys)
         if not of_those.issuperset(keys):  # several programs' features share some keys
-            text.name(keys[:1], f"stands without {source.switch} and was left out")
+            text.name(keys[:1], f"was ignored, because {source.switch} is missing")
 
 
 def _why_left_out(
@@ -98,15 +98,15 @@ def _why_left_out(
     last = max(active, key=lambda other: other.replaces_cfg)
     technique = next((t for t in schema.techniques if t.name == source.technique), None)
     if 0 < source.replaces_cfg < last.replaces_cfg:
-        return f"had no effect there beside {last.what} and was left out"
+        return f"had no effect there together with {last.what} and was ignored"
     if technique is None:
         return source.why_not
     if technique.name in taken:
-        return f"was left out: the text also has {technique.active_key}, which counts"
+        return f"was ignored: {technique.active_key} is given as well and has priority"
     if is_original:
-        return "was left out: the rest of the text is of recipe original, in which it would be something else"
+        return "was ignored: the rest is of recipe original, where it would mean something else"
     if technique.name in sources:
-        return f"was left out: the text also has {sources[technique.name].switch}, and SDFM has one {technique.label}"
+        return f"was ignored: {sources[technique.name].switch} is given as well, and SDFM has only one {technique.label}"
     return None
 
 
@@ -119,7 +119,7 @@ def _checked(schema: Schema, source: Source, said: Said, text: ForeignText) -> V
         try:
             values[id] = param.check(value)
         except SettingError:
-            text.refuse(key, f"what SDFM takes for {param.key}: {param.allowed}")
+            text.refuse(key, f"{param.allowed}, as for {param.key}")
     hires = schema.by_id.get(f"{source.technique}.hires")
     if hires is not None:
         values[hires.id] = any(schema.by_id[id].param.optional and value is not None for id, value in values.items())

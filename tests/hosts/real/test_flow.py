@@ -226,7 +226,7 @@ class TestRefiner:
         assert "refiner]" not in self.refined(webui, refiner, 0.8, **prompt).texts[0]
 
     def test_early_it_is_refused_by_name(self, webui: WebUi, refiner: str):
-        with pytest.raises(Refused, match="refiner is no flow model") as caught:
+        with pytest.raises(Refused, match="refiner is not a flow model") as caught:
             self.refined(webui, refiner, 0.01)
         assert caught.value.status == 422
 
