@@ -87,7 +87,7 @@ const sdfmPanel = (function () {
         master.type = "checkbox";
         master.checked = input.checked;
         master.className = `${input.className} sdfm-switch`;
-        master.title = "All guidance off or on; settings are kept";
+        master.title = "Turn all guidance off or on; settings are kept";
         master.addEventListener("click", (event) => {
             event.stopPropagation();
             if (input.checked !== master.checked) input.click();

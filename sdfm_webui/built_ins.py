@@ -64,7 +64,7 @@ def notes_on_both(schema: Schema, settings: Settings, built_ins: list[tuple[str,
     notes = []
     for title, technique in built_ins:
         if technique in IN_CFGS_PLACE and computes is not None:
-            notes.append(f"{title} is on as well, and SDFM's {computes} acts on what it gives. Turn off one of them")
+            notes.append(f"{title} is on as well, and SDFM's {computes} acts on its result. Turn off one of them")
         elif technique in settings.techniques:
             notes.append(f"{title} is on as well, and both act. Turn off one of them")
     return notes

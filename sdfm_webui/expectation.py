@@ -267,7 +267,7 @@ class HostSchedule:
 def _why_never(values: Mapping[str, Any], rule: RefinerRule) -> str:
     """Return why a host never goes over to the refiner that is chosen; empty if it does."""
     if values.get("hires") and not rule.beside_hires:
-        return "this WebUI's refiner does nothing beside a hires pass"
+        return "this WebUI's refiner does nothing with a hires pass"
     if rule.zero_is_off and values.get("switch_at") == 0 and not values.get("from_start"):
         return "“Switch at” 0 switches this WebUI's refiner off"
     return ""
@@ -299,7 +299,7 @@ def _asked(host: Callable[[], Any]) -> Any:
     try:
         return host()
     except HOST_ERRORS as error:
-        raise UnknownSchedule(f"the WebUI's schedule can't be made beforehand ({error})") from error
+        raise UnknownSchedule(f"the WebUI's schedule can't be computed in advance ({error})") from error
 
 
 def _number(value: Any, kind: type, what: str) -> Any:

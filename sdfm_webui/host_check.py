@@ -43,11 +43,11 @@ def why_unsupported(scripts: Any, script_callbacks: Any, cmd_opts: Any) -> str |
     :param cmd_opts: the host's command line options
     """
     if getattr(cmd_opts, "sdfm_off", False):
-        return "as --sdfm-off says"
+        return "because of --sdfm-off"
     if is_forge() and not has_new_backend() and not is_reforge():
         return (
-            "Forge Classic, Forge before August 2024 and reForge before 2025 sample in another way. Forge 2.0, Forge Neo or a "
-            "newer reForge is needed"
+            "Forge Classic, Forge before August 2024 and reForge before 2025 sample in a way that SDFM doesn't "
+            "support. Forge 2.0, Forge Neo or a newer reForge is needed"
         )
     if not hasattr(scripts.Script, "process_before_every_sampling"):
         return f"this WebUI is too old: it doesn't tell extensions when a pass begins. {NEEDED}"

@@ -104,7 +104,7 @@ def _prepare(schema: Schema, p: Any, args: Sequence[Any], host: HostObjects) -> 
     settings = schema.resolved(sync.settings, _facts(p, host, sync.settings))
     idle = _idle_features(schema, settings, p, host)
     settings = without_features(settings, [feature for feature, _ in idle])
-    unused = [f"{feature.label} has no effect in this picture and is not written into it: {why}" for feature, why in idle]
+    unused = [f"{feature.label} has no effect in this picture and is not saved with it: {why}" for feature, why in idle]
     notes = [*prompt_warnings(p, job.settings), *scale_warnings(p, settings), *sync.warnings()]
     notes += thresholding_warnings(schema, settings, host.rivals(p))
     tell(p, [*job.warnings, *doubled, *kinds, *unused, *notes])
@@ -188,7 +188,7 @@ def _ending_others(sampling: Sampling, p: Any, host: HostObjects) -> Sampling:
             try:
                 host.end_others(p)
             except Exception:
-                LOG.warning("SDFM: other extensions could not end the job that failed", exc_info=True)
+                LOG.warning("SDFM: other extensions could not clean up after the failed job", exc_info=True)
             raise
 
     return run

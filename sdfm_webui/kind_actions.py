@@ -41,7 +41,7 @@ def remember(host: KindHost, kind: str, shift: float = 3.0, zero_terminal_snr: b
     name = name_of(model)
     host.memory.put(checkpoint_of(model), Remembered(MODES[kind], shift, name, zero))
     more = {FLOW: f" with shift {shift:g}", V: " with zero terminal SNR" if zero else ""}.get(kind, "")
-    return f"{name} is remembered as {described(kind)}{more}. It counts wherever nothing else is chosen.{_warning(host, kind)}"
+    return f"{name} is remembered as {described(kind)}{more}. It applies where nothing else is chosen.{_warning(host, kind)}"
 
 
 def remember_mode(host: KindHost, mode: str, shift: float) -> str:
@@ -57,7 +57,7 @@ def forget(host: KindHost) -> str:
     """
     model = require_loaded(host.loaded())
     host.memory.forget(checkpoint_of(model))
-    return f"{name_of(model)}: nothing is remembered any more; it is sampled as the WebUI takes it."
+    return f"{name_of(model)}: forgotten; it is sampled as the WebUI treats it."
 
 
 def detect(host: KindHost) -> dict[str, Any]:
@@ -69,12 +69,12 @@ def detect(host: KindHost) -> dict[str, Any]:
     said = file_says(model)
     kind, why, own = said.kind, said.why, host.taken_for(model)
     if kind is None and own == FLOW:
-        kind, why = FLOW, "the WebUI knows it by itself"
+        kind, why = FLOW, "the WebUI recognises it by itself"
     elif kind is None and host.probe is not None:
         asked = host.probe(model)
         predicted, what = PREDICTED[asked.kind]
         kind = predicted if asked.sure else None
-        why = f"asked with noisy pictures it predicts {what}" + ("" if asked.sure else ", but that is not certain")
+        why = f"given noisy pictures, it predicts {what}" + ("" if asked.sure else ", but not clearly")
     known = host.memory.get(checkpoint_of(model))
     return {
         "checkpoint": name_of(model), "kind": kind, "zero_terminal_snr": said.zero_terminal_snr, "why": why,
@@ -102,12 +102,12 @@ def proposal(found: dict[str, Any]) -> str:
     kind, known, own = found["kind"], found["remembered"], found["by_webui"]
     zero = ", zero terminal SNR" if found["zero_terminal_snr"] else ""
     said = f"{found['checkpoint']}: {'unknown' if kind is None else described(kind)}{zero}; {found['why']}."
-    said += f" Remembered: {_in_words(known)}." if known else " Nothing is remembered of it."
+    said += f" Remembered: {_in_words(known)}." if known else " Nothing is remembered for it."
     if known and kind not in (None, known["kind"]):
-        return f"{said} The two contradict each other; if its author says {described(kind)}, choose it and press Remember."
+        return f"{said} The two contradict each other; if its author says {described(kind)}, choose that and press Remember."
     if kind is not None and kind == (own or NOISE):
-        return f"{said} The WebUI samples it so by itself; nothing needs to be chosen."
-    return f"{said} If its author says so, choose the kind and press Remember." if kind != NOISE or own else said
+        return f"{said} The WebUI already samples it that way; nothing needs to be chosen."
+    return f"{said} Choose the kind that its author states, and press Remember." if kind != NOISE or own else said
 
 
 @dataclass(frozen=True)
@@ -140,9 +140,9 @@ def what_counts(host: KindHost, model: Any, asked: str | None) -> Counts | None:
     if own is not None:
         return Counts(own, "left to the WebUI")
     if said.kind in (None, NOISE):
-        return Counts(NOISE, "as the WebUI takes it")
+        return Counts(NOISE, "as the WebUI treats it")
     warning = f"its file says {said.kind}"
-    return Counts(NOISE, f"as the WebUI takes it; {warning}: press Detect", warning)
+    return Counts(NOISE, f"as the WebUI treats it; {warning}: press Detect", warning)
 
 
 def title(host: KindHost, model: Any, asked: str | None) -> str:
@@ -166,7 +166,7 @@ def doubt(host: KindHost, kind: str, detected: Mapping[str, str | None] = Mappin
     said, found = file_says(model), detected.get(name_of(model))
     if said.kind not in (None, kind):
         return f"Its file says otherwise: {described(said.kind)}."
-    return f"Detect has found {described(found)}." if found not in (None, kind) else ""
+    return f"Detect found {described(found)}." if found not in (None, kind) else ""
 
 
 def _warning(host: KindHost, kind: str) -> str:

@@ -53,7 +53,7 @@ def build_kind_row(
             return _told(lambda: kind_actions.forget(host)), "", _line(host, glance(), asked)
 
         def detected(*asked: Any) -> Iterator[Any]:
-            progress = (lambda: "Detect is at work.") if host.watch is None else host.watch.progress
+            progress = (lambda: "Detect is running.") if host.watch is None else host.watch.progress
             kinds: dict[str, str | None] = {}
             for text in told(lambda: _detect(host, kinds), lambda: _note(progress())):
                 yield text, "", _line(host, glance(), asked), gr.update(visible=True), kinds
@@ -115,10 +115,10 @@ def _remember(
     try:
         kind = kind_actions.chosen(*asked)
         if kind is None:
-            return _note("Choose the model kind or the mode of flow matching first."), ""
+            return _note("First choose the model kind or the flow matching mode."), ""
         doubt = "" if kind == before else kind_actions.doubt(host, kind, detected)
         if doubt:
-            return _note(f"{doubt} Press Remember once more to remember {kind} all the same."), kind
+            return _note(f"{doubt} Press Remember again to remember {kind} anyway."), kind
         return _note(kind_actions.remember(host, kind, shift, zero)), ""
     except UserError as error:
         return _note(str(error)), ""

@@ -38,11 +38,11 @@ class DetectWatch:
         self._done = call, most
         state.sampling_step, state.sampling_steps = call, most
         if self._stopped or state.interrupted or getattr(state, "skipped", False):
-            raise UnsupportedError("Detect: interrupted. Nothing has been found out, and nothing is changed")
+            raise UnsupportedError("Detect: interrupted. Nothing was found, and nothing has changed")
         if self._began is not None and self._now() - self._began > self._limit:
             raise UnsupportedError(
-                f"Detect: given up after {self._limit:g} s, at call {call} of at most {most} of the UNet. Choose the kind that "
-                "the checkpoint's author names"
+                f"Detect: gave up after {self._limit:g} s, at UNet call {call} of at most {most}. Choose the kind that "
+                "the checkpoint's author states"
             )
 
     @contextmanager
@@ -61,16 +61,16 @@ class DetectWatch:
     def stop(self) -> str:
         """End the detection at the UNet's next call; return what is done, in words."""
         self._stopped = self._began is not None
-        return "Detect ends with the running call of the UNet." if self._stopped else "Nothing is being detected."
+        return "Detect stops after the current UNet call." if self._stopped else "Nothing is being detected."
 
     def progress(self) -> str:
         """Return how far it is, in words."""
         if self._began is None:
-            return "Detect waits until no picture is being made."
+            return "Detect is waiting for the current picture to finish."
         if self._done is None:
-            return "Detect begins."
+            return "Detect is starting."
         call, most = self._done
-        return f"Detect asks the UNet: call {call + 1} of at most {most}."
+        return f"Detect: UNet call {call + 1} of at most {most}."
 
 
 def told(action: Callable[[], str], progress: Callable[[], str]) -> Iterator[str]:

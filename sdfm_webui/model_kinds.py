@@ -123,7 +123,7 @@ class KindHost:
         kind, why = (known.kind, "is remembered as") if known is not None else (said.kind, "says in its file that it is")
         if kind in (None, asked):
             return None
-        return f"{name_of(model)} {why} {described(kind)}, and is sampled as {described(asked)} because the job asks for it"
+        return f"{name_of(model)} {why} {described(kind)}, but is sampled as {described(asked)}, as chosen for this picture"
 
     def blind_sampler(self, p: Any) -> str | None:
         """Return a warning if a job uses a sampler that takes the host's own v model for a noise-predicting one."""
@@ -133,7 +133,7 @@ class KindHost:
             return None
         return (
             f"{used} of this WebUI takes {name_of(model)} for a noise-predicting checkpoint, although its .yaml file says "
-            "v-prediction. Choose another sampler; or remove that file and set the model kind to v-prediction here"
+            "v-prediction. Choose another sampler, or remove that file and set the model kind to v-prediction in SDFM"
         )
 
     def model_loaded(self, model: Any) -> None:
@@ -188,9 +188,9 @@ class KindHost:
         if (first or second) is None or (first or second).same_levels(second if first else None):
             return
         is_flow = any(kind is not None and kind.is_flow for kind in (first, second))
-        what, kind = ("Flow matching", "a flow model") if is_flow else ("Zero terminal SNR", "a model with it")
+        what, kind = ("Flow matching", "a flow model") if is_flow else ("Zero terminal SNR", "a model with zero terminal SNR")
         raise UnsupportedError(
-            f"{what}: {p.sampler_name} can't go over from {kind} to another model or back. Choose a sampler such as Euler or "
+            f"{what}: {p.sampler_name} can't switch between {kind} and another model. Choose a sampler such as Euler or "
             "DPM++ 2M"
         )
 

@@ -67,8 +67,8 @@ def originals_notice(titles: list[str]) -> str:
     if not titles:
         return ""
     return (
-        f"<p>Also installed: {', '.join(titles)}. Old payloads go to them, and what is on both there and here is "
-        "refused. Switch them off in the Extensions tab.</p>"
+        f"<p>Also installed: {', '.join(titles)}. They receive old payloads, and what is on both there and here is "
+        "refused. Disable them in the Extensions tab.</p>"
     )
 
 

@@ -60,7 +60,7 @@ class PasteTargets:
         """Return the same for the panel, as HTML."""
         reading = self._read(params)[0]
         lines = [f"<li>{html.escape(line)}</li>" for line in reading.errors + reading.warnings]
-        text = f"<p>From the pasted text:</p><ul>{''.join(lines)}</ul>"
+        text = f"<p>From the pasted generation parameters:</p><ul>{''.join(lines)}</ul>"
         return f'<div class="sdfm-note sdfm-warning">{text}</div>' if lines else ""
 
     def request(self, params: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ HOST_IDS = {
 """The host's controls whose values a preset may carry, by the API's names."""
 NAMES = "script_{tab}_sdfm_presets_names"
 """Id of the hidden button that brings a tab's list of names up to date."""
-NOTHING = "Nothing had to be changed."
+NOTHING = "Nothing changed."
 Before = tuple[str, Sequence[Any]] | None
 SAVE, OVERWRITE, DELETE, REALLY = "Save", "Overwrite", "Delete", "Really delete"
 
@@ -59,7 +59,7 @@ def build_preset_row(presets: PresetStore, elem_id: Callable[[str], str]) -> Pre
     with gr.Row(elem_id=id, elem_classes=["sdfm-presets"]):
         name = gr.Dropdown(
             _names(presets), value=None, label="Preset", elem_id=elem_id("preset"), allow_custom_value=True, scale=4,
-            min_width=200, info="Choose one to load it, or type a new name to save the present settings under it.",
+            min_width=200, info="Choose a preset to load it, or type a new name and press Save to keep the current settings.",
         )  # fmt: skip
         buttons = [
             gr.Button(text, elem_id=elem_id(f"preset_{text.lower()}"), size="sm", min_width=60, scale=1)
@@ -138,7 +138,7 @@ class PresetActions:
         if action == "delete":
             return self._delete(name, asked)
         if action == "choose" and name not in self._presets.names():
-            return Answer(_message(f"{SAVE} keeps the present settings under the name {_quoted(name)}.") if name else "")
+            return Answer(_message(f"Press {SAVE} to keep the current settings as {_quoted(name)}.") if name else "")
         answer = self._load(name, also, values)
         told_already = action == "choose" and NOTHING in answer.message and before is not None and before[0] == name
         return Answer(None) if told_already else answer  # gradio 3 tells of a choice twice
@@ -166,7 +166,7 @@ class PresetActions:
 
     def _save(self, name: str, asked: str, also: bool, values: Sequence[Any]) -> Answer:
         if self._presets.is_own(name) and asked != f"{SAVE} {name}":
-            note = f"{_quoted(name)} exists. {OVERWRITE} replaces it; nothing has been changed yet."
+            note = f"{_quoted(name)} already exists. Press {OVERWRITE} to replace it; nothing has changed yet."
             return Answer(_message(note), asked=f"{SAVE} {name}")
         host = {field: value for field, value in self._own(values).items() if value is not None} if also else {}
         self._presets.save(name, self._settings(values), host)
@@ -174,7 +174,7 @@ class PresetActions:
 
     def _delete(self, name: str, asked: str) -> Answer:
         if self._presets.is_own(name) and asked != f"{DELETE} {name}":
-            return Answer(_message(f"Delete {_quoted(name)}? There is no way back."), asked=f"{DELETE} {name}")
+            return Answer(_message(f"Delete {_quoted(name)}? This can't be undone."), asked=f"{DELETE} {name}")
         self._presets.delete(name)
         return Answer(_message(f"{_quoted(name)} is deleted."))
 

@@ -52,15 +52,15 @@ class RefinerJob:
         named = [*([RefinerSync.label] if self.acts else []), *labels]
         if named and self._rule.keeps_conds and has_refiner(self._p):
             raise UnsupportedError(
-                f"{', '.join(named)}: with this WebUI's option “Reload \"state_dict\" Only” the refiner gets no prompts of its "
-                "own. Switch that option off in the settings of the refiner"
+                f"{', '.join(named)}: with this WebUI's option “Reload \"state_dict\" Only” the refiner can't have its "
+                "own prompts. Turn off that option in the refiner's settings"
             )
 
     def warnings(self) -> list[str]:
         """Return a note if prompts should change with a refiner that the host doesn't use in this job."""
         if not self.acts or self._rule.beside_hires or not getattr(self._p, "enable_hr", False):
             return []
-        return ["this WebUI's refiner does nothing beside a hires pass: model and prompts stay those of the start"]
+        return ["this WebUI's refiner does nothing with a hires pass: the first model and its prompts stay in use"]
 
     def write(self, settings: Settings) -> None:
         """Write our generation parameters.

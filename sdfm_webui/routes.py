@@ -48,7 +48,7 @@ def add_routes(
             return {**explain_infotext(schema, body["infotext"], claimed(), samplers()), "whole_passes": whole_passes()}
         if isinstance(body.get("infotext"), str) or REQUEST_FIELDS & set(body):
             return {**explain_payload(schema, body, claimed(), samplers()), "whole_passes": whole_passes()}
-        raise SdfmError("explain: the body needs `infotext`, a text, or what /sdapi/v1/txt2img takes (`alwayson_scripts`)")
+        raise SdfmError("explain: the body must contain `infotext` (a text) or a request with `alwayson_scripts`")
 
     app.add_api_route(f"{PREFIX}/schema", describe, methods=["GET"], **options)
     app.add_api_route(f"{PREFIX}/explain", explain, methods=["POST"], **options)

@@ -68,8 +68,8 @@ def thresholding_warnings(schema: Schema, settings: Settings, rivals: Iterable[t
         if values[f"{name}.enabled"]:
             asked.append((entry.title, *(values[f"{name}.{field}"] for field in ("mimic_scale", "startpoint", "measure"))))
     return [
-        f"{title}: the mimic scale {mimic:g} is not below CFG++'s scale {cfgpp.scale:g}, which takes the CFG scale's place: it "
-        "hardly acts. Set it below, or turn off one of them"
+        f"{title}: the mimic scale {mimic:g} is not below CFG++'s scale {cfgpp.scale:g}, which replaces the CFG scale: it "
+        "has hardly any effect. Lower it, or turn off one of them"
         for title, mimic, startpoint, measure in asked
         if cfgpp is not None and mimic >= cfgpp.scale and (startpoint, measure) == (MEAN, AD)
     ]

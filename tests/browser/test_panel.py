@@ -217,14 +217,14 @@ def test_remember_asks_before_it_contradicts_detect(view: View):
     view.toggle("flow")
     view.panel.settle()
     view.page.click(view.id("model_remember"))
-    view.page.wait_for_function(says, arg=[view.id("model_message"), "Press Remember once more"])
+    view.page.wait_for_function(says, arg=[view.id("model_message"), "Press Remember again"])
     view.page.click(view.id("model_remember"))
     view.page.wait_for_function(says, arg=[view.id("model_message"), "is remembered as"])
     view.toggle("flow")
     view.panel.settle()
     view.page.wait_for_function(says, arg=[view.id("model_line"), "remembered"])
     view.page.click(view.id("model_forget"))
-    view.page.wait_for_function(says, arg=[view.id("model_message"), "nothing is remembered"])
+    view.page.wait_for_function(says, arg=[view.id("model_message"), "forgotten"])
     assert view.page.evaluate("(id) => getComputedStyle(document.querySelector(id)).borderLeftWidth", ".sdfm-note") == "4px"
     assert view.page.inner_text(message)
 

@@ -93,7 +93,7 @@ def test_values_of_the_webui_can_be_left_alone(panel, presets: Presets):
 def test_saved_ones_are_in_both_tabs_and_after_a_reload(panel, presets: Presets):
     page = panel.page
     presets.choose(EVIL)
-    presets.wait("Save keeps the present settings")
+    presets.wait("Press Save to keep the current settings")
     presets.press("save")
     presets.wait("is saved")
     assert EVIL in presets.offered()
@@ -110,14 +110,14 @@ def test_saved_ones_are_in_both_tabs_and_after_a_reload(panel, presets: Presets)
     panel.settle()
     assert EVIL in presets.offered()
     presets.choose(EVIL)
-    presets.wait("Nothing had to be changed")
+    presets.wait("Nothing changed")
     presets.press("save")
-    presets.wait("nothing has been changed yet")
+    presets.wait("nothing has changed yet")
     assert page.inner_text(presets.id("_save")) == "Overwrite"
     presets.press("save")
     presets.wait("is saved")
     presets.press("delete")
-    presets.wait("no way back")
+    presets.wait("can't be undone")
     presets.press("delete")
     presets.wait("is deleted")
     assert EVIL not in presets.offered() and page.evaluate("window.evil") is None

@@ -241,7 +241,7 @@ class TestFlow:
 
     @pytest.mark.parametrize(
         ("name", "why"),
-        [("DPM adaptive", "none above 14.6. Set a later “Switch at”"), ("DDIM", "DDIM can't go over")],
+        [("DPM adaptive", "none above 14.6. Set a later “Switch at”"), ("DDIM", "DDIM can't switch between")],
     )
     def test_what_can_not_be_is_refused_by_name(self, flow, name: str, why: str):
         """DPM adaptive makes many more calls than its steps: half of these is far up."""

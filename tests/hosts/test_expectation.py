@@ -172,7 +172,7 @@ class TestWhatIsNotKnown:
                 {"model": True, "model_kind": "v-prediction", "zero_terminal_snr": True},
                 "with zero terminal SNR the noise table",
             ),
-            ({"steps": 1001, "sampler": "DDIM"}, "the WebUI's schedule can't be made beforehand"),
+            ({"steps": 1001, "sampler": "DDIM"}, "the WebUI's schedule can't be computed in advance"),
         ],
         ids=str,
     )

@@ -201,7 +201,7 @@ class TestRefusals:
     def test_a_timestep_sampler_between_kinds(self, host: Host):
         p = job(host, ON, sampler_name="DDIM", steps=2)
         p.refiner_checkpoint_info, p.refiner_switch_at = named("plain"), 0.5
-        with pytest.raises(SdfmError, match="DDIM can't go over"):
+        with pytest.raises(SdfmError, match="DDIM can't switch between"):
             host.run(p)
 
     def test_an_error_leaves_nothing(self, host: Host):

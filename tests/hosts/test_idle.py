@@ -56,7 +56,7 @@ def test_with_nothing_on_the_picture_is_made_and_a_line_is_logged(host: Host, la
         assert torch.equal(samples(host), plain)
         assert torch.equal(samples(host, {"pag": False}), plain)
     lines = [record.getMessage() for record in caplog.records]
-    assert len(lines) <= 1 and all("use_old_scheduling" in line and "stands aside" in line for line in lines)
+    assert len(lines) <= 1 and all("use_old_scheduling" in line and "it does nothing" in line for line in lines)
 
 
 @pytest.mark.parametrize("lacks", ASKED)
@@ -66,7 +66,7 @@ def test_with_something_on_the_error_names_what_is_missing(host: Host, lacks: st
     try:
         samples(host, {"pag": {}})
     except SdfmError as error:
-        assert "use_old_scheduling" in str(error) and "Switch everything in SDFM off" in str(error)
+        assert "use_old_scheduling" in str(error) and "Turn off everything in SDFM" in str(error)
     else:  # it is asked for where it counts alone
         assert lacks == "old_timelines"
     assert torch.equal(samples(host), plain)

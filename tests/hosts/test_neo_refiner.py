@@ -68,7 +68,7 @@ def test_beside_a_hires_pass_a_comment_says_that_nothing_switches(host: NeoHost)
     p = with_refiner(host, enable_hr=True)
     begin = host.sdfm.process_batch
     begin(p)
-    assert any("refiner does nothing beside a hires pass" in comment for comment in p.comments)
+    assert any("refiner does nothing with a hires pass" in comment for comment in p.comments)
     p = with_refiner(host)
     begin(p)
     assert not p.comments
@@ -105,7 +105,7 @@ def test_the_line_tells_the_step_of_a_noise_level():
 
 
 @pytest.mark.parametrize(("values", "rule", "why"), [
-    ({"hires": True}, BY_SIGMA, "does nothing beside a hires pass"),
+    ({"hires": True}, BY_SIGMA, "does nothing with a hires pass"),
     ({"switch_at": 0}, BY_STEPS, "“Switch at” 0 switches"),
 ])  # fmt: skip
 def test_the_line_tells_why_it_never_switches(values: Mapping[str, Any], rule: RefinerRule, why: str):

@@ -304,7 +304,7 @@ class TestRefiner:
 
     @pytest.mark.parametrize("first, second", [(NOISE, "zero"), ("zero", V), (V, "zero")])
     def test_timestep_samplers_with_different_tables_are_refused(self, host: Host, first: str, second: str):
-        with pytest.raises(SdfmError, match="Zero terminal SNR: DDIM can't go over"):
+        with pytest.raises(SdfmError, match="Zero terminal SNR: DDIM can't switch between"):
             self.switched(host, first, second, 10, "DDIM")
 
     def test_too_early_is_refused(self, host: Host):

@@ -37,10 +37,10 @@ def test_which_are_on(title: str, args: list, technique: str | None):
 
 @pytest.mark.parametrize(("request_", "title", "args", "said"), [
     ({"cfg_rescale": {}}, "RescaleCFG", [0.7], "RescaleCFG is on as well, and both act"),
-    ({"apg": {}}, "RescaleCFG", [0.7], "RescaleCFG is on as well, and SDFM's APG acts on what it gives"),
+    ({"apg": {}}, "RescaleCFG", [0.7], "RescaleCFG is on as well, and SDFM's APG acts on its result"),
     ({"mahiro": {}}, "MaHiRo", [True], "MaHiRo is on as well, and both act"),
     ({"dynamic_thresholding": {}}, "DynamicThresholding (CFG-Fix) Integrated", [True], "SDFM's Dynamic"),
-    ({"apg": {}}, APG_AND_LIMITER, [True], "SDFM's APG acts on what it gives"),
+    ({"apg": {}}, APG_AND_LIMITER, [True], "SDFM's APG acts on its result"),
     ({"cfg_schedule": {"schedule": "Linear"}}, APG_AND_LIMITER, [False, 0.5, 0.18, 15.0, 1.0, True], "both act"),
     ({"pag": {}}, "MaHiRo", [True], ""), ({"pag": {}}, "RescaleCFG", [0.7], ""),
 ])  # fmt: skip

@@ -120,7 +120,7 @@ class TestRoutes:
         assert found["remembered"] == {"kind": V, "shift": 3, "zero_terminal_snr": True} and "Remembered: v-pred" in proposal(
             found
         )
-        assert "nothing is remembered" in api.delete("/sdfm/v1/model").json()["message"] and kinds.remembered() is None
+        assert "forgotten" in api.delete("/sdfm/v1/model").json()["message"] and kinds.remembered() is None
 
     @pytest.mark.parametrize("path, body, named", [
         ("flow", {"mode": "Maybe"}, "Flow Matching"), ("flow", {"shift": 0}, "Flow Shift"),
@@ -143,7 +143,9 @@ class TestTitle:
     def test_what_counts_and_why(self, tmp_path: Path):
         kinds = host(tmp_path, marks=["v_pred"])
         model = kinds.loaded()
-        assert title(kinds, model, None) == "Model kind: Noise, as the WebUI takes it; its file says v-prediction: press Detect"
+        assert (
+            title(kinds, model, None) == "Model kind: Noise, as the WebUI treats it; its file says v-prediction: press Detect"
+        )
         assert title(host(tmp_path, own=V), model, None) == "Model kind: v-prediction, left to the WebUI"
         kinds.memory.put("abc", Remembered("On", 3.0))
         assert title(kinds, model, None) == "Model kind: Flow matching, shift 3, remembered"

@@ -37,9 +37,9 @@ def ask(watch: DetectWatch, **more: Any) -> int:
 def test_the_host_s_state_shows_it_and_is_free_afterwards():
     state = State()
     watch, seen = DetectWatch(lambda: state), []
-    assert "waits" in watch.progress()
+    assert "waiting" in watch.progress()
     calls = ask(watch, at=lambda number: seen.append((state.job, state.sampling_step, watch.progress())))
-    assert seen[2] == (JOB, 2, "Detect asks the UNet: call 3 of at most 28.") and calls <= 28
+    assert seen[2] == (JOB, 2, "Detect: UNet call 3 of at most 28.") and calls <= 28
     assert state.job == "" and "waits" in watch.progress()
 
 
@@ -63,7 +63,7 @@ def test_stop_ends_it_and_counts_once():
 
 def test_it_is_given_up_after_the_limit():
     state, clock = State(), iter(range(0, 1000, 7))
-    with pytest.raises(UnsupportedError, match=r"given up after 20 s, at call 2 of at most 28"):
+    with pytest.raises(UnsupportedError, match=r"gave up after 20 s, at UNet call 2 of at most 28"):
         ask(DetectWatch(lambda: state, limit=20, now=lambda: next(clock)))
     assert state.job == ""
 

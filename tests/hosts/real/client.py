@@ -135,7 +135,7 @@ class WebUi:
                 self.name_of(body[field])
         if self.host == NEO and body.get("enable_hr"):
             if body.get("refiner_checkpoint"):
-                pytest.skip("Forge Neo's refiner does nothing beside a hires pass")
+                pytest.skip("Forge Neo's refiner does nothing with a hires pass")
             if body.get("hr_upscaler") == "Latent":  # which it hasn't
                 body["hr_upscaler"] = "None"
         return body

@@ -232,7 +232,7 @@ class TestRefiner:
 
     @pytest.mark.parametrize("sampler", ["DDIM", "UniPC"])
     def test_samplers_of_timesteps_are_refused_by_name(self, webui: WebUi, refiner: str, sampler: str):
-        with pytest.raises(Refused, match=f"{sampler} can't go over"):
+        with pytest.raises(Refused, match=f"{sampler} can't switch between"):
             self.refined(webui, refiner, 0.8, sampler_name=sampler)
 
     def test_a_flow_model_as_refiner(self, webui: WebUi, refiner: str):

@@ -132,5 +132,5 @@ class TestRefiner:
     def test_what_can_t_be_is_refused_by_name(self, webui: WebUi, another_checkpoint: str):
         with pytest.raises(Refused, match="ordinary noise table"):
             self.refined(webui, ZERO, another_checkpoint, 0.01)
-        with pytest.raises(Refused, match="DDIM can't go over"):
+        with pytest.raises(Refused, match="DDIM can't switch between"):
             self.refined(webui, ZERO, another_checkpoint, 0.8, sampler_name="DDIM")
