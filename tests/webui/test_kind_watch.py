@@ -40,7 +40,7 @@ def test_the_host_s_state_shows_it_and_is_free_afterwards():
     assert "waiting" in watch.progress()
     calls = ask(watch, at=lambda number: seen.append((state.job, state.sampling_step, watch.progress())))
     assert seen[2] == (JOB, 2, "Detect: UNet call 3 of at most 28.") and calls <= 28
-    assert state.job == "" and "waits" in watch.progress()
+    assert state.job == "" and "waiting" in watch.progress()
 
 
 def test_the_host_s_interrupt_ends_it():
