@@ -173,6 +173,9 @@ def sdp_forward(self: nn.Module, x: Tensor, context: Tensor | None = None, mask:
     return self.to_out(mixed.transpose(1, 2).flatten(2))
 
 
+sdp_forward.__module__ = "modules.sd_hijack_optimizations"  # as the WebUI's own: others' would make predictions whole
+
+
 def timestep_embedding(timesteps: Tensor, dim: int, max_period: int = 10000, repeat_only: bool = False) -> Tensor:
     """Return cosines and sines of timesteps ``(rows,)``: ``(rows, dim)``, made where the timesteps are, as A1111 does."""
     half = dim // 2
