@@ -78,6 +78,7 @@ def show_panel(page: Page, address: str, theme: str) -> None:
     page.click("#txt2img_tools #paste, #txt2img_paste >> nth=0")
     page.wait_for_timeout(REST)
     page.click(f"{PANEL} > .label-wrap")
+    page.mouse.move(0, 0)
     page.wait_for_timeout(REST)
 
 
