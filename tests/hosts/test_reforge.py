@@ -114,7 +114,7 @@ def test_a_flow_model_of_advanced_model_sampling_is_refused_by_name(request_: di
     host = new_reforge()
     p = job(host, request_)
     p.scripts = [*p.scripts, AdvancedModelSampling(host, AuraFlow())]
-    with pytest.raises(SdfmError, match="Switch Advanced Model Sampling off, and Flow matching on"):
+    with pytest.raises(SdfmError, match="Turn off Advanced Model Sampling, and use Flow matching"):
         host.run(p)
 
 

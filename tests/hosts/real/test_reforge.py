@@ -64,7 +64,7 @@ def test_samplers_of_both_are_guided(reforge: WebUi, name: str):
 
 
 @pytest.mark.parametrize(("mode", "request_", "said"), [
-    ("SD3", {"pag": {}}, "Switch Advanced Model Sampling off"),
+    ("SD3", {"pag": {}}, "Turn off Advanced Model Sampling"),
     ("Discrete", {"flow": {"mode": "On"}}, "Advanced Model Sampling is on as well"),
 ])  # fmt: skip
 def test_another_kind_of_model_is_refused_by_name(reforge: WebUi, mode: str, request_: dict, said: str):
