@@ -116,9 +116,9 @@ def test_at_cfg_scale_1_only_cond_rows_run(request_name: str, batch_size: int):
 @pytest.mark.parametrize("variety", VARIETIES)
 def test_off_is_off(make: Callable[..., Host], variety: str):
     host = make(variety=kind_of_host(make, variety))
-    before = samples(host, steps=STEPS, batch_size=2)
-    samples(host, REQUESTS["all"], steps=STEPS)
-    assert torch.equal(samples(host, steps=STEPS, batch_size=2), before)
+    before = samples(host, steps=1, batch_size=2)
+    samples(host, REQUESTS["all"], steps=2)
+    assert torch.equal(samples(host, steps=1, batch_size=2), before)
 
 
 @pytest.mark.parametrize("name", [named.name for named in NAMED_SAMPLERS])
