@@ -248,7 +248,7 @@ class ForgeDenoiser(nn.Module):
         host = self.host
         host.raise_if_interrupted()
         if self.classic_ddim_eps_estimation:
-            sigma = host.sd_model.kmodel.predictor.sigmas[sigma.round().long()]
+            sigma = self._level(sigma)
             x = x * (sigma**2 + 1).sqrt().view(-1, 1, 1, 1)
         if host.refiner is not None and self.step == host.refiner[0]:
             host.sd_model, self.model_wrap = host.refiner[1], None
@@ -262,15 +262,23 @@ class ForgeDenoiser(nn.Module):
         host.call(host.on_cfg_denoiser, params)
         if self.p.is_hr_pass:
             cond_scale = self.p.hr_cfg
-        if self.step % 2 and s_min_uncond > 0 and sigma[0] < s_min_uncond:
-            cond_scale = 1.0
-        denoised, uncond_pred = sampling_function(host, params, cond_scale, conds_list, model_options or {})
-        if self.need_last_noise_uncond:
-            self.last_noise_uncond = (x - uncond_pred) / sigma.view(-1, 1, 1, 1)
+        skips = bool(self.step % 2 and s_min_uncond > 0 and sigma[0] < s_min_uncond)
+        denoised = self._denoised(params, cond_scale, conds_list, skips, model_options or {})
         self.sampler.last_latent = denoised
         host.call(host.on_cfg_after_cfg, SimpleNamespace(x=denoised))
         self.step += 1
         return (x - denoised) / sigma.view(-1, 1, 1, 1) if self.classic_ddim_eps_estimation else denoised
+
+    def _level(self, timestep: Tensor) -> Tensor:
+        """The noise level of timesteps."""
+        return self.host.sd_model.kmodel.predictor.sigmas[timestep.round().long()]
+
+    def _denoised(self, params: Any, scale: float, conds_list: list, skips: bool, options: dict[str, Any]) -> Tensor:
+        """The guided prediction; without uncond the scale is 1."""
+        denoised, uncond_pred = sampling_function(self.host, params, 1.0 if skips else scale, conds_list, options)
+        if self.need_last_noise_uncond:
+            self.last_noise_uncond = (params.x - uncond_pred) / params.sigma.view(-1, 1, 1, 1)
+        return denoised
 
 
 @dataclass

@@ -22,7 +22,6 @@ from lib_sdfm.hosts.reforge.run_pass import ReforgePass
 from lib_sdfm.sampling.plan import Plan
 from tests.hosts.fake_a1111 import (
     SAMPLERS,
-    Conds,
     Host,
     LcmDenoiser,
     Processing,
@@ -30,9 +29,8 @@ from tests.hosts.fake_a1111 import (
     TimestepDenoiser,
     get_learned_conditioning,
     rescaled_table,
-    rows_of,
 )
-from tests.hosts.fake_forge import UnetPatcher
+from tests.hosts.fake_forge import ForgeDenoiser, UnetPatcher
 from tests.hosts.reforge_unet import ReforgeUnet
 from tests.hosts.variety import Variety, joined, rows_from
 from tests.support import stable_diffusion_alphas
@@ -232,18 +230,8 @@ def sampling_function(
     return result
 
 
-class ReforgeDenoiser(nn.Module):
+class ReforgeDenoiser(ForgeDenoiser):
     """Classifier-free guidance around the model, for one sampler: always in x0 and real noise levels."""
-
-    def __init__(self, sampler: Sampler) -> None:
-        super().__init__()
-        self.sampler, self.host = sampler, sampler.host
-        self.model_wrap: Any = None
-        self.p: Any = None
-        self.step, self.steps, self.total_steps = 0, None, None
-        self.need_last_noise_uncond = False
-        self.last_noise_uncond: Tensor | None = None
-        self.classic_ddim_eps_estimation = sampler.in_timesteps
 
     @property
     def inner_model(self) -> Any:
@@ -255,46 +243,16 @@ class ReforgeDenoiser(nn.Module):
                 self.model_wrap = k_diffusion.external.CompVisDenoiser(model, quantize=self.host.quantizes)
         return self.model_wrap
 
-    @property
-    def alphas(self) -> Tensor:
-        return self.host.sd_model.alphas_cumprod
+    def _level(self, timestep: Tensor) -> Tensor:
+        table = self.inner_model.inner_model.alphas_cumprod
+        return (((1 - table) / table) ** 0.5)[timestep.round().long()]
 
-    def forward(
-        self,
-        x: Tensor,
-        sigma: Tensor,
-        cond: Conds,
-        uncond: Tensor,
-        cond_scale: float,
-        s_min_uncond: float,
-        image_cond: Any,
-        model_options: dict | None = None,
-    ) -> Tensor:
-        host = self.host
-        host.raise_if_interrupted()
-        if self.classic_ddim_eps_estimation:
-            table = self.inner_model.inner_model.alphas_cumprod
-            sigma = (((1 - table) / table) ** 0.5)[sigma.round().long()]
-            x = x * (sigma**2 + 1).sqrt().view(-1, 1, 1, 1)
-        if host.refiner is not None and self.step == host.refiner[0]:
-            host.sd_model, self.model_wrap = host.refiner[1], None
-            self.p.setup_conds()
-        conds_list, text = rows_of(cond)
-        params = SimpleNamespace(
-            x=x, image_cond=image_cond, sigma=sigma, sampling_step=host.sampling_step, denoiser=self,
-            total_sampling_steps=host.sampling_steps, text_cond=host.variety.conds(text),
-            text_uncond=host.variety.conds(uncond),
-        )  # fmt: skip
-        host.call(host.on_cfg_denoiser, params)
-        if self.p.is_hr_pass:
-            cond_scale = self.p.hr_cfg
-        skips = bool(self.step % 2 and s_min_uncond > 0 and sigma[0] < s_min_uncond)
-        denoised = self._guided(params, x, cond_scale, conds_list, skips, model_options or {})
+    def _denoised(self, params: Any, scale: float, conds_list: list, skips: bool, options: dict[str, Any]) -> Tensor:
+        """The guided prediction, which the host also takes for that without a prompt."""
+        denoised = self._guided(params, params.x, scale, conds_list, skips, options)
         if self.need_last_noise_uncond:
-            self.last_noise_uncond = torch.zeros_like(x) if skips else denoised.clone()
-        self.sampler.last_latent = denoised
-        self.step += 1
-        return (x - denoised) / sigma.view(-1, 1, 1, 1) if self.classic_ddim_eps_estimation else denoised
+            self.last_noise_uncond = torch.zeros_like(denoised) if skips else denoised.clone()
+        return denoised
 
     def _guided(self, params: Any, x: Tensor, scale: float, conds_list: list, skips: bool, given: dict) -> Tensor:
         """The options given by the sampler replace the UNet's; uncond is left out after the modifiers."""
@@ -338,6 +296,7 @@ class ReforgeHost(Host):
     """What reForge keeps in its modules."""
 
     processing = ReforgeProcessing
+    on_cfg_after_cfg: tuple[Callable[[Any], None], ...] = ()
     sampler_functions = {
         **SAMPLERS,
         "Euler CFG++": (sample_euler_cfg_pp, {}),

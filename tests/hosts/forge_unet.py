@@ -18,11 +18,19 @@ class ForgeUnet(nn.Module):
 
     def __init__(self, unet: nn.Module) -> None:
         super().__init__()
-        self.input_blocks = nn.ModuleList(ForgeBlock(*block) for block in unet.input_blocks)
-        self.middle_block = ForgeBlock(*unet.middle_block)
-        self.output_blocks = nn.ModuleList(ForgeBlock(*block) for block in unet.output_blocks)
+        self.input_blocks = nn.ModuleList(map(self.block_of, unet.input_blocks))
+        self.middle_block = self.block_of(unet.middle_block)
+        self.output_blocks = nn.ModuleList(map(self.block_of, unet.output_blocks))
         self.time_embed, self.out, self.model_channels = unet.time_embed, unet.out, unet.model_channels
         self.label_emb = None if unet.num_classes is None else unet.label_emb
+
+    def block_of(self, block: nn.Sequential) -> nn.Module:
+        """A block of the LDM UNet in the host's form."""
+        return ForgeBlock(*block)
+
+    def call_block(self, block: nn.Module, *args: Any) -> Tensor:
+        """Call a block as the host does."""
+        return block(*args)
 
     def forward(
         self, x: Tensor, timesteps: Tensor, context: Tensor, transformer_options: dict[str, Any], y: Tensor | None = None
@@ -37,15 +45,16 @@ class ForgeUnet(nn.Module):
         h, skips = x, []
         for number, block in enumerate(self.input_blocks):
             options["block"] = ("input", number)
-            h = block(h, emb, context, options)
+            h = self.call_block(block, h, emb, context, options)
             skips.append(h)
         options["block"] = ("middle", 0)
-        h = self.middle_block(h, emb, context, options)
+        h = self.call_block(self.middle_block, h, emb, context, options)
         for number, block in enumerate(self.output_blocks):
             options["block"], skip = ("output", number), skips.pop()
             for patch in patches.get("output_block_patch", ()):
                 h, skip = patch(h, skip, options)
-            h = block(torch.cat([h, skip], 1), emb, context, options, skips[-1].shape if skips else None)
+            size = skips[-1].shape if skips else None
+            h = self.call_block(block, torch.cat([h, skip], 1), emb, context, options, size)
         return self.out(h)
 
 

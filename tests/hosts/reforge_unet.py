@@ -4,28 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from ldm.modules.attention import SpatialTransformer
-from ldm.modules.diffusionmodules.util import timestep_embedding
 from torch import Tensor, nn
 
-from tests.hosts.forge_unet import _spatial
+from tests.hosts.forge_unet import ForgeUnet, _spatial
 
 
-class ReforgeUnet(nn.Module):
+class ReforgeUnet(ForgeUnet):
     """The same function as ``unet``, with Forge's transformer patches, and wrappers around the forward.
 
     :param unet: an LDM UNet; its layers are shared
     """
 
-    def __init__(self, unet: nn.Module) -> None:
-        super().__init__()
-        self.input_blocks = nn.ModuleList(Block(*layers_of(block)) for block in unet.input_blocks)
-        self.middle_block = Block(*layers_of(unet.middle_block))
-        self.output_blocks = nn.ModuleList(Block(*layers_of(block)) for block in unet.output_blocks)
-        self.time_embed, self.out, self.model_channels = unet.time_embed, unet.out, unet.model_channels
-        self.label_emb = None if unet.num_classes is None else unet.label_emb
-        self.in_channels = 4
+    in_channels = 4
+
+    def block_of(self, block: nn.Sequential) -> nn.Module:
+        return Block(*layers_of(block))
+
+    def call_block(self, block: nn.Module, *args: Any) -> Tensor:
+        return call_block(block, *args)
 
     def forward(self, x: Tensor, timesteps: Tensor, *args: Any, transformer_options: dict[str, Any], **kwargs: Any) -> Tensor:
         forward = self._forward
@@ -43,25 +40,7 @@ class ReforgeUnet(nn.Module):
         y: Tensor | None = None,
         control: Any = None,
     ) -> Tensor:
-        options = transformer_options
-        options["original_shape"], options["transformer_index"] = list(x.shape), 0
-        patches = options.get("patches", {})
-        emb = self.time_embed(timestep_embedding(timesteps, self.model_channels, repeat_only=False))
-        if self.label_emb is not None:
-            emb = emb + self.label_emb(y)
-        h, skips = x, []
-        for number, block in enumerate(self.input_blocks):
-            options["block"] = ("input", number)
-            h = call_block(block, h, emb, context, options)
-            skips.append(h)
-        options["block"] = ("middle", 0)
-        h = call_block(self.middle_block, h, emb, context, options)
-        for number, block in enumerate(self.output_blocks):
-            options["block"], skip = ("output", number), skips.pop()
-            for patch in patches.get("output_block_patch", ()):
-                h, skip = patch(h, skip, options)
-            h = call_block(block, torch.cat([h, skip], dim=1), emb, context, options, skips[-1].shape if skips else None)
-        return self.out(h)
+        return super().forward(x, timesteps, context, transformer_options, y)
 
 
 def call_block(
