@@ -155,7 +155,7 @@ def euler_error(schedule: str, shift: float, calls: int, noisy: bool) -> float:
 
 
 def is_noisy(name: str) -> bool:
-    """Whether a sampler is judged by its distribution."""
+    """Return True if a sampler is judged by its distribution."""
     return name in NOISY_GRIDS or (name in FIXED and FIXED[name].noisy)
 
 

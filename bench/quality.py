@@ -1,4 +1,4 @@
-"""Whether the guidance guides: ``python -m bench.quality``.
+"""Measure what guidance gains: ``python -m bench.quality``.
 
 Pictures of the shapes models, made by the demo through its API, the same captions and seeds for every setting.
 

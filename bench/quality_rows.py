@@ -53,7 +53,7 @@ def scenes_of(count: int, seed: int) -> list[Scene]:
 
 
 def is_proper(picture: np.ndarray) -> bool:
-    """Whether it could be one of the world: one to three objects, their shapes and colours and the background known."""
+    """Return True if it could be one of the world: one to three objects, their shapes and colours and the background known."""
     seen = look(picture)
     known = all(found.shape and found.colour for found in seen.objects)
     return known and 1 <= len(seen.objects) <= max(shapes.COUNTS) and seen.background is not None

@@ -97,7 +97,7 @@ def _fitted(text: str, size: int) -> tuple[int, int]:
 
 
 def _told(address: str, text: str) -> list[str]:
-    """What the extension says of a text."""
+    """Return the extension's remarks on a text."""
     try:
         said = post(address, "/sdfm/v1/explain", {"infotext": text})
     except RuntimeError:  # started without it

@@ -25,7 +25,7 @@ DOT = " \N{MIDDLE DOT} "
 
 @dataclass(frozen=True)
 class Header:
-    """What the panel says of its settings.
+    """The panel's title and notes.
 
     :param title: the panel's title
     :param notes: whole sentences about what has no effect or is wrong

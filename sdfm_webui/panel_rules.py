@@ -1,4 +1,4 @@
-"""What one control of the panel does to others, in the browser, without a request to the server."""
+"""Effects of the panel's controls on each other, in the browser, without a request to the server."""
 
 from __future__ import annotations
 

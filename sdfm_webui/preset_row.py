@@ -80,7 +80,7 @@ def build_preset_row(presets: PresetStore, elem_id: Callable[[str], str]) -> Pre
 
 @dataclass(frozen=True)
 class Answer:
-    """What an action changes.
+    """The changes that an action makes.
 
     :param message: HTML, ``None`` for the one that is there
     :param values: new values of the panel, ``None`` to leave it
@@ -99,7 +99,7 @@ class Answer:
 
 
 class PresetActions:
-    """What the row does, given the values of the panel and of the host.
+    """The row's actions, given the values of the panel and of the host.
 
     :param host: the host's controls by the API's names
     :param inputs: the panel's controls in positional order

@@ -30,7 +30,7 @@ NO_REFINER = (None, "", "None")
 
 @dataclass(frozen=True)
 class Handover:
-    """What changes where a refiner takes over.
+    """The change where a refiner takes over.
 
     :param refiner: name of its checkpoint
     :param before: prompt and negative prompt before, if either changes; else empty

@@ -19,7 +19,7 @@ from .run_course import Course, CoursePass, Handover
 
 LONGEST_PROMPT = 90
 ENDING = re.compile(r"(\.safetensors|\.ckpt)?( \[[0-9a-f]+\])?$")
-"""What checkpoint names end with that doesn't tell one from another."""
+"""Endings of checkpoint names that don't tell one from another."""
 MARGIN = 0.08
 """Space above and below a line, as a share of its range."""
 TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500)

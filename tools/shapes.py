@@ -69,7 +69,7 @@ FACTS = tuple(
 
 @dataclass(frozen=True)
 class Scene:
-    """What a caption promises.
+    """The promises of a caption.
 
     :param background: a colour, or None where it is unsaid
     """
@@ -90,7 +90,7 @@ class Scene:
 
 
 def facts_of(scene: Scene) -> np.ndarray:
-    """What a caption says: 1 for each of :data:`FACTS` that it states, else 0."""
+    """Return the facts of a caption: 1 for each of :data:`FACTS` that it states, else 0."""
     said = {f"background={scene.background}", f"style={scene.style}"}
     for slot, group in enumerate(scene.groups):
         said |= {f"{part}{slot}={getattr(group, part)}" for part in ("shape", "colour", "count", "size", "place")}

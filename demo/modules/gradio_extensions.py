@@ -11,7 +11,7 @@ import gradio as gr
 from modules import script_callbacks
 
 COMPONENT = getattr(gr.components, "IOComponent", gr.components.Component)
-"""What all controls derive from: gradio 3.41's IOComponent, gradio 4's Component."""
+"""The base class of all controls: gradio 3.41's IOComponent, gradio 4's Component."""
 
 
 def _telling(init: Callable[..., None]) -> Callable[..., None]:

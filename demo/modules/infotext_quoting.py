@@ -12,7 +12,7 @@ def quote(value: Any) -> Any:
 
 
 def unquote(text: str) -> Any:
-    """What was quoted; anything else as it is."""
+    """Return quoted text without its quotes, anything else as it is."""
     if len(text) < 2 or not (text[0] == text[-1] == '"'):
         return text
     try:

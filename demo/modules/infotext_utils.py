@@ -32,7 +32,7 @@ DEFAULTS = {
     "Schedule max sigma": 0, "Schedule min sigma": 0, "Schedule rho": 0, "VAE Encoder": "Full", "VAE Decoder": "Full",
     "FP8 weight": "Disable", "Refiner switch by sampling steps": False,
 }  # fmt: skip
-"""What a missing key means."""
+"""Values of missing keys."""
 
 
 class PasteField(tuple):
@@ -215,7 +215,7 @@ def _pasted(component: Any, target: Any, params: Mapping[str, Any]) -> Any:
 
 
 def _last_prompt() -> str:
-    """What the last job wrote: pasting an empty box brings it back."""
+    """Return the last job's parameters: pasting an empty box restores them."""
     path = os.path.join(paths.data_path, "params.txt")
     if shared.cmd_opts.no_prompt_history or not os.path.isfile(path):
         return ""

@@ -18,7 +18,7 @@ def _read(path: str) -> str:
 
 
 def head() -> str:
-    """What stands in the page's head: all of ``javascript/`` and every style.css, the host's first."""
+    """Return the page's head: all of ``javascript/`` and every style.css, the host's first."""
     files = scripts.list_scripts("javascript", ".js")
     code = "".join(f"<script>\n{_read(file.path)}\n</script>\n" for file in files)
     return code + "".join(f"<style>\n{_read(path)}\n</style>\n" for path in scripts.list_files_with_name(STYLE))

@@ -150,7 +150,7 @@ class StableDiffusionProcessing:
         )
 
     def cached_params(self, prompts: Any, steps: int, network_data: Any, hires_steps: int | None, old: bool) -> tuple:
-        """What a cached cond depends on; prompts are part of it."""
+        """Return all that a cached cond depends on; prompts are part of it."""
         of_settings = (opts.CLIP_stop_at_last_layers, opts.emphasis)
         size = self.width, self.height
         info = shared.sd_model.sd_checkpoint_info
@@ -202,7 +202,7 @@ class StableDiffusionProcessing:
 
 
 StableDiffusionProcessing.sd_model = property(lambda p: shared.sd_model)
-"""Whatever is loaded at the moment: a refiner changes it."""
+"""The checkpoint loaded at the moment: a refiner changes it."""
 
 
 def unit_to_latents(image: Tensor) -> Tensor:

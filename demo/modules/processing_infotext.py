@@ -10,7 +10,7 @@ from modules.infotext_quoting import quote
 from modules.shared import opts
 
 SAMPLING = {"Steps": "steps", "Sampler": "sampler_name", "Schedule type": "scheduler", "CFG scale": "cfg_scale"}
-"""What begins the parameters, by its field of the job."""
+"""The first parameters, by the job's fields."""
 
 
 def _written(key: str, value: Any, given: dict[str, Any]) -> Any:
@@ -75,7 +75,7 @@ def _base_params(p: Any, index: int, all_seeds: list[int], all_subseeds: list[in
 
 
 class Processed:
-    """What a job gave: pictures with their texts, a grid of them first if there is one."""
+    """The result of a job: pictures with their texts, a grid of them first if there is one."""
 
     def __init__(
         self,

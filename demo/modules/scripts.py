@@ -41,7 +41,7 @@ def basedir() -> str:
 
 
 class Script:
-    """What extensions derive from. Callbacks that a class doesn't override are not called."""
+    """The base class of extensions' scripts. Callbacks that a class doesn't override are not called."""
 
     name: str | None = None
     section: str | None = None

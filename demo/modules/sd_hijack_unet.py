@@ -1,4 +1,4 @@
-"""What the UNet joins features with, so that all sizes work: under A1111's name, by which extensions find it."""
+"""The function with which the UNet joins features, so that all sizes work: under A1111's name, by which extensions find it."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def _config(info: CheckpointInfo) -> dict[str, Any]:
 
 
 def _layout(config: dict[str, Any]) -> list[Any]:
-    """What two checkpoints must share to take turns in the same modules."""
+    """Return all that two checkpoints must share to take turns in the same modules."""
     return [config.get(part) for part in ("unet", "text", "coding")]
 
 

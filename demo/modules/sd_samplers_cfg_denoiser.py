@@ -107,7 +107,7 @@ class CFGDenoiser(torch.nn.Module):
         return params
 
     def _skips_uncond(self, sigma: Tensor, s_min_uncond: float) -> bool:
-        """Whether this call does without the negative prompts."""
+        """Return True if this call does without the negative prompts."""
         noted = self.p.extra_generation_params
         if opts.skip_early_cond != 0 and self.step / self.total_steps <= opts.skip_early_cond:
             noted["Skip Early CFG"] = opts.skip_early_cond

@@ -1,4 +1,4 @@
-"""What all samplers have in common, and the refiner's switch."""
+"""The common part of all samplers, and the refiner's switch."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def decode_first_stage(model: Any, latents: Tensor) -> Tensor:
 
 
 def store_latent(decoded: Tensor) -> None:
-    """What a live preview would show."""
+    """Keep the latent that a live preview would show."""
     state.current_latent = decoded
 
 
 def _is_in_other_pass(p: Any) -> bool:
-    """Whether the refiner belongs to the other of two passes; notes an unusual choice."""
+    """Return True if the refiner belongs to the other of two passes; note an unusual choice."""
     if not getattr(p, "enable_hr", False):
         return False
     if opts.hires_fix_refiner_pass == ("first pass" if p.is_hr_pass else "second pass"):

@@ -108,7 +108,7 @@ class KDiffusionSampler(Sampler):
         return scheduler.function(n=steps, **arguments, device=devices.cpu)
 
     def _arguments(self, p: Any, x: Tensor, all_sigmas: Tensor, of_function: dict[str, Any]) -> dict[str, Any]:
-        """What the function takes: ``of_function`` where it has such parameters, eta and its like, the noise sampler."""
+        """Return the function's arguments: ``of_function`` where it has such parameters, eta etc., the noise sampler."""
         arguments = self.initialize(p)
         accepted = inspect.signature(self.func).parameters
         arguments.update({name: value for name, value in of_function.items() if name in accepted})

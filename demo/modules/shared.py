@@ -1,4 +1,4 @@
-"""What all modules share: options, state, the loaded model."""
+"""State shared by all modules: options, state, the loaded model."""
 
 from __future__ import annotations
 

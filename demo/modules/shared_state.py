@@ -1,4 +1,4 @@
-"""What the running job is doing."""
+"""The state of the running job."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class State:
         self.skipped = True
 
     def dict(self) -> dict[str, Any]:
-        """What the API's progress answers."""
+        """Return the answer of the API's progress."""
         names = ("skipped", "interrupted", "stopping_generation", "job", "job_count", "job_timestamp", "job_no")
         return {name: getattr(self, name) for name in (*names, "sampling_step", "sampling_steps")}
 

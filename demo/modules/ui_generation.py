@@ -1,4 +1,4 @@
-"""What both tabs have: controls of a job, the result, and the button that makes it."""
+"""The common part of both tabs: controls of a job, the result, and the button that makes it."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ OPTIONS: dict[str, Callable[[str], Any]] = {
     "prompt": str, "negative_prompt": str, "sampler_name": str, "seed": int, "subseed": int, "subseed_strength": float,
     "batch_size": int, "n_iter": int, "steps": int, "cfg_scale": float, "width": int, "height": int,
 }  # fmt: skip
-"""What a line may set."""
+"""Fields that a line may set."""
 
 
 def options_of(line: str) -> dict[str, Any]:

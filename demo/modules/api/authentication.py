@@ -10,7 +10,7 @@ from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
 
 def route_options(accounts: str | None) -> dict[str, Any]:
-    """What every route of the API is added with."""
+    """Return the arguments with which every route of the API is added."""
     if not accounts:
         return {}
     passwords = dict(account.split(":", 1) for account in accounts.split(","))

@@ -1,4 +1,4 @@
-"""What the API takes and gives. Works with both generations of pydantic."""
+"""Requests and answers of the API. Works with both generations of pydantic."""
 
 from __future__ import annotations
 

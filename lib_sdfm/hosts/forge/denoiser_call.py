@@ -1,4 +1,4 @@
-"""What Forge's pass knows of one call of the denoiser."""
+"""One call of Forge's CFG denoiser: its techniques, and the rows that it predicts."""
 
 from __future__ import annotations
 
