@@ -40,7 +40,7 @@ models: .venv/ready ## train the demo's models again (about an hour); then run m
 	.venv/bin/python -m tools.train_tiny --again
 
 adherence: .venv/ready ## count how often the demo's models draw what the caption says
-	.venv/bin/python -m bench.adherence --drawn
+	.venv/bin/python -m bench.quality.adherence --drawn
 
 quality: .venv/ready ## measure whether techniques do what their papers say: tables of docs/benchmarks.md, the demo's sheets (half an hour)
 	.venv/bin/python -m bench.quality --document docs/benchmarks.md --sheets demo/sheets

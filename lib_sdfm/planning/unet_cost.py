@@ -1,4 +1,4 @@
-"""Operations of a UNet, from the shipped table of counted ones (``python -m bench.cost_table --write``)."""
+"""Operations of a UNet, from the shipped table of counted ones (``python -m bench.speed.cost_table --write``)."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ CHOOSES_ITS_STEPS = "chooses its steps while it runs"
 
 @dataclass(frozen=True)
 class FlowRun:
-    """Settings to run a sampler with a flow model; measured by ``bench/flow_samplers.py``.
+    """Settings to run a sampler with a flow model; measured by ``bench/flow/samplers.py``.
 
     :param schedule: the schedule used for Automatic
     :param in_time: true if it runs in the model's time, see :mod:`lib_sdfm.ops.flow_time`

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from bench.features import drawn, features
-from bench.resampling import Target, Weights, interval
+from bench.quality.features import drawn, features
+from bench.quality.resampling import Target, Weights, interval
 from tools import drawing, shapes
 
 COUNT, DRAWN = 96, 192

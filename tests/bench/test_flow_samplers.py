@@ -1,4 +1,4 @@
-"""What flow mode promises about samplers, measured as ``bench/flow_samplers.py`` does."""
+"""What flow mode promises about samplers, measured as ``bench/flow/samplers.py`` does."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import k_diffusion.sampling as k
 import pytest
 import torch
 
-from bench.analytic_flow import AnalyticFlow, ExplodingModel, TimeModel
-from bench.flow_samplers import DOCUMENT, FIXED, OWN_GRIDS, ROOT, Bench, is_noisy, rows_of
-from bench.flow_table import KIND, LEFT_OUT, refreshed, table
+from bench.flow.analytic import AnalyticFlow, ExplodingModel, TimeModel
+from bench.flow.samplers import DOCUMENT, FIXED, OWN_GRIDS, ROOT, Bench, is_noisy, rows_of
+from bench.flow.table import KIND, LEFT_OUT, refreshed, table
 from lib_sdfm.ops.flow import LATEST_TIME
 from lib_sdfm.ops.flow_schedules import flow_times, times_to_sigmas
 from lib_sdfm.sampling.flow import AUTOMATIC
@@ -81,7 +81,7 @@ def test_own_grids_have_rows(name: str):
 
 
 def test_the_benchmark_prints_rows():
-    command = [sys.executable, "-m", "bench.flow_samplers", "--json", "--samplers", "LMS", "--shifts", "3", "--calls", "20"]
+    command = [sys.executable, "-m", "bench.flow.samplers", "--json", "--samplers", "LMS", "--shifts", "3", "--calls", "20"]
     rows = json.loads(subprocess.run(command, capture_output=True, check=True, cwd=ROOT).stdout)["rows"]
     assert [row["schedule"] for row in rows] == ["Automatic", "Normal", "Beta"]
     assert set(rows[0]) == {"sampler", "schedule", "shift", "calls", "error", "error_naive", "error_euler"}
@@ -89,7 +89,7 @@ def test_the_benchmark_prints_rows():
 
 
 def test_the_document_has_a_line_for_each_sampler_as_measured():
-    """If not: ``python -m bench.flow_samplers --document``."""
+    """If not: ``python -m bench.flow.samplers --document``."""
     text = DOCUMENT.read_text(encoding="utf8")
     lines = {line.split(" | ")[0][2:]: line for line in text.split(BEGIN)[1].split(END)[0].splitlines()[2:]}
     assert set(lines) == {*FIXED, *OWN_GRIDS, "*stochastic*"} - set(LEFT_OUT)

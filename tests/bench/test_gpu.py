@@ -15,10 +15,10 @@ import pytest
 import torch
 from ldm.modules.attention import CrossAttention
 
-from bench import gpu, gpu_cases
-from bench.gpu_cases import CASES, Measurement, Row
-from bench.gpu_device import CpuDevice, CudaDevice, Replay
-from bench.gpu_host import bench_host
+from bench.speed import cases, gpu
+from bench.speed.cases import CASES, Measurement, Row
+from bench.speed.device import CpuDevice, CudaDevice, Replay
+from bench.speed.host import bench_host
 from lib_sdfm.catalog import SCHEMA
 from tests.hosts.test_tail import rows_through
 from tests.hosts.variety import CPU
@@ -46,7 +46,7 @@ def found(tmp_path_factory):
 
 def test_it_starts_on_a_machine_that_has_torch_and_little_else():
     """In a process of its own: here the libraries have been prepared for all tests."""
-    done = subprocess.run([sys.executable, "-m", "bench.gpu", "--help"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "bench.speed.gpu", "--help"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "--images" in done.stdout, done.stderr
 
 
@@ -158,7 +158,7 @@ def test_whole_passes_are_whole():
     """In the first step the host's calls are repeated once more, to be compared."""
     with bench_host(gpu.TINY, CPU, torch.float32) as host:
         encoder, decoder = host.unet.input_blocks[0], host.unet.output_blocks[-1]
-        ways = {nullcontext: ([2], [3]), gpu_cases.rows_apart: ([2], [1, 2]), gpu_cases.whole_passes: ([2, 2, 2], [2, 2, 2])}
+        ways = {nullcontext: ([2], [3]), cases.rows_apart: ([2], [1, 2]), cases.whole_passes: ([2, 2, 2], [2, 2, 2])}
         for around, expected in ways.items():
             with around(host.unet), rows_through(encoder) as first, rows_through(decoder) as last:
                 host.samples({"pag": True}, 64, images=1, steps=1)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from scipy import integrate
 
-from bench import host_samplers
-from bench.analytic_flow import AnalyticFlow, ExplodingModel
-from bench.libraries import sampling as k
+from bench.flow import host_samplers
+from bench.flow.analytic import AnalyticFlow, ExplodingModel
+from bench.flow.libraries import sampling as k
 
 FLOW = AnalyticFlow.drawn(1, 2, (0.4, 0.6))
 NOISE = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from bench import adherence
-from bench.judge import SMALLEST, judge, look
+from bench.quality import adherence
+from bench.quality.judge import SMALLEST, judge, look
 from tools import drawing, shapes
 from tools.shapes import Group, Scene
 

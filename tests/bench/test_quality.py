@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import quality, quality_claims, quality_rows, quality_sheets, quality_tables
-from bench.features import drawn, features
-from bench.quality_claims import CLAIMS, FAILS, HOLDS, SAME, UNDECIDED, Claim, Finding
-from bench.quality_results import Results, coded
-from bench.quality_rows import Measured, Work
-from bench.quality_settings import NOTHING, SETTINGS, UNWANTED, Setting, chosen
+from bench.quality import claims, rows, run, sheets, tables
+from bench.quality.claims import CLAIMS, FAILS, HOLDS, SAME, UNDECIDED, Claim, Finding
+from bench.quality.features import drawn, features
+from bench.quality.results import Results, coded
+from bench.quality.rows import Measured, Work
+from bench.quality.settings import NOTHING, SETTINGS, UNWANTED, Setting, chosen
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.errors import SettingError, UserError
 from lib_sdfm.schema.payload import resolve_job
@@ -47,7 +47,7 @@ def test_names_are_unique_and_every_request_is_one_that_sdfm_takes():
 def test_every_claim_and_sheet_is_about_settings_that_there_are():
     for claim in CLAIMS:
         assert {*claim.better, *claim.than} <= set(NAMES), claim.text
-    assert {name for sheet in quality_sheets.SHEETS for name in (sheet.without, sheet.with_it)} <= set(NAMES)
+    assert {name for sheet in sheets.SHEETS for name in (sheet.without, sheet.with_it)} <= set(NAMES)
     parts = {setting.name: setting.part for setting in SETTINGS}
     assert all(len({parts[name] for name in (*claim.better, *claim.than)}) == 1 for claim in CLAIMS)
 
@@ -62,15 +62,15 @@ def test_patterns_choose_settings_and_nonsense_is_refused():
 @pytest.mark.parametrize("style", [drawing.PLAIN, drawing.INK])
 def test_drawn_pictures_are_proper_and_others_are_not(style):
     pictures = drawn(60, 4, style)
-    assert np.mean([quality_rows.is_proper(picture) for picture in pictures]) > 0.9
+    assert np.mean([rows.is_proper(picture) for picture in pictures]) > 0.9
     noise = np.random.default_rng(0).integers(0, 255, pictures[0].shape, dtype=np.uint8)
     many = np.tile(pictures[0][::2, ::2], (2, 2, 1))
-    assert not any(map(quality_rows.is_proper, (np.zeros_like(noise), noise, many)))
+    assert not any(map(rows.is_proper, (np.zeros_like(noise), noise, many)))
 
 
 def test_recoloured_scenes_change_the_colours_of_objects_alone():
-    for number, scene in enumerate(quality_rows.scenes_of(50, 2)):
-        other = quality_rows.recoloured(scene, number)
+    for number, scene in enumerate(rows.scenes_of(50, 2)):
+        other = rows.recoloured(scene, number)
         assert other.background == scene.background and len(other.words().split()) == len(scene.words().split())
         for group, new in zip(scene.groups, other.groups, strict=True):
             assert new.colour not in {scene.background, *(g.colour for g in scene.groups)}
@@ -79,14 +79,14 @@ def test_recoloured_scenes_change_the_colours_of_objects_alone():
 
 def test_prompts_say_what_is_asked():
     scene = Scene((Group("star", "red"),), "blue")
-    by_mode = {s.prompts: quality_rows.prompt_of(s, scene, 0) for s in SETTINGS}
+    by_mode = {s.prompts: rows.prompt_of(s, scene, 0) for s in SETTINGS}
     assert by_mode["caption"] == "a red star on blue" and by_mode[NOTHING] == ""
     assert by_mode["synced"].endswith(" star on blue:a red star on blue:refiner]")
     assert by_mode["by number"] == by_mode["synced"].replace(":refiner]", ":0.4]")
 
 
 def test_all_settings_have_the_same_promises():
-    assert quality_rows.scenes_of(20, 3) == quality_rows.scenes_of(40, 3)[:20] != quality_rows.scenes_of(20, 4)
+    assert rows.scenes_of(20, 3) == rows.scenes_of(40, 3)[:20] != rows.scenes_of(20, 4)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_verdicts(low, high, equal, verdict):
 
 
 def test_findings_tell_the_better_from_the_worse(results):
-    found = {finding.claim.measure: finding for finding in quality_claims.findings(results)}
+    found = {finding.claim.measure: finding for finding in claims.findings(results)}
     assert set(found) == {"adherence", "distance"}  # all that can be said of these two
     assert found["adherence"].gain == pytest.approx(-0.6) and found["adherence"].verdict == FAILS
     assert found["distance"].gain < 0 and found["distance"].verdict == FAILS
@@ -111,7 +111,7 @@ def test_findings_tell_the_better_from_the_worse(results):
 
 def test_the_best_of_several_counts(results):
     rows = {name: results.row(name) for name in ("CFG 4", "CFG 4, PAG 3")}
-    best = {measure: quality_claims._best(results, measure, tuple(rows))[0] for measure in ("adherence", "distance")}
+    best = {measure: claims._best(results, measure, tuple(rows))[0] for measure in ("adherence", "distance")}
     assert best["adherence"] == pytest.approx(0.9) and -best["distance"] == pytest.approx(rows["CFG 4"]["distance"], abs=1e-4)
 
 
@@ -149,7 +149,7 @@ class FakeHost:
         self.calls, self.prompts = calls, []
 
     def paint(self, request, prompts, seeds):
-        from bench.demo_host import Painted
+        from bench.quality.demo_host import Painted
 
         self.prompts += list(zip(prompts, seeds))
         return Painted(drawn(len(prompts), seeds[0]), self.calls)
@@ -158,27 +158,27 @@ class FakeHost:
 @pytest.mark.parametrize("count", [80, 128, 31])
 def test_batches_are_of_all_promises_each_with_its_own_seed(count):
     host, setting = FakeHost(20), Setting("x", part=2)
-    batches = [quality_rows.measure(host, setting, numbers, 3) for numbers in quality_rows.batches_of(setting, count)]
-    row = quality_rows.joined(batches)
+    batches = [rows.measure(host, setting, numbers, 3) for numbers in rows.batches_of(setting, count)]
+    row = rows.joined(batches)
     assert len(row.kept) == len(row.features) == len(host.prompts) == count // 2 and row.calls == 20
-    assert [prompt for prompt, _ in host.prompts] == [scene.words() for scene in quality_rows.scenes_of(count // 2, 3)]
+    assert [prompt for prompt, _ in host.prompts] == [scene.words() for scene in rows.scenes_of(count // 2, 3)]
     assert len({seed for _, seed in host.prompts}) == count // 2
 
 
 def test_fewer_pictures_are_the_first_of_more():
-    few, many = (quality_rows.batches_of(Setting("x"), count) for count in (64, 200))
+    few, many = (rows.batches_of(Setting("x"), count) for count in (64, 200))
     assert few == many[: len(few)] and [number for batch in many for number in batch] == list(range(200))
 
 
 def test_more_calls_than_said_are_an_error():
     with pytest.raises(RuntimeError, match="called 21 times"):
-        quality_rows.measure(FakeHost(21), Setting("x", calls=20), range(4), 3)
+        rows.measure(FakeHost(21), Setting("x", calls=20), range(4), 3)
 
 
 def test_json_has_the_promised_form(monkeypatch, tmp_path, capsys, results):
     pairs = list(results._rows.values())
-    monkeypatch.setattr(quality, "measured", lambda settings, options: iter(pairs))
-    quality.main(["--json", "--only", "CFG 4", "--only", "CFG 4, PAG 3", "--work", str(tmp_path), "--drawn", "64"])
+    monkeypatch.setattr(run, "measured", lambda settings, options: iter(pairs))
+    run.main(["--json", "--only", "CFG 4", "--only", "CFG 4, PAG 3", "--work", str(tmp_path), "--drawn", "64"])
     told = json.loads(capsys.readouterr().out)
     assert list(told) == ["rows"] and [row["setting"] for row in told["rows"]] == ["CFG 4", "CFG 4, PAG 3"]
     for row in told["rows"]:
@@ -187,18 +187,18 @@ def test_json_has_the_promised_form(monkeypatch, tmp_path, capsys, results):
 
 
 def test_a_part_of_the_settings_leaves_the_rest_of_the_document_as_it_was(results):
-    options, before = argparse.Namespace(count=40, seed=1), json.loads(quality.FIGURES.read_text(encoding="utf8"))
-    few = quality.figures_of(results, options)
-    figures = json.loads(json.dumps(quality.with_earlier(few, results, before)))
+    options, before = argparse.Namespace(count=40, seed=1), json.loads(run.FIGURES.read_text(encoding="utf8"))
+    few = run.figures_of(results, options)
+    figures = json.loads(json.dumps(run.with_earlier(few, results, before)))
     changed = [new["setting"] for new, old in zip(figures["rows"], before["rows"], strict=True) if new != old]
     assert changed == ["CFG 4", "CFG 4, PAG 3"]
     changed = [new["text"] for new, old in zip(figures["claims"], before["claims"], strict=True) if new != old]
     assert changed == ["PAG helps beside CFG"] * 2
     with pytest.raises(UserError, match="seed 1, these 2"):
-        quality.with_earlier({**few, "seed": 2}, results, before)
+        run.with_earlier({**few, "seed": 2}, results, before)
     for part in ("rows", "claims"):
         with pytest.raises(UserError, match="not measured yet: CFG 1"):
-            quality.with_earlier(few, results, {**before, part: []})
+            run.with_earlier(few, results, {**before, part: []})
 
 
 def test_of_many_comparisons_each_interval_is_wider():
@@ -214,44 +214,44 @@ def test_of_many_comparisons_each_interval_is_wider():
 
 def test_a_background_that_is_unwanted():
     scene, setting = Scene((Group("star", "red"),), "blue"), next(s for s in SETTINGS if s.prompts == UNWANTED)
-    prompt, negative = (of(setting, scene, 3) for of in (quality_rows.prompt_of, quality_rows.negative_of))
-    unwanted = quality_rows.unwanted(scene, 3)
+    prompt, negative = (of(setting, scene, 3) for of in (rows.prompt_of, rows.negative_of))
+    unwanted = rows.unwanted(scene, 3)
     assert (prompt, negative) == ("a red star", f"a red star on {unwanted}") and unwanted != "red"
     rng = np.random.default_rng(5)
     for background in set(shapes.COLOURS) - {"red"}:
         drawn_scene = Scene(scene.groups, background, "flat")
         picture = drawing.draw(shapes.realise(drawn_scene, rng), drawing.PLAIN, rng)
-        assert quality_rows.keeps(setting, picture, scene, 3) is (background != unwanted)
-    assert quality_rows.negative_of(Setting("x"), scene, 3) == ""
+        assert rows.keeps(setting, picture, scene, 3) is (background != unwanted)
+    assert rows.negative_of(Setting("x"), scene, 3) == ""
 
 
 def test_sheets_are_two_rows_and_their_figures(tmp_path, results):
     from PIL import Image
 
     measured = {name: row for name, (_, row) in results._rows.items()}
-    made = quality_sheets.write(tmp_path, measured, results.rows())
+    made = sheets.write(tmp_path, measured, results.rows())
     assert [sheet.file for sheet in made] == ["pag"]
     assert Image.open(tmp_path / "pag.webp").size == (8 * shapes.SIZE, 2 * shapes.SIZE)
-    (entry,) = json.loads((tmp_path / quality_sheets.INDEX).read_text())
+    (entry,) = json.loads((tmp_path / sheets.INDEX).read_text())
     assert entry["file"] == "pag.webp" and entry["rows"] == results.rows()
 
 
 def test_tables_show_every_row_once(results):
     options = argparse.Namespace(count=40, seed=1)
-    figures = quality.figures_of(results, options)
-    table = quality_tables.rows_table(figures)
+    figures = run.figures_of(results, options)
+    table = tables.rows_table(figures)
     assert table.count("\n") == 4 and "| CFG 4 | 40 | 90% [77, 96] |" in table
     text = "a\n<!-- quality: claims -->\nstale\n<!-- end -->\nb"
-    new = quality_tables.refreshed(figures, text)
+    new = tables.refreshed(figures, text)
     assert "stale" not in new and new.startswith("a\n<!-- quality: claims -->\n| claim |") and new.endswith("<!-- end -->\nb")
-    assert quality_tables.refreshed(figures, new) == new
+    assert tables.refreshed(figures, new) == new
 
 
 def test_the_document_shows_the_figures_that_were_measured():
     """If not: ``python -m bench.quality --document docs/benchmarks.md``."""
-    figures = json.loads(quality.FIGURES.read_text(encoding="utf8"))
+    figures = json.loads(run.FIGURES.read_text(encoding="utf8"))
     text = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf8")
-    assert all(f"<!-- quality: {name} -->" in text for name in quality_tables.TABLES)
-    assert quality_tables.refreshed(figures, text) == text
+    assert all(f"<!-- quality: {name} -->" in text for name in tables.TABLES)
+    assert tables.refreshed(figures, text) == text
     assert [row["setting"] for row in figures["rows"]] == NAMES
     assert [claim["text"] for claim in figures["claims"]] == [claim.text for claim in CLAIMS]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.resampling import Target, Weights, interval, kernel, shares
+from bench.quality.resampling import Target, Weights, interval, kernel, shares
 
 RNG = np.random.default_rng(0)
 MADE, DRAWN = RNG.normal(0, 0.3, (7, 5)), RNG.normal(0.1, 0.3, (9, 5))

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from bench.judge import judge
+from bench.quality.judge import judge
 from tools.shapes import Group, Scene
 
 from .test_shapes import FIELDS, batch

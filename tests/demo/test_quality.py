@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.demo_host import DemoHost
-from bench.quality_results import Results
-from bench.quality_rows import measure
-from bench.quality_settings import SETTINGS
+from bench.quality.demo_host import DemoHost
+from bench.quality.results import Results
+from bench.quality.rows import measure
+from bench.quality.settings import SETTINGS
 from tools.shapes import SIZE
 
 from .conftest import DEMO

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from bench import adherence
-from bench.judge import judge, look
+from bench.quality import adherence
+from bench.quality.judge import judge, look
 from tools import drawing, shapes, tiny_model, tiny_sampling
 from tools.shapes import Group, Scene
 

@@ -10,7 +10,7 @@ from typing import Any
 from k_diffusion.external import CompVisVDenoiser
 from torch import Tensor, nn
 
-from bench.analytic_flow import AnalyticFlow
+from bench.flow.analytic import AnalyticFlow
 from lib_sdfm.hosts.a1111 import model_kind as a1111_kinds
 from lib_sdfm.hosts.forge import model_kind as forge_kinds
 from lib_sdfm.hosts.reforge import model_kind as reforge_kinds

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.analytic_flow import AnalyticFlow
+from bench.flow.analytic import AnalyticFlow
 from lib_sdfm.hosts.a1111.model_kind import ask_a1111
 from lib_sdfm.hosts.forge.model_kind import ask_forge, forge_adapter
 from lib_sdfm.hosts.model_kind import kind_of, set_kind

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench.memory_cost import peak_bytes, skip_bytes
-from bench.unet_cost import DECODER, PAG
-from bench.unets import Shape
+from bench.speed.memory_cost import peak_bytes, skip_bytes
+from bench.speed.unet_cost import DECODER, PAG
+from bench.speed.unets import Shape
 from lib_sdfm.hosts.run import Together
 from tests.hosts.fake_a1111 import Host
 from tests.hosts.jobs import HOSTS, samples

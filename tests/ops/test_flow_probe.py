@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.analytic_flow import AnalyticFlow
+from bench.flow.analytic import AnalyticFlow
 from lib_sdfm.ops.flow_probe import EPS, FLOW, MOST_CALLS, Recognition, V, noise_table, recognise
 from tests.support import CONTEXT, noise_of, predict, tiny_unet
 from tools.tiny_model import MODELS, load

@@ -8,7 +8,7 @@ import k_diffusion.sampling as k
 import pytest
 import torch
 
-from bench.analytic_flow import AnalyticFlow, ExplodingModel, TimeModel
+from bench.flow.analytic import AnalyticFlow, ExplodingModel, TimeModel
 from lib_sdfm.ops.flow_schedules import flow_times, times_to_sigmas
 from lib_sdfm.ops.flow_time import from_level, heun_weighted, in_time, two_calls
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from torch import nn
 
-from bench.cost_table import CLASSES, SIDES, blocks_of, counted
-from bench.unet_cost import nag_flops
+from bench.speed.cost_table import CLASSES, SIDES, blocks_of, counted
+from bench.speed.unet_cost import nag_flops
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.errors import UnsupportedError
 from lib_sdfm.planning.cost import FACTOR, Cost, CostFacts, SizedPass, cost_of, operations, usual_pass

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bench import host_samplers
+from bench.flow import host_samplers
 from lib_sdfm.ops import cfgpp_samplers
 from lib_sdfm.sampling.sampler_record import AFTER_FIRST_CALL, ONE_CALL_AHEAD, SamplerRecord
 from lib_sdfm.sampling.samplers import SAMPLERS

@@ -1,7 +1,7 @@
 """Floating-point operations of a denoiser step, batch 1, counted from the calls of real modules on torch's meta device.
 
-``python -m bench.unet_cost [--json]``. ``cfg`` is plain CFG (a cond and an uncond row); ``cfg_pag`` with PAG in the middle
-block as SDFM computes it, ``cfg_pag_full`` with a whole extra row (Forge, ComfyUI), ``cfg_pag_doubled`` with two
+``python -m bench.speed.unet_cost [--json]``. ``cfg`` is plain CFG (a cond and an uncond row); ``cfg_pag`` with PAG in the
+middle block as SDFM computes it, ``cfg_pag_full`` with a whole extra row (Forge, ComfyUI), ``cfg_pag_doubled`` with two
 (incantations), ``cfg_pag_seg`` with PAG and SEG; ``cond_nag`` is a cond row alone, with NAG. ``decoder_calls_cfg`` and
 ``decoder_calls_cfg_pag`` count the calls of the decoder's modules in a step, without and with PAG.
 """
@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.unets import SHAPES, Denoiser, Shape, inputs, make_unet
+from bench.speed.unets import SHAPES, Denoiser, Shape, inputs, make_unet
 from lib_sdfm.hosts.a1111.attention import PerturbedAttention
 from lib_sdfm.hosts.a1111.recorded_calls import CallRecorder
 from lib_sdfm.hosts.a1111.tail import a1111_tail

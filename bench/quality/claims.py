@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.quality_results import Results
-from bench.resampling import LEVEL, interval
+from bench.quality.resampling import LEVEL, interval
+from bench.quality.results import Results
 from lib_sdfm.errors import UserError
 
 ADHERENCE, DISTANCE = "adherence", "distance"

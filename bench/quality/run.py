@@ -2,9 +2,9 @@
 
 Pictures of the shapes models, made by the demo through its API, the same captions and seeds for every setting.
 
-* **adherence**: the share of pictures that keep all that their caption promises (``bench/judge.py``). Without a prompt the
+* **adherence**: the share of pictures that keep all that their caption promises (``judge.py``). Without a prompt the
   share that could be of this world: one to three known shapes in known colours on a known background. 95% by Wilson.
-* **distance**: the unbiased squared kernel distance (KID, arXiv 1801.01401) between features (``bench/features.py``) of these
+* **distance**: the unbiased squared kernel distance (KID, arXiv 1801.01401) between features (``features.py``) of these
   pictures and of drawn ones that went through the latent coding. 0: as drawn. 95% by the bootstrap.
 
 What is finished is kept in ``demo/cache/quality`` for as long as nothing that decides it changes: a run that was interrupted
@@ -26,16 +26,16 @@ from typing import Any
 
 import torch
 
-from bench import quality_sheets, quality_tables
-from bench.demo_host import DemoHost
-from bench.quality_claims import completed, findings
-from bench.quality_results import DRAWN, Results
-from bench.quality_rows import ROOT, WORK, Measured, Work, batches_of, fingerprint, joined, measure
-from bench.quality_settings import SETTINGS, Setting, chosen
+from bench.quality import sheets, tables
+from bench.quality.claims import completed, findings
+from bench.quality.demo_host import DemoHost
+from bench.quality.results import DRAWN, Results
+from bench.quality.rows import ROOT, WORK, Measured, Work, batches_of, fingerprint, joined, measure
+from bench.quality.settings import SETTINGS, Setting, chosen
 from lib_sdfm.errors import UserError
 
 COUNT, SEED = 256, 1
-FIGURES = ROOT / "bench" / "quality.json"
+FIGURES = ROOT / "bench" / "quality" / "results.json"
 STYLED = ("CFG 4", "shapes-ink", "refiner, one prompt", "refiner, prompt synced")
 
 
@@ -128,7 +128,7 @@ def main(arguments: list[str] | None = None) -> None:
     results = Results(rows, options.seed, options.drawn)
     figures = figures_of(results, options)
     if options.sheets:
-        quality_sheets.write(options.sheets, {setting.name: row for setting, row in rows}, figures["rows"])
+        sheets.write(options.sheets, {setting.name: row for setting, row in rows}, figures["rows"])
     if options.document:
         if options.only:
             try:
@@ -137,12 +137,8 @@ def main(arguments: list[str] | None = None) -> None:
                 raise SystemExit(str(error)) from error
         FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf8")
         text = options.document.read_text(encoding="utf8")
-        options.document.write_text(quality_tables.refreshed(figures, text), encoding="utf8")
+        options.document.write_text(tables.refreshed(figures, text), encoding="utf8")
     if options.json:
         print(json.dumps({"rows": figures["rows"]}))
     else:
-        print("\n".join(table(figures) for table in quality_tables.TABLES.values()))
-
-
-if __name__ == "__main__":
-    main()
+        print("\n".join(table(figures) for table in tables.TABLES.values()))

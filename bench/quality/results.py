@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.adherence import wilson
-from bench.features import drawn, features
-from bench.quality_rows import Measured
-from bench.quality_settings import Setting
-from bench.resampling import Target, Weights, interval, shares
+from bench.quality.adherence import wilson
+from bench.quality.features import drawn, features
+from bench.quality.resampling import Target, Weights, interval, shares
+from bench.quality.rows import Measured
+from bench.quality.settings import Setting
 from tools import drawing
 from tools.tiny_model import MODELS, load
 from tools.tiny_sampling import as_bytes

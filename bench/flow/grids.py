@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from bench.analytic_flow import AnalyticFlow, ExplodingModel
-from bench.host_samplers import sample_lcm, sample_plms
-from bench.libraries import sampling as k
+from bench.flow.analytic import AnalyticFlow, ExplodingModel
+from bench.flow.host_samplers import sample_lcm, sample_plms
+from bench.flow.libraries import sampling as k
 from lib_sdfm.ops.flow import LATEST_TIME, shift_time, time_to_sigma
 from lib_sdfm.ops.flow_schedules import flow_times, times_to_sigmas
 from lib_sdfm.sampling.flow import default_end, fitted, flow_sampler

@@ -21,9 +21,9 @@ from ldm.modules import attention
 from ldm.modules.diffusionmodules import openaimodel
 from torch import Tensor, nn
 
-from bench.gpu_libraries import CompVisVDenoiser  # makes importable what follows
-from bench.gpu_timing import Call
-from bench.unets import Shape, make_unet
+from bench.speed.libraries import CompVisVDenoiser  # makes importable what follows
+from bench.speed.timing import Call
+from bench.speed.unets import Shape, make_unet
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.hosts.a1111.model_kind import A1111Adapters
 from sdfm_webui.kind_memory import KindMemory

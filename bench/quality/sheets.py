@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bench.quality_rows import Measured
+from bench.quality.rows import Measured
 from tools import drawing
 
 INDEX = "sheets.json"

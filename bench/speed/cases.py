@@ -12,9 +12,9 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from bench.gpu_device import CpuDevice, Replay
-from bench.gpu_host import BenchHost
-from bench.gpu_timing import Repeated, StepTimer, Times, WaitCounter, device_ms, replay_ms, wall_ms
+from bench.speed.device import CpuDevice, Replay
+from bench.speed.host import BenchHost
+from bench.speed.timing import Repeated, StepTimer, Times, WaitCounter, device_ms, replay_ms, wall_ms
 from lib_sdfm.hosts.run import Together
 
 REPLAYS = 8

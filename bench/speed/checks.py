@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.gpu_cases import CASES
-from bench.gpu_host import BenchHost
+from bench.speed.cases import CASES
+from bench.speed.host import BenchHost
 from lib_sdfm.ops.freeu import filter_skip
 
 SIDES, MEANS, CUTOFFS = (32, 64, 128, 256), (1, 2, 4, 8, 16, 32, 64, 128), (0.0, 0.5)

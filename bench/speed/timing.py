@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bench.gpu_device import CpuDevice, Replay
+from bench.speed.device import CpuDevice, Replay
 
 Call = Callable[[], Tensor]
 FIRST = 1

@@ -49,7 +49,7 @@ def _add_module(name: str, contents: dict[str, object]) -> types.ModuleType:
 
 make_importable()
 
-import bench.libraries  # noqa: E402, F401
+import bench.flow.libraries  # noqa: E402, F401
 
 CompVisVDenoiser = importlib.import_module("k_diffusion.external").CompVisVDenoiser
 """k-diffusion's denoiser of models that predict v."""

@@ -1,12 +1,12 @@
-"""The tables of quality in docs/benchmarks.md, made from ``bench/quality.json``."""
+"""The tables of quality in docs/benchmarks.md, made from ``bench/quality/results.json``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from bench.quality_claims import ADHERENCE
-from bench.quality_settings import CALLS, ONE_CALL, TWO_CALLS
+from bench.quality.claims import ADHERENCE
+from bench.quality.settings import CALLS, ONE_CALL, TWO_CALLS
 from tools.documents import markdown_table, with_tables
 
 Rows = dict[str, dict[str, Any]]

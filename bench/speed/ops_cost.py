@@ -1,6 +1,6 @@
 """Wall time of what SDFM computes, as ratios to what it is compared with, measured in turns in one run.
 
-``python -m bench.ops_cost [--json] [--rounds N] [--shape NAME]``. Below 1 SDFM is faster:
+``python -m bench.speed.ops_cost [--json] [--rounds N] [--shape NAME]``. Below 1 SDFM is faster:
 
 * ``pag_to_plain``, ``pag_full_to_plain``, ``pag_doubled_to_plain``: a step with PAG to a step without, as SDFM computes it,
   with a whole extra row, and with two; ``pag_apart_to_plain`` with the perturbed row apart from the host's
@@ -20,8 +20,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from bench.unet_cost import PAG
-from bench.unets import SHAPES, Denoiser, Shape, inputs, make_unet
+from bench.speed.unet_cost import PAG
+from bench.speed.unets import SHAPES, Denoiser, Shape, inputs, make_unet
 from lib_sdfm.hosts.a1111.attention import PerturbedAttention
 from lib_sdfm.hosts.a1111.recorded_calls import CallRecorder
 from lib_sdfm.hosts.a1111.tail import a1111_tail

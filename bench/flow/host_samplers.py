@@ -13,7 +13,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from bench.libraries import sampling as k
+from bench.flow.libraries import sampling as k
 
 ADAMS_BASHFORTH = ((1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
 VP_ENDS, VP_START = (0.002, 80.0), 1e-3

@@ -1,4 +1,4 @@
-"""How well samplers do with a flow model, beside ``sigma = t`` for all of them: ``python -m bench.flow_samplers --json``.
+"""How well samplers do with a flow model, beside ``sigma = t`` for all of them: ``python -m bench.flow.samplers --json``.
 
 Each row is one sampler with one schedule, shift and number of model calls. ``error`` is how far the result is from the exact
 one (root mean square; the latents' standard deviation is 1); for stochastic samplers how far its distribution is from the
@@ -22,11 +22,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import host_samplers as others
-from bench.analytic_flow import AnalyticFlow, ExplodingModel, TimeModel
-from bench.flow_grids import NOISY_GRIDS, OWN_GRIDS, levels_of
-from bench.flow_table import refreshed
-from bench.libraries import sampling as k
+from bench.flow import host_samplers as others
+from bench.flow.analytic import AnalyticFlow, ExplodingModel, TimeModel
+from bench.flow.grids import NOISY_GRIDS, OWN_GRIDS, levels_of
+from bench.flow.libraries import sampling as k
+from bench.flow.table import refreshed
 from lib_sdfm.hosts.named_samplers import NAMED_SAMPLERS
 from lib_sdfm.ops.flow import LATEST_TIME
 from lib_sdfm.ops.flow_schedules import flow_times
@@ -37,7 +37,7 @@ IMAGES, SIDE, MODES, SPREADS = 2, 32, 3, (0.1, 0.6)
 BROWNIAN_SEED = 5
 STRAIGHT_CFGPP = ("Euler CFG++", "DPM++ 2M CFG++", "RES Multistep CFG++", "Gradient Estimation CFG++")
 """CFG++ samplers that add no noise."""
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 
 

@@ -1,5 +1,5 @@
 """Memory at the peak of a denoiser step, batch 1, float32, counted from the tensors that real modules make on torch's meta
-device: ``python -m bench.memory_cost [--json]``.
+device: ``python -m bench.speed.memory_cost [--json]``.
 
 ``extra_pag`` is what PAG adds to the peak of plain CFG, ``extra_pag_apart`` with the perturbed row apart from the host's,
 ``skips`` the size of one row's skip tensors, in bytes.
@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from bench.unet_cost import DEVICE, PAG, SEG, run_step
-from bench.unets import SHAPES, Shape, inputs, make_unet
+from bench.speed.unet_cost import DEVICE, PAG, SEG, run_step
+from bench.speed.unets import SHAPES, Shape, inputs, make_unet
 from lib_sdfm.hosts.run import Together
 from lib_sdfm.sampling.stages import Perturbation
 

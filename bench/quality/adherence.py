@@ -1,4 +1,4 @@
-"""How often the shapes models paint what the caption says: ``python -m bench.adherence``.
+"""How often the shapes models paint what the caption says: ``python -m bench.quality.adherence``.
 
 Each row is a checkpoint and a kind of caption, each number a share with its 95% interval (Wilson). "kept" is the whole promise:
 as many of each shape in its colour as said, nothing else, and the background's colour.
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.judge import Verdict, judge
+from bench.quality.judge import Verdict, judge
 from tools import drawing, shapes
 from tools.shapes import Scene
 from tools.tiny_model import EPS, FLOW, MODELS, TinyModel, V, load

@@ -1,7 +1,7 @@
 """The table of a UNet's counted operations that the panel tells the time of a job by, ``lib_sdfm/planning/unet_cost.json``.
 
-``python -m bench.cost_table [--write]`` counts it anew, on torch's meta device, and prints or writes it. For each class of
-models it has the latents' sizes, and for each size the operations of one row: of the whole UNet (``input``), from the middle
+``python -m bench.speed.cost_table [--write]`` counts it anew, on torch's meta device, and prints or writes it. For each class
+of models it has the latents' sizes, and for each size the operations of one row: of the whole UNet (``input``), from the middle
 block to the end, from each decoder block to the end, and what NAG adds. Operations are a polynomial of second order in the
 number of the latent's pixels (convolutions and projections linear, self-attention quadratic, the text's projections
 constant), so that three sizes tell all others.
@@ -19,11 +19,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.unet_cost import COND_ROWS, DEVICE, nag_flops
-from bench.unets import SHAPES, Denoiser, Shape, inputs, make_unet
+from bench.speed.unet_cost import COND_ROWS, DEVICE, nag_flops
+from bench.speed.unets import SHAPES, Denoiser, Shape, inputs, make_unet
 from lib_sdfm.sampling.layers import transformer_layers
 
-TABLE = Path(__file__).parents[1] / "lib_sdfm" / "planning" / "unet_cost.json"
+TABLE = Path(__file__).parents[2] / "lib_sdfm" / "planning" / "unet_cost.json"
 CLASSES = {"SD1.5": SHAPES["sd15-512"], "SDXL": SHAPES["sdxl-1024"]}
 SIDES = (64, 96, 128)
 """Sides of the square latents that are counted: 512, 768 and 1024 pixels."""

@@ -1,4 +1,4 @@
-"""The table of ``bench/flow_samplers.py`` in docs/benchmarks.md."""
+"""The table of ``bench/flow/samplers.py`` in docs/benchmarks.md."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """SDFM on a GPU: time, memory, waits and precision of each technique at SDXL's size.
 
-``python -m bench.gpu --json out.json`` on a machine with CUDA. It needs torch, numpy, einops, pillow and tqdm, and from
+``python -m bench.speed.gpu --json out.json`` on a machine with CUDA. It needs torch, numpy, einops, pillow and tqdm, and from
 ``tests/requirements-no-deps.txt`` k-diffusion and stable-diffusion-sdkit, which are pure Python and can be carried along as
 wheels. A UNet of SDXL's shape with random half weights (5.1 GB) is made on the device; A1111's sampling is the tests'
 stand-in, the adapter is SDFM's own. Each case runs in turns with plain CFG: ``ratio`` is to plain CFG by the same method,
@@ -23,11 +23,11 @@ from typing import Any
 
 import torch
 
-from bench.gpu_cases import CASES, Baseline, Measurement, Row, said
-from bench.gpu_checks import filter_rows, prefix_row
-from bench.gpu_device import CpuDevice, device_for
-from bench.gpu_host import PIXELS, BenchHost, bench_host
-from bench.unets import SHAPES, Shape
+from bench.speed.cases import CASES, Baseline, Measurement, Row, said
+from bench.speed.checks import filter_rows, prefix_row
+from bench.speed.device import CpuDevice, device_for
+from bench.speed.host import PIXELS, BenchHost, bench_host
+from bench.speed.unets import SHAPES, Shape
 from lib_sdfm import __version__
 from tests.accelerator import DEVICE as STAND_IN
 

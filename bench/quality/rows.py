@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.demo_host import DemoHost
-from bench.features import features
-from bench.judge import judge, look
-from bench.quality_settings import BY_NUMBER, NOTHING, SWITCH_AT, SYNCED, UNWANTED, Setting
+from bench.quality.demo_host import DemoHost
+from bench.quality.features import features
+from bench.quality.judge import judge, look
+from bench.quality.settings import BY_NUMBER, NOTHING, SWITCH_AT, SYNCED, UNWANTED, Setting
 from tools import shapes
 from tools.shapes import Scene
 from tools.tiny_model import DEMO, MODELS
@@ -25,7 +25,7 @@ SHOWN = 8
 """Pictures of each setting that are kept for the sheets: the first ones."""
 WORK = DEMO / "cache" / "quality"
 ROOT = DEMO.parent
-SOURCES = ("lib_sdfm/**/*.py", "sdfm_webui/*.py", "demo/modules/**/*.py", "bench/judge.py", "bench/features.py",
+SOURCES = ("lib_sdfm/**/*.py", "sdfm_webui/*.py", "demo/modules/**/*.py", "bench/quality/judge.py", "bench/quality/features.py",
            "tools/shapes.py", "tools/drawing.py")  # fmt: skip
 """Whatever decides a row besides checkpoints: while none of it changes, rows are kept."""
 

@@ -1,0 +1,1 @@
+"""Benchmarks of samplers with a flow model."""

@@ -1,0 +1,1 @@
+"""Benchmarks of pictures by the demo's models: whether techniques do what their papers say."""
