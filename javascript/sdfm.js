@@ -275,8 +275,10 @@ const sdfmTyping = (function () {
         ask();
     }
 
-    onSdfmLoaded(() => setTimeout(ask, 500));
-    if (typeof onOptionsChanged === "function") onOptionsChanged(onOptions);
+    onSdfmLoaded(function () {
+        setTimeout(ask, 500);
+        if (typeof onOptionsChanged === "function") onOptionsChanged(onOptions);
+    });
 })();
 
 // The list of presets gets the names of now once gradio answers to buttons: the page's own are those of the server's start.

@@ -253,6 +253,19 @@ def test_an_unsuitable_host_gets_nothing(modules: FakeModules, capsys: pytest.Ca
     assert not any(modules.callbacks.values())
 
 
+def test_forge_classic_and_older_forges_get_one_line_and_nothing_else(
+    modules: FakeModules, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    """They have the callbacks that SDFM needs, but sample in another way."""
+    for name in ("modules_forge", "ldm_patched", "ldm_patched/modules"):
+        (tmp_path / "forge" / name).mkdir(parents=True)
+        (tmp_path / "forge" / name / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path / "forge"))
+    assert modules.script_classes() == {} and not any(modules.callbacks.values())
+    told = capsys.readouterr()
+    assert told.out.count("\n") == 1 and told.out.startswith("SDFM: not active, Forge Classic") and told.err == ""
+
+
 def test_before_the_first_picture_forge_has_no_model(tmp_path: Path):
     """It has an object of a few attributes in the model's place, with which title and plot of the panel must do."""
     modules = FakeModules(tmp_path)

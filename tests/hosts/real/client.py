@@ -94,6 +94,34 @@ class WebUi:
             pytest.skip(f"{self.host} has no sampler {sampler}")
         return found[0] if found else sampler
 
+    @property
+    def by_steps(self) -> dict[str, Any]:
+        """The options with which a refiner's "switch at" is a share of the steps, or of the model's time, as elsewhere."""
+        return {"refiner_use_steps": True} if self.host == NEO else {}
+
+    def is_for_flow(self, sampler: str) -> bool:
+        """Whether it is one for flow models alone, which gives black pictures with others."""
+        return self.host == NEO and sampler.endswith("RF")
+
+    def can_switch_to(self, refiner: str) -> bool:
+        """Whether it can go on with a refiner; Forge Neo fails by itself with one of another architecture."""
+        if self.host != NEO:
+            return True
+        try:
+            self.txt2img(steps=3, refiner_checkpoint=refiner, refiner_switch_at=14)
+        except Refused as refused:
+            assert refused.status == 500 and "AssertionError" in refused.text, refused
+            return False
+        return True
+
+    def plot_of(self, axis: str, values: str) -> dict[str, Any]:
+        """The fields of a request for a plot with one axis; its script's list of arguments is longer on Forge Neo."""
+        name, nothing = "x/y/z plot", 0
+        known = next(script for script in self.get("/sdapi/v1/script-info") if script["name"] == name)["args"]
+        args = [nothing if argument.get("choices") else argument["value"] for argument in known]
+        args[:3] = [known[0]["choices"].index(axis), values, []]
+        return {"script_name": name, "script_args": args}
+
     def get(self, path: str) -> Any:
         """The JSON answer of a path."""
         return self._open(urllib.request.Request(self._url + path))
@@ -136,7 +164,7 @@ class WebUi:
         if self.host == NEO and body.get("enable_hr"):
             if body.get("refiner_checkpoint"):
                 pytest.skip("Forge Neo's refiner does nothing with a hires pass")
-            if body.get("hr_upscaler") == "Latent":  # which it hasn't
+            if body.get("hr_upscaler", "Latent") == "Latent":  # which it hasn't
                 body["hr_upscaler"] = "None"
         return body
 

@@ -59,10 +59,23 @@ def reader(webui: WebUi) -> WebUi:
 
 
 @pytest.fixture(scope="session")
-def another_checkpoint(webui: WebUi) -> str:
+def loaded(webui: WebUi) -> str:
+    """The title of the loaded checkpoint."""
+    name, *_ = str(webui.get("/sdapi/v1/options")["sd_model_checkpoint"]).split(" [")
+    return next(model["title"] for model in webui.get("/sdapi/v1/sd-models") if model["title"].split(" [")[0] == name)
+
+
+@pytest.fixture(scope="session")
+def refiners(webui: WebUi, loaded: str) -> list[str]:
+    """The titles of the other checkpoints, as far as the WebUI can switch to them within a picture."""
+    others = sorted(model["title"] for model in webui.get("/sdapi/v1/sd-models") if model["title"] != loaded)
+    found = [title for title in others if webui.can_switch_to(title)]
+    if not found:
+        pytest.skip(f"{webui.host} can't switch from {loaded} to any of {others}")
+    return found
+
+
+@pytest.fixture(scope="session")
+def another_checkpoint(refiners: list[str]) -> str:
     """A checkpoint that is not the loaded one."""
-    loaded = webui.get("/sdapi/v1/options")["sd_model_checkpoint"]
-    others = [m["title"] for m in webui.get("/sdapi/v1/sd-models") if m["model_name"] not in str(loaded)]
-    if not others:
-        pytest.skip("there is one checkpoint only")
-    return max(others)
+    return refiners[-1]

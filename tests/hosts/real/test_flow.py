@@ -214,7 +214,8 @@ class TestRefiner:
     """The refiner is no flow model: it knows noise levels up to 14.6."""
 
     def refined(self, webui: WebUi, refiner: str, at: float, **more: object) -> Pictures:
-        return webui.txt2img(ON, **{**EULER, "steps": 12, **more}, refiner_checkpoint=refiner, refiner_switch_at=at)
+        fields = {"refiner_checkpoint": refiner, "refiner_switch_at": at, "override_settings": webui.by_steps}
+        return webui.txt2img(ON, **{**EULER, "steps": 12, **more, **fields})
 
     def test_late_it_takes_over(self, webui: WebUi, refiner: str):
         pictures = self.refined(webui, refiner, 0.8)
@@ -238,7 +239,8 @@ class TestRefiner:
     def test_a_flow_model_as_refiner(self, webui: WebUi, refiner: str):
         """It is one because that is remembered."""
         first = webui.get("/sdapi/v1/options")["sd_model_checkpoint"]
-        late, early = ({**EULER, "steps": 12, "refiner_switch_at": at, "refiner_checkpoint": refiner} for at in (0.8, 0.3))
+        fields = {**EULER, "steps": 12, "refiner_checkpoint": refiner, "override_settings": webui.by_steps}
+        late, early = ({**fields, "refiner_switch_at": at} for at in (0.8, 0.3))
         ordinary = webui.txt2img(**late)
         self.remember(webui, refiner, first, "On")
         try:

@@ -29,16 +29,9 @@ RULES = pytest.mark.parametrize("by_steps", [False, True], ids=["by the model's 
 
 
 @pytest.fixture(scope="session")
-def small_checkpoints(webui: WebUi) -> list[str]:
+def small_checkpoints(loaded: str, refiners: list[str]) -> list[str]:
     """The loaded checkpoint, then the others: of the same architecture and of others."""
-    loaded = str(webui.get("/sdapi/v1/options")["sd_model_checkpoint"])
-    models = webui.get("/sdapi/v1/sd-models")
-    own = [model["title"] for model in models if model["model_name"] in loaded]
-    others = sorted(model["title"] for model in models if model["title"] not in own)
-    small = [title for title in others if "tiny" in title] or others
-    if not own or not small:
-        pytest.skip("there is one checkpoint only")
-    return [own[-1], *small]
+    return [loaded, *([title for title in refiners if "tiny" in title] or refiners)]
 
 
 @pytest.fixture(scope="session")
@@ -191,26 +184,21 @@ class TestTextsAlone:
 class TestWhereverPromptsComeFrom:
     FIELDS = {"refiner_switch_at": 0.5, "sampler_name": "Euler", "scheduler": "Automatic"}
 
-    def run(self, webui: WebUi, refiner: str, name: str, args: list, **fields: Any) -> Pictures:
-        return webui.txt2img(script_name=name, script_args=args, refiner_checkpoint=refiner, **{**self.FIELDS, **fields})
-
     def alone(self, webui: WebUi, refiner: str, text: str, **fields: Any) -> list[bytes]:
         """The picture of a text's prompts, by the host alone."""
         return webui.txt2img(OFF, refiner_checkpoint=refiner, **{**self.FIELDS, **fields, **prompts_of(text)}).pixels
 
     def test_a_plot(self, webui: WebUi, refiner: str):
-        info = next(script for script in webui.get("/sdapi/v1/script-info") if script["name"] == "x/y/z plot")
-        axis = info["args"][0]["choices"].index("Refiner switch at")
-        args = [axis, "0.3, 0.6", [], 0, "", [], 0, "", [], False, True, False, True, False, False, False, 0, False]
-        made = self.run(webui, refiner, "x/y/z plot", args, **MARKED)
+        fields = webui.plot_of("Refiner switch at", "0.3, 0.6")
+        made = webui.txt2img(**{**MARKED, **self.FIELDS, **fields}, refiner_checkpoint=refiner)
         for switch_at, pixels, text in zip((0.3, 0.6), made.pixels[-2:], made.texts[-2:]):
             assert "refiner]" not in text
             assert_same(webui, self.alone(webui, refiner, text, refiner_switch_at=switch_at), [pixels])
 
     def test_prompts_from_a_text_box(self, webui: WebUi, refiner: str):
         lines = f'{MARKED["prompt"]}\n--prompt "a [tree:hill:refiner]" --negative_prompt "[dark:light:refiner]"'
-        args = [False, False, "start", lines]
-        made = self.run(webui, refiner, "prompts from file or textbox", args, prompt="", negative_prompt="blurry")
+        script = {"script_name": "prompts from file or textbox", "script_args": [False, False, "start", lines]}
+        made = webui.txt2img(**script, refiner_checkpoint=refiner, **self.FIELDS, prompt="", negative_prompt="blurry")
         assert "refiner]" not in "".join(made.texts)
         for pixels, text in zip(made.pixels[-2:], made.texts[-2:]):  # Forge makes a grid too
             assert_same(webui, self.alone(webui, refiner, text), [pixels])

@@ -133,10 +133,12 @@ def test_an_interrupt_leaves_nothing(webui: WebUi, plain: Pictures):
 
 def test_every_sampler_is_guided(webui: WebUi):
     unguided = []
-    for sampler in webui.get("/sdapi/v1/samplers"):
-        settings = {"sampler_name": sampler["name"], "scheduler": "Automatic", "steps": 3}
+    for sampler in webui.samplers:
+        if webui.is_for_flow(sampler):
+            continue
+        settings = {"sampler_name": sampler, "scheduler": "Automatic", "steps": 3}
         pixels = {tuple(webui.txt2img(sdfm, **settings).pixels) for sdfm in (None, PAG)}
-        unguided += [sampler["name"]] * (len(pixels) == 1)
+        unguided += [sampler] * (len(pixels) == 1)
     assert not unguided
 
 
@@ -206,11 +208,7 @@ def test_img2img_is_guided_and_neutral_when_off(webui: WebUi):
 
 
 def test_a_plot_sets_our_settings_and_leaks_nothing(webui: WebUi, plain: Pictures):
-    info = next(script for script in webui.get("/sdapi/v1/script-info") if script["name"] == "x/y/z plot")
-    axes = info["args"][0]["choices"]
-    place = axes.index("[PAG] PAG Scale")
-    args = [place, "0, 2", [], 0, "", [], 0, "", [], False, True, False, True, False, False, False, 0, False]
-    grid, zero, two = webui.txt2img(script_name="x/y/z plot", script_args=args).pixels
+    grid, zero, two = webui.txt2img(**webui.plot_of("[PAG] PAG Scale", "0, 2")).pixels
     assert zero == plain.pixels[0]
     assert two == webui.txt2img(PAG).pixels[0]
     assert grid not in (zero, two)
