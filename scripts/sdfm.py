@@ -23,6 +23,7 @@ else:
         sd_samplers_kdiffusion,
         sd_samplers_timesteps,
     )
+    from modules.options import OptionInfo
     from modules.ui_components import InputAccordion
 
     from lib_sdfm.catalog import SHIPPED_PRESETS, schema_for
@@ -44,7 +45,7 @@ else:
     from lib_sdfm.schema.feature import MODEL, REFINER
     from lib_sdfm.schema.presets import PresetStore
     from lib_sdfm.schema.shapes import TITLE
-    from sdfm_webui.axes import register_axes
+    from sdfm_webui.axes import add_axes_option, register_axes
     from sdfm_webui.built_ins import built_ins_on
     from sdfm_webui.controls import build_panel
     from sdfm_webui.expectation import HostSchedule, NoiseTables
@@ -324,7 +325,7 @@ else:
             run.before_call(params)
 
     def on_app_started(demo, app):
-        register_axes(SCHEMA, scripts)
+        register_axes(SCHEMA, scripts, shared.opts)
         register_samplers(SAMPLERS, is_forge())
         add_routes(SCHEMA, app, claimed, known_samplers, lambda: WAYS.report(loaded_unet()), **authentication(shared.cmd_opts))
         add_kind_routes(KINDS, app, **authentication(shared.cmd_opts))
@@ -333,5 +334,6 @@ else:
     script_callbacks.on_after_component(CONTROLS.after_component)
     script_callbacks.on_model_loaded(KINDS.model_loaded)
     script_callbacks.on_infotext_pasted(TARGETS.mend_samplers)
-    script_callbacks.on_before_ui(lambda: register_axes(SCHEMA, scripts))
+    script_callbacks.on_ui_settings(lambda: add_axes_option(shared.opts, OptionInfo))
+    script_callbacks.on_before_ui(lambda: register_axes(SCHEMA, scripts, shared.opts))
     script_callbacks.on_app_started(on_app_started)

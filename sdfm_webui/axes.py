@@ -13,6 +13,8 @@ from .errors import shown_to_user
 
 ATTRIBUTE = "sdfm_axes"
 """Attribute of a cell's processing object: field ids and values."""
+ALL_AXES = "sdfm_all_axes"
+"""The host's option that lists rare axes as well."""
 PLOT_MODULES = ("xyz_grid.py", "xy_grid.py")
 
 
@@ -21,16 +23,28 @@ def axes_of_job(p: Any) -> dict[str, Any]:
     return getattr(p, ATTRIBUTE, {})
 
 
-def register_axes(schema: Schema, scripts: Any) -> None:
-    """Add our axes to the plot, once per load of the host's scripts.
+def add_axes_option(opts: Any, option: type) -> None:
+    """Add the option that lists all axes to the host's settings, on a page of our own.
+
+    :param opts: the host's options
+    :param option: the host's ``OptionInfo``
+    """
+    label = "X/Y/Z plot: list the axes of the hires pass and of FreeU's stages too"
+    opts.add_option(ALL_AXES, option(False, label, section=("sdfm", "SDFM")).needs_reload_ui())
+
+
+def register_axes(schema: Schema, scripts: Any, opts: Any) -> None:
+    """Add our axes to the plot, once per load of the host's scripts: those that are not rare, or all.
 
     :param scripts: the host's ``modules.scripts``
+    :param opts: the host's options
     """
     plot = _plot_module(scripts)
     if plot is None:
         return
     taken = {option.label for option in plot.axis_options}
-    plot.axis_options.extend(_option(plot, axis) for axis in axes_of(schema) if axis.label not in taken)
+    axes = [axis for axis in axes_of(schema) if getattr(opts, ALL_AXES, False) or not axis.rare]
+    plot.axis_options.extend(_option(plot, axis) for axis in axes if axis.label not in taken)
 
 
 def _plot_module(scripts: Any) -> ModuleType | None:
@@ -45,6 +59,7 @@ def _option(plot: ModuleType, axis: Axis) -> Any:
         axis.label,
         axis.type,
         _applier(axis),
+        format_value=lambda p, option, value: axis.legend(value),
         confirm=_confirmer(axis),
         choices=(lambda: list(axis.choices)) if axis.choices else None,
     )

@@ -6,12 +6,11 @@ import math
 import os
 from typing import Any
 
-from PIL import Image, ImageDraw, PngImagePlugin
+from PIL import Image, PngImagePlugin
 
 from modules import paths
+from modules.labels import draw_labels as draw_labels
 from modules.script_callbacks import ImageSaveParams, before_image_saved_callback, image_saved_callback
-
-LEGEND = 24
 
 
 def image_grid(pictures: list[Image.Image], batch_size: int = 1, rows: int | None = None) -> Image.Image:
@@ -23,19 +22,6 @@ def image_grid(pictures: list[Image.Image], batch_size: int = 1, rows: int | Non
     for i, picture in enumerate(pictures):
         grid.paste(picture, (i % columns * width, i // columns * height))
     return grid
-
-
-def draw_labels(grid: Image.Image, columns: list[str], rows: list[str]) -> Image.Image:
-    """A grid with a legend above, and one at the left where a row has a text."""
-    left = 8 * max(map(len, rows), default=0)
-    labelled = Image.new("RGB", (grid.width + left, grid.height + LEGEND), "white")
-    labelled.paste(grid, (left, LEGEND))
-    draw = ImageDraw.Draw(labelled)
-    for i, text in enumerate(columns):
-        draw.text((left + i * grid.width / len(columns) + 4, 6), text, fill="black")
-    for i, text in enumerate(rows):
-        draw.text((4, LEGEND + (i + 0.5) * grid.height / len(rows)), text, fill="black")
-    return labelled
 
 
 def png_metadata(picture: Image.Image) -> PngImagePlugin.PngInfo:

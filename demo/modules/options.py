@@ -10,12 +10,17 @@ from typing import Any
 class OptionInfo:
     """One setting.
 
+    :param section: name and title of its page; the demo has none
     :param infotext: the key of a generation parameter that overrides the setting when pasted
     """
 
     default: Any
     label: str = ""
     infotext: str | None = None
+    section: tuple[str, str] | None = None
+
+    def needs_reload_ui(self) -> OptionInfo:
+        return self
 
 
 class Options:
@@ -33,6 +38,9 @@ class Options:
 
     def __setattr__(self, key: str, value: Any) -> None:
         self.data[key] = value
+
+    def add_option(self, key: str, info: OptionInfo) -> None:
+        self.data_labels[key] = info
 
     def set(self, key: str, value: Any, is_api: bool = False, run_callbacks: bool = True) -> bool:
         """Sets a known setting; tells whether it changed."""

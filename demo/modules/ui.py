@@ -203,6 +203,7 @@ def create_ui() -> gr.Blocks:
     """Builds everything: both tabs, PNG info, and the tabs of extensions."""
     infotext_utils.reset()
     script_callbacks.before_ui_callback()
+    script_callbacks.ui_settings_callback()
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     with gr.Blocks(title="WebUI (demo)", theme=theme, analytics_enabled=False) as blocks:
         gr.HTML("<p>A small host for trying the extension: small models of shapes, real samplers.</p>", elem_id="about")

@@ -225,7 +225,9 @@ class Script(scripts.Script):
         for z in zs:
             row = [cells[x, y, z] for y in ys for x in xs]
             shown = [done.images[0] if done.images else empty for done in row]
-            grid = images.draw_labels(images.image_grid(shown, rows=len(ys)), labels[0], labels[1] if labels[1] != [""] else [])
+            grid = images.draw_labels(images.image_grid(shown, rows=len(ys)), labels[0], labels[1] if any(labels[1]) else [])
+            if labels[2][z]:
+                grid = images.draw_labels(grid, [labels[2][z]], [])
             grid.info["parameters"] = row[0].infotexts[0]
             grids.append(grid)
             pictures += [picture for picture, done in zip(shown, row) if done.images]

@@ -31,6 +31,7 @@ class Feature:
     :param recipes: the recipes in which it may be on
     :param host_field: name of the field of the host's txt2img jobs that does the same; a host that has it is left to do it
     :param part: the part of the panel, one of :data:`PARTS`
+    :param rare: true if the X/Y/Z plot lists its axes on request alone
     :param is_guidance: true if it is off whenever the switch for all guidance is
     :param is_master: true for that switch itself, which is never written to generation parameters
     :param on_by_default: true if it is on unless switched off; it then affects only jobs that use it
@@ -49,6 +50,7 @@ class Feature:
     recipes: ClassVar[tuple[str, ...]] = RECIPES
     host_field: ClassVar[str | None] = None
     part: ClassVar[str] = DETAILS
+    rare: ClassVar[bool] = False
     is_guidance: ClassVar[bool] = False
     is_master: ClassVar[bool] = False
     on_by_default: ClassVar[bool] = False

@@ -49,6 +49,7 @@ class Param:
     :param axis_off: value at which the original's axis switched its technique off
     :param axis_values: what the original's axis called the values
     :param aliases: older names of the key, read and never written
+    :param rare: true if the X/Y/Z plot lists its axes on request alone
     :param composite: true if the key holds several settings together, see :class:`Composite`
     :param written_if: returns True if the key has a meaning with the technique's settings (a minimum without its mode
         has none)
@@ -80,6 +81,7 @@ class Param:
     axis: str | None = None
     axis_off: Any = None
     axis_values: tuple[tuple[str, str], ...] = ()
+    rare: bool = False
     aliases: tuple[str, ...] = ()
     composite: bool = False
     written_if: Callable[[Any], bool] | None = None

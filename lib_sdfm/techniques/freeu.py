@@ -48,7 +48,7 @@ def _stage_fields(stage: int) -> list[tuple[str, type, Any]]:
     for name, _, default, low, high, label, axis, help in STAGE_FIELDS:
         declared = number(
             default, low, high, step=0.01, label=f"FreeU stage {stage} {label}", key=f"FreeU stage {stage} {label}",
-            axis=f"[FreeU] Stage {stage} {axis}", composite=True, implies=(("preset", CUSTOM),),
+            axis=f"[FreeU] Stage {stage} {axis}", rare=True, composite=True, implies=(("preset", CUSTOM),),
             group=f"Stage {stage}", help=help,
         )  # fmt: skip
         fields.append((f"stage{stage}_{name}", float, declared))

@@ -42,7 +42,7 @@ class HiresCfg(Technique):
 
     name, label = "hires_cfg", "Hires CFG"
     title = "CFG scale of the hires pass"
-    part = CFG
+    part, rare = CFG, True
     summary = "Gives the hires pass its own CFG scale: a lower one keeps colours calm, a higher one adds contrast to details."
     Settings = HiresCfgSettings
     active_key = KEY

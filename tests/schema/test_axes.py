@@ -61,6 +61,31 @@ def test_mimic_scale_0_switches_thresholding_off_on_the_axis_of_the_original_alo
 
 
 @pytest.mark.parametrize(
+    ("label", "text", "legend"),
+    [
+        ("[SDFM] PAG scale", "2.50000000001", "PAG scale: 2.5"),
+        ("[SDFM] PAG end step", "150", "PAG end step: 150"),
+        ("[SDFM] Perturbed-attention guidance (PAG)", "True", "PAG: on"),
+        ("[SDFM] Saliency-adaptive fusion (SANF)", "False", "Saliency-adaptive fusion (SANF): off"),
+        ("[SDFM] Recipe", "original", "Recipe: original"),
+        ("[PAG] Active", "False", "[PAG] Active: False"),
+        ("[DynThres] Mimic Scale", "7", "[DynThres] Mimic Scale: 7"),
+        ("[SDFM] PAG layers", "input.1,middle", "PAG layers: input.1, middle"),
+        ("[SDFM] NAG negative prompt", "a" * 30 + " b" * 9, "NAG negative prompt: " + "a" * 27 + "…" + " b" * 6),
+    ],
+)  # fmt: skip
+def test_legends_are_short(label: str, text: str, legend: str):
+    assert AXES[label].legend(AXES[label].type(text)) == legend
+
+
+def test_axes_of_the_hires_pass_and_of_stages_are_rare():
+    rare = {label for label, axis in AXES.items() if axis.rare}
+    assert {label for label in AXES if "hires" in label.lower() or "Stage" in label or " stage " in label} <= rare
+    assert not {"[SDFM] PAG scale", "[SDFM] FreeU preset", "[SDFM] Recipe", "[FreeU] Enabled"} & rare
+    assert list(AXES)[-len(rare) :] == [label for label in AXES if label in rare]
+
+
+@pytest.mark.parametrize(
     ("label", "text"),
     [("[PAG] PAG Scale", "-1"), ("[PAG] SANF", "perhaps"), ("[SDFM] PAG layers", "x"), ("[SDFM] Recipe", "x")],
 )

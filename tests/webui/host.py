@@ -47,6 +47,17 @@ class CFGDenoiserParams:
         self.x, self.denoiser = x, denoiser
 
 
+class OptionInfo:
+    """The host's description of a setting."""
+
+    def __init__(self, default: Any, label: str, section: tuple[str, str]) -> None:
+        self.default, self.label, self.section, self.reloads = default, label, section, False
+
+    def needs_reload_ui(self) -> OptionInfo:
+        self.reloads = True
+        return self
+
+
 class PasteField(tuple):
     """The host's pair of a control and what pasting gives it."""
 
@@ -91,7 +102,9 @@ class FakeModules:
     """The modules that ``scripts/sdfm.py`` imports, and what it registers with them."""
 
     def __init__(self, folder: Path) -> None:
-        names = ("cfg_denoiser", "before_ui", "app_started", "infotext_pasted", "after_component", "model_loaded")
+        names = (
+            "cfg_denoiser", "before_ui", "ui_settings", "app_started", "infotext_pasted", "after_component", "model_loaded",
+        )  # fmt: skip
         self.callbacks: dict[str, list[Callable]] = {name: [] for name in names}
         self.runner = types.SimpleNamespace(scripts=[], alwayson_scripts=[])
         self.scripts = types.SimpleNamespace(
@@ -104,6 +117,7 @@ class FakeModules:
         )
         opts = types.SimpleNamespace(use_old_scheduling=False, rho=0, beta_dist_alpha=0.6, beta_dist_beta=0.6)
         self.shared = types.SimpleNamespace(cmd_opts=types.SimpleNamespace(api_auth=None), sd_model=None, opts=opts)
+        self.options = types.SimpleNamespace(OptionInfo=OptionInfo)
         self.ui_components = types.SimpleNamespace(InputAccordion=input_accordion)
         self.processing = types.SimpleNamespace(StableDiffusionProcessingTxt2Img=type("Txt2Img", (), {}))
         self.prompt_parser = types.SimpleNamespace(get_learned_conditioning=None)

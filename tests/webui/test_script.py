@@ -204,13 +204,38 @@ def test_an_installed_original_answers_to_its_own_title(modules: FakeModules):
     assert any("Incantations" in notice for notice in notices)
 
 
-def test_routes_and_axes_are_added_when_the_server_starts(modules: FakeModules):
+def plot_of(modules: FakeModules) -> list[Any]:
+    """The list of the host's plot, which is loaded."""
     options: list[Any] = []
     plot = SimpleNamespace(
         axis_options=options, AxisOption=lambda *args, **more: SimpleNamespace(label=args[0], apply=args[2], **more),
         __file__="scripts/xyz_grid.py",
     )  # fmt: skip
     modules.scripts.scripts_data = [SimpleNamespace(path="scripts/xyz_grid.py", module=plot)]
+    return options
+
+
+def test_an_option_adds_the_rare_axes_behind_the_others(modules: FakeModules):
+    modules.run_script()
+    added: dict[str, Any] = {}
+    modules.shared.opts.add_option = added.__setitem__
+    modules.callbacks["ui_settings"][0]()
+    ((name, info),) = added.items()
+    assert info.default is False and info.section == ("sdfm", "SDFM") and info.reloads
+
+    usual = plot_of(modules)
+    modules.callbacks["before_ui"][0]()
+    setattr(modules.shared.opts, name, True)
+    every = plot_of(modules)
+    modules.callbacks["before_ui"][0]()
+    labels = [[option.label for option in options] for options in (usual, every)]
+    assert labels[0] == labels[1][: len(usual)] and len(labels[1]) == len(set(labels[1])) > len(usual)
+    assert not [label for label in labels[0] if "hires" in label.lower() or "stage" in label.lower()]
+    assert {"[SDFM] PAG scale, hires pass", "[SDFM] Hires CFG scale", "[FreeU] Stage 1 Backbone Scale"} <= set(labels[1])
+
+
+def test_routes_and_axes_are_added_when_the_server_starts(modules: FakeModules):
+    options = plot_of(modules)
     modules.run_script()
     app = FastAPI()
     modules.callbacks["before_ui"][0]()
@@ -218,6 +243,7 @@ def test_routes_and_axes_are_added_when_the_server_starts(modules: FakeModules):
     assert {"/sdfm/v1/schema", "/sdfm/v1/explain"} <= {route.path for route in app.routes}
     labels = [option.label for option in options]
     assert "[PAG] PAG Scale" in labels and len(set(labels)) == len(labels)
+    assert options[labels.index("[SDFM] PAG scale")].format_value(None, None, 3.0) == "PAG scale: 3"
 
     option = options[labels.index("[PAG] PAG Scale")]
     with pytest.raises(SdfmError, match="PAG Scale: -1"):
