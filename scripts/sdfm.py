@@ -28,6 +28,7 @@ else:
 
     from lib_sdfm.catalog import SHIPPED_PRESETS, schema_for
     from lib_sdfm.hosts.a1111 import model_kind as a1111_kinds
+    from lib_sdfm.hosts.a1111.model_outputs import DenoisedCallbacks
     from lib_sdfm.hosts.a1111.run_pass import A1111Pass
     from lib_sdfm.hosts.cross_attention import TextHost
     from lib_sdfm.hosts.forge import model_kind as forge_kinds
@@ -38,6 +39,7 @@ else:
     from lib_sdfm.hosts.reforge.uncond import ReforgeWithUncond
     from lib_sdfm.hosts.run import Ways, run_of
     from lib_sdfm.hosts.uncond import DenoiserWithUncond
+    from lib_sdfm.hosts.unet_layers import owner_of
     from lib_sdfm.ops.flow_schedules import Shape
     from lib_sdfm.ops.nag import attention
     from lib_sdfm.sampling.host_flow import HostFlow
@@ -129,6 +131,17 @@ else:
         from k_diffusion import external as k_external
         from k_diffusion import sampling as k_sampling
 
+        def denoised_by():
+            registered = script_callbacks.ordered_callbacks("cfg_denoised")
+            return tuple(sorted({owner_of(entry.callback) for entry in registered}))
+
+        def call_denoised(outputs, model):
+            state = shared.state
+            params = script_callbacks.CFGDenoisedParams(outputs, state.sampling_step, state.sampling_steps, model)
+            script_callbacks.cfg_denoised_callback(params)
+
+        DENOISED = DenoisedCallbacks(denoised_by, call_denoised)
+
         def contexts(context):
             """Return what keys and values are made of: a text's encoding through the loaded hypernetworks."""
             hypernetwork = sys.modules.get("modules.hypernetworks.hypernetwork")
@@ -142,7 +155,7 @@ else:
         TEXT = TextHost(prompt_parser.get_learned_conditioning, contexts, attend)
 
         def new_pass(plan, p):
-            return A1111Pass(plan, p, TEXT, WAYS)
+            return A1111Pass(plan, p, TEXT, WAYS, DENOISED)
 
         def kind_target(model):
             return model

@@ -155,10 +155,10 @@ class WholePasses:
         if calls in self._repeated:
             return 0.0
         second = self.repeated(again)
-        if _alike(second, main):
+        if alike(second, main):
             self._repeated.add(calls)
             return 0.0
-        if _alike(self.repeated(again), second):
+        if alike(self.repeated(again), second):
             return main - second
         raise UnsupportedError(
             f"{self._labels}: {', '.join(self.names)} changes the UNet so that each call gives a different result, and "
@@ -187,7 +187,8 @@ class WholePasses:
             now.restore()
 
 
-def _alike(one: Tensor, other: Tensor) -> bool:
+def alike(one: Tensor, other: Tensor) -> bool:
+    """Return True if a repeated prediction differs from another one by no more than rounding may explain."""
     return bool((one - other).norm() <= TOLERANCE * other.norm())
 
 

@@ -19,6 +19,8 @@ KNOWN = ("lib_sdfm", "modules.lowvram", "tomesd", "hypertile")
 """Modules whose hooks and forwards are ours or the hosts' own: they do the same for each row, in any number of rows."""
 HOMES = ("torch", "modules", "modules_forge", "ldm", "sgm", "backend", "ldm_patched", "tomesd", "hypertile")
 """Packages, besides a UNet's own, whose classes are in a UNet that nobody has changed."""
+LORA = ("networks",)
+"""Packages of the hosts' own that replace methods of torch's classes."""
 FORWARDS = ("forward", "_forward")
 EXTENSIONS = ("extensions", "extensions-builtin")
 """Folders of the hosts' extensions."""
@@ -115,16 +117,16 @@ def _attached(modules: list[nn.Module]) -> Iterator[Any]:
 
 
 def _foreign_classes(modules: list[nn.Module], own: set[str]) -> set[str]:
-    """Return who has brought classes of their own into a UNet, or other forwards of its classes; LoRA's of torch's aside.
+    """Return who has brought classes of their own into a UNet, or other forwards of its classes.
 
     :param own: the Python modules of the UNet's classes
     """
 
     def is_foreign(module: str) -> bool:
-        return module not in own and _package(module) not in HOMES
+        return module not in own and _package(module) not in (*HOMES, *LORA)
 
     kinds = {type(module) for module in modules}
-    methods = [getattr(kind, name, None) for kind in kinds if _package(kind.__module__) != "torch" for name in FORWARDS]
+    methods = [getattr(kind, name, None) for kind in kinds for name in FORWARDS]
     return {_folder_of_module(kind.__module__) for kind in kinds if is_foreign(kind.__module__)} | {
         owner_of(method) for method in methods if method is not None and is_foreign(method.__module__)
     }

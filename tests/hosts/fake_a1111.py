@@ -19,9 +19,11 @@ import k_diffusion.sampling as k
 import torch
 from torch import Tensor, nn
 
+from lib_sdfm.hosts.a1111.model_outputs import DenoisedCallbacks
 from lib_sdfm.hosts.a1111.run_pass import A1111Pass
 from lib_sdfm.hosts.cross_attention import TextHost
 from lib_sdfm.hosts.run import Ways
+from lib_sdfm.hosts.unet_layers import owner_of
 from lib_sdfm.sampling.plan import Plan
 from tests.hosts.variety import Variety, joined, rows_from
 from tests.support import CONTEXT, DEPTH, noise_of, stable_diffusion_alphas
@@ -174,6 +176,7 @@ class CFGDenoiser(nn.Module):
         first_rows = [conds[0][0] for conds in conds_list]
         if skip_uncond:
             x_out = torch.cat([x_out, picked(x_out, first_rows)])
+        host.call_denoised(x_out, self.inner_model)
         if self.need_last_noise_uncond:
             self.last_noise_uncond = x_out[-batch:].clone()
         scale = 1.0 if skip_uncond else cond_scale * self.cond_scale_miltiplier
@@ -538,6 +541,7 @@ class Host:
         self.rescales_table = False  # the option "Noise schedule for sampling: Zero Terminal SNR"
         self.sampling_step = self.sampling_steps = 0
         self.on_cfg_denoiser: list[Callable[[Any], None]] = []
+        self.on_cfg_denoised: list[Callable[[Any], None]] = []
         self.samplers: list[Sampler] = []
         self.callbacks: list[int] = []  # every callback of a sampler function
         self.swallowed: list[Exception] = []
@@ -579,7 +583,19 @@ class Host:
 
     def new_pass(self, plan: Plan, p: Processing) -> A1111Pass:
         """SDFM's adapter for this host."""
-        return A1111Pass(plan, p, TextHost(get_learned_conditioning), self.ways)
+        callbacks = DenoisedCallbacks(self.denoised_by, self.call_denoised)
+        return A1111Pass(plan, p, TextHost(get_learned_conditioning), self.ways, callbacks)
+
+    def denoised_by(self) -> tuple[str, ...]:
+        """Whose the callbacks between model and CFG are."""
+        return tuple(sorted({owner_of(callback) for callback in self.on_cfg_denoised}))
+
+    def call_denoised(self, outputs: Tensor, model: nn.Module) -> None:
+        """Calls them: they change the outputs in place."""
+        params = SimpleNamespace(
+            x=outputs, sampling_step=self.sampling_step, total_sampling_steps=self.sampling_steps, inner_model=model
+        )
+        self.call(self.on_cfg_denoised, params)
 
     def reset_tables(self) -> None:
         """What the host does to the noise table before each picture."""

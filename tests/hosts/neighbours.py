@@ -228,3 +228,61 @@ class Counting(CrossAttention):
     def changed(self, output: Tensor, context: Tensor) -> Tensor:
         self._count += 1
         return output * (1 + 0.1 * self._count)
+
+
+class Regions(Extension):
+    """Regional Prompter's latent mode: each prompt acts in its region, and the negative prompt elsewhere.
+
+    The host predicts one prompt of all images after the other, so the rows are brought into that order first.
+    """
+
+    def __init__(self, host: Host, masks: Tensor | None = None) -> None:
+        super().__init__(host)
+        self._masks = HALVES if masks is None else masks
+        host.on_cfg_denoised.append(self.on_cfg_denoised)
+
+    def attach(self) -> None:
+        """Only change an option."""
+        self.host.batch_cond_uncond = False
+
+    def detach(self) -> None:
+        self.host.batch_cond_uncond = True
+        self.host.on_cfg_denoised.remove(self.on_cfg_denoised)
+
+    def _order(self, rows: int) -> list[int]:
+        """Places of the rows (image by image) in the order of the calls (prompt by prompt)."""
+        prompts = rows // self.images - 1
+        return [image * prompts + prompt for prompt in range(prompts) for image in range(self.images)]
+
+    def on_cfg_denoiser(self, params: Any) -> None:
+        order = self._order(len(params.x))
+        for values in (params.x, params.image_cond, params.sigma, params.text_cond):
+            values[: len(order)] = values[order].clone()
+
+    def on_cfg_denoised(self, params: Any) -> None:
+        order, x = self._order(len(params.x)), params.x
+        given = x.clone()
+        for place, row in enumerate(order):
+            mask = self._masks[row % (len(order) // self.images)]
+            x[row] = given[place] * mask + given[row // (len(order) // self.images) - self.images] * (1 - mask)
+
+
+HALVES = torch.tensor([[1.0] * 4 + [0.0] * 4, [0.0] * 4 + [1.0] * 4])
+"""Masks of two regions, left and right, for latents 8 wide."""
+
+
+class Noisy(Extension):
+    """Adds noise to the predictions."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host)
+        host.on_cfg_denoised.append(self.on_cfg_denoised)
+
+    def attach(self) -> None:
+        """Nothing else to attach."""
+
+    def detach(self) -> None:
+        self.host.on_cfg_denoised.remove(self.on_cfg_denoised)
+
+    def on_cfg_denoised(self, params: Any) -> None:
+        params.x += torch.randn_like(params.x)

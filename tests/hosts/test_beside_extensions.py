@@ -164,6 +164,19 @@ def test_a_wrapped_module_is_somebodys():
     assert unet_changes(host) == ("tests.hosts.neighbours",)
 
 
+def test_forwards_of_torchs_classes_are_somebodys_but_not_loras(monkeypatch: pytest.MonkeyPatch):
+    own = nn.Linear.forward
+
+    def forward(self: nn.Linear, x: Tensor) -> Tensor:
+        return own(self, x)
+
+    host = new_host()
+    monkeypatch.setattr(nn.Linear, "forward", forward)
+    assert unet_changes(host) == (__name__,)
+    forward.__module__ = "networks"
+    assert unet_changes(host) == ()
+
+
 def test_forwards_of_their_own_class_are_nobodys():
     """ControlNet leaves them behind."""
     host = new_host()

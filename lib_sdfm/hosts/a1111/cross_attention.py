@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from torch import Tensor
+
 from ...errors import UnsupportedError
 from .recorded_calls import CallRecorder
 
@@ -50,3 +52,14 @@ def images_of_prompts(cond: object) -> list[int]:
     :param cond: A1111's conditioning, with the prompts joined by AND per image
     """
     return [image for image, prompts in enumerate(cond.batch) for _ in prompts]
+
+
+def images_by_latent(images: list[int], latents: Tensor, count: int) -> list[int]:
+    """Return the image of each conditional row where another extension may have brought the rows into another order.
+
+    :param images: image of each row as the host orders them; stays for a row whose latent is no image's
+    :param latents: latents of all rows of a denoiser call, ``(N + count, C, H, W)``, the last of them one per image
+    """
+    rows, own = latents[:-count].flatten(1), latents[-count:].flatten(1)
+    same = (rows[:, None] == own).all(2).tolist()
+    return [row.index(True) if True in row else image for row, image in zip(same, images, strict=True)]

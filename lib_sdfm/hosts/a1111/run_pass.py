@@ -23,12 +23,13 @@ from ..cross_attention import CrossGuidance, TextHost
 from ..model_kind import Copies, LevelTable, is_flow_model, unet_time
 from ..run import Ways, WholePasses, together_of
 from ..steps import SamplerSteps, asked_scale
-from ..unet_layers import UnetLayers
+from ..unet_layers import UnetLayers, owner_of
 from .attention import PerturbedAttention
 from .combination import who_combines
 from .cond_only import CondOnly
-from .cross_attention import CondFirst, images_of_prompts
+from .cross_attention import CondFirst, images_by_latent, images_of_prompts
 from .denoiser_call import DenoiserCall
+from .model_outputs import DenoisedCallbacks, ModelOutputs
 from .recorded_calls import CallRecorder
 from .space import Space
 
@@ -40,15 +41,24 @@ class A1111Pass:
     :param p: the host's processing object
     :param text: encodes negative prompts and attends to them
     :param ways: is told of whole passes beside other extensions
+    :param callbacks: the host's, between the model and CFG
     """
 
-    def __init__(self, plan: Plan, p: Any, text: TextHost, ways: Ways | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        p: Any,
+        text: TextHost,
+        ways: Ways | None = None,
+        callbacks: DenoisedCallbacks = DenoisedCallbacks(),
+    ) -> None:
         sampler = p.sampler
         self.problem: Exception | None = None
         self.denoiser = sampler.model_wrap_cfg
         self._plan, self._p = plan, p
         self._combine, self._combined_by = self.denoiser.combine_denoised, who_combines(self.denoiser)
         self._recorder = CallRecorder()
+        self._outputs = ModelOutputs(self._recorder, callbacks)
         self._call: DenoiserCall | None = None
         self._layers: UnetLayers | None = None
         self._tail_fits = True  # until a call goes through the UNet in another way: then whole passes for the rest
@@ -102,20 +112,29 @@ class A1111Pass:
         call.begun, unet = True, self._unet_layers()
         asks = bool(call.changes) or call.cond_only is not None
         self._whole.begin(unet.changed_by_others() if asks else (), call.perturbing, call.params.x.device)
-        if self._whole.names:
+        if self._outputs.begin(self._wrapped_by()) or self._whole.names:
             self._recorder.keeps_outputs = bool(call.changes)
             call.keep_host_rows()
         shares = self._tail_fits and not self._whole.names
         call.attach(unet, self._recorder, self._together if shares else None)
         self._attach_cross(call)
 
+    def _wrapped_by(self) -> tuple[str, ...]:
+        """Return who has put something in place of our combination, which may change the predictions and then call ours."""
+        current = self.denoiser.combine_denoised
+        return () if current == self._combine_denoised else (owner_of(current),)
+
     def _attach_cross(self, call: DenoiserCall) -> None:
         if self._cross.technique is None:
             return
-        images = images_of_prompts(self.denoiser.sampler.sampler_extra_args["cond"])
         own_rows = lambda: None if call.shared is None else call.shared.own_rows  # noqa: E731
-        rows = CondFirst(images, self._recorder, self._cross.technique.label, own_rows)
+        rows = CondFirst(self._images_of_calls(call), self._recorder, self._cross.technique.label, own_rows)
         self._cross.attach(call.active, call.model_call, self._unet_layers(), self.denoiser.step, rows.images)
+
+    def _images_of_calls(self, call: DenoiserCall) -> list[int]:
+        """Return the image of each conditional row, in the order of the model calls."""
+        images = images_of_prompts(self.denoiser.sampler.sampler_extra_args["cond"])
+        return images_by_latent(images, call.params.x, call.images) if self._outputs.names else images
 
     def _can_leave_out_uncond(self, call: DenoiserCall) -> bool:
         """Return True if this call's unconditional prediction is not used: CFG scale 1, one prompt of weight 1 per image."""
@@ -186,7 +205,7 @@ class A1111Pass:
             weights=weights,
             images=images,
             cfg_scale=scale,
-            perturbed=self._extra_predictions(call, space, images),
+            perturbed=self._extra_predictions(call, space, images, x_out, conds_list),
             noisy=space.noisy,
             has_uncond=has_uncond,
         )
@@ -204,21 +223,26 @@ class A1111Pass:
             self._rows = ((conds_list, rows), rows_of(conds_list, rows, device))
         return self._rows[1]
 
-    def _extra_predictions(self, call: DenoiserCall, space: Space, images: Tensor) -> dict[str, Tensor]:
+    def _extra_predictions(
+        self, call: DenoiserCall, space: Space, images: Tensor, x_out: Tensor, conds_list: list
+    ) -> dict[str, Tensor]:
         """Return an extra prediction of the conditional rows for each technique that perturbs attention."""
         rows = len(images)
-        if self._whole.names:
-            predictions = self._beside_others(call, rows)
-            return {name: space.enter(predicted, images) for name, predicted in predictions.items()}
+        predictions = self._beside_others(call, rows) if self._whole.names else self._alone(call, rows)
+        predictions = self._outputs.changed_alike(predictions, x_out, conds_list, ", ".join(call.perturbing))
+        return {name: space.enter(predicted, images) for name, predicted in predictions.items()}
+
+    def _alone(self, call: DenoiserCall, rows: int) -> dict[str, Tensor]:
+        """Return the perturbed predictions where nobody else has changed the UNet."""
         computed = self._recorder.rows_of_calls(call.cond_only.rows if call.cond_only else None)
         self._tail_fits = self._tail_fits and (call.shared is None or call.shared.possible(computed))
         predictions: dict[str, Tensor] = {}
         if call.shared is not None and self._tail_fits:
             predictions = call.shared.predictions(lambda: self._recorder.replay(rows))
         for name in [name for name in call.changes if name not in predictions]:
-            with self._perturbing(name, call.changes[name]):
+            with self._perturbing(call, name, call.changes[name]):
                 predictions[name] = self._recorder.replay(rows)
-        return {name: space.enter(predicted, images) for name, predicted in predictions.items()}
+        return predictions
 
     def _beside_others(self, call: DenoiserCall, rows: int) -> dict[str, Tensor]:
         """Return the perturbed predictions beside extensions that have changed the UNet, from the host's own calls."""
@@ -231,16 +255,16 @@ class A1111Pass:
         shift = self._whole.shift(tuple(self._recorder.rows_of_calls()), self._recorder.outputs(rows), again)
         predictions: dict[str, Tensor] = {}
         for name, change in call.changes.items():
-            with self._perturbing(name, change):
+            with self._perturbing(call, name, change):
                 predictions[name] = self._whole.repeated(again) + shift
         return predictions
 
-    def _perturbing(self, name: str, change: Perturbation) -> AbstractContextManager:
+    def _perturbing(self, call: DenoiserCall, name: str, change: Perturbation) -> AbstractContextManager:
         layers = self._unet_layers()
         if change.tokens is None:
             return PerturbedAttention(layers, change)
         label = next(technique.label for technique in self._plan.techniques if technique.name == name)
-        rows = CondFirst(image_numbers(*self._rows[0]), self._recorder, label)
+        rows = CondFirst(self._images_of_calls(call), self._recorder, label)
         return ChangedTokens(layers.select(change.layers), change.tokens, lambda count, _: rows.images(count))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,19 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "Cutoff": ({"Cutoff": {"args": [True, "blue", 2.0]}}, {"prompt": "a castle, blue boat"}),
 }
 """For each extension its arguments, and the request that it acts in."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_cache_of_prompts(webui: WebUi) -> Iterator[None]:
+    """Let the WebUI encode prompts anew in each job: Neutral Prompt reads them while they are encoded, and fails otherwise.
+
+    (Of the same prompt plain, with Regional Prompter's latent mode and plain again, the last is an error, SDFM or not.)
+    """
+    before = webui.options["persistent_cond_cache"]
+    webui.post("/sdapi/v1/options", {"persistent_cond_cache": False})
+    webui.txt2img()  # drops what is cached
+    yield
+    webui.post("/sdapi/v1/options", {"persistent_cond_cache": before})
 
 
 @pytest.fixture(params=CASES)
