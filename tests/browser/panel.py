@@ -1,4 +1,4 @@
-"""A browser on the demo's panel: starts both, reads and sets controls."""
+"""A browser on the panel, the demo's or that of a real WebUI: starts it, reads and sets controls."""
 
 from __future__ import annotations
 
@@ -20,8 +20,12 @@ FLAGS = (
 )  # fmt: skip
 MILLISECONDS = 20_000
 """How long a test waits for what the page shall show."""
+LOADING = 5 * MILLISECONDS
+"""How long it waits for the page itself: a real WebUI's is large."""
 PAINT = "() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)))"
 """Waits until the page has done what was due."""
+SWITCH = ".visible-switch, [id$=-visible-checkbox]"
+"""The mark in an accordion that is a switch: the demo's and the WebUIs'."""
 READ = """(ids) => Object.fromEntries(ids.map((id) => {
     const block = document.getElementById(id);
     if (!block) { return [id, null]; }
@@ -85,19 +89,26 @@ def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
 @contextmanager
 def opened(python: str, folder: Path):
     """The demo under one gradio, and a page of it with the extension's accordion open, as :class:`Panel`."""
+    (folder / "data").mkdir()
+    with served(python, folder / "data") as address, shown(address, folder) as panel:
+        yield panel
+        assert panel.errors == []
+
+
+@contextmanager
+def shown(address: str, folder: Path):
+    """The page at an address with the extension's accordion open, as :class:`Panel`."""
     from playwright import sync_api
 
-    (folder / "data").mkdir()
-    with served(python, folder / "data") as address, sync_api.sync_playwright() as started:
+    with sync_api.sync_playwright() as started:
         browser = started.chromium.launch_persistent_context(
             str(folder / "profile"), executable_path=chromium(), args=list(FLAGS), viewport={"width": 1280, "height": 1000}
         )
         page = browser.new_page()
         page.set_default_timeout(MILLISECONDS)
-        shown = Panel(page, address)
-        shown.open(shown.control_id("panel"))
-        yield shown
-        assert shown.errors == []
+        panel = Panel(page, address)
+        panel.open(panel.control_id("panel"))
+        yield panel
         browser.close()
 
 
@@ -112,9 +123,9 @@ class Panel:
         page.on("request", lambda request: self._open.add(request) if "/run/predict" in request.url else None)
         for ended in ("requestfinished", "requestfailed"):
             page.on(ended, lambda request: self._open.discard(request))
-        page.goto(address)
-        page.wait_for_selector("#txt2img_prompt textarea")
-        page.wait_for_selector(".visible-switch", state="attached")
+        page.goto(address, timeout=LOADING)
+        page.wait_for_selector("#txt2img_prompt textarea", timeout=LOADING)
+        page.wait_for_selector(SWITCH, state="attached", timeout=LOADING)
         self.settle()
 
     def settle(self) -> None:
@@ -150,7 +161,7 @@ class Panel:
         box = f"#{self.tab}_prompt textarea"
         self.page.fill(box, text)
         self.page.keyboard.press("Tab")
-        self.page.click(f"#{self.tab}_paste")
+        self.page.click(f"#{self.tab}_paste, #{self.tab}_tools #paste")
         self.page.wait_for_function("([box, text]) => document.querySelector(box).value !== text", arg=[box, text])
 
     def generate(self) -> str:

@@ -56,7 +56,7 @@ class WebUi:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
+        self.url = url.rstrip("/")
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     @cached_property
@@ -108,7 +108,7 @@ class WebUi:
         if self.host != NEO:
             return True
         try:
-            self.txt2img(steps=3, refiner_checkpoint=refiner, refiner_switch_at=14)
+            self.txt2img(steps=3, refiner_checkpoint=refiner, refiner_switch_at=0.5)
         except Refused as refused:
             assert refused.status == 500 and "AssertionError" in refused.text, refused
             return False
@@ -124,12 +124,12 @@ class WebUi:
 
     def get(self, path: str) -> Any:
         """The JSON answer of a path."""
-        return self._open(urllib.request.Request(self._url + path))
+        return self._open(urllib.request.Request(self.url + path))
 
     def post(self, path: str, body: Any = None) -> Any:
         """The JSON answer to a JSON body."""
         data = json.dumps(body or {}).encode()
-        return self._open(urllib.request.Request(self._url + path, data, {"Content-Type": "application/json"}))
+        return self._open(urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"}))
 
     def txt2img(self, sdfm: Any = None, **request: Any) -> Pictures:
         """Pictures of a request on top of :data:`SMALL`.

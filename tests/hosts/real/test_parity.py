@@ -15,7 +15,7 @@ import pytest
 
 from tests.hosts.real.client import FORGE, WebUi
 
-SAMPLERS = ("Euler", "Euler a", "DPM++ 2M", "DDIM")
+SAMPLERS = ("Euler", "Euler a", "DPM++ 2M", "DDIM", "LCM")
 TECHNIQUES: dict[str, dict[str, Any]] = {
     "plain": {},
     "PAG": {"pag": {"scale": 3}},
@@ -26,7 +26,7 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "FDG": {"fdg": {}},
 }
 JOB = {
-    "scheduler": "Karras", "steps": 8,
+    "scheduler": "Karras", "steps": 6, "width": 96, "height": 96,
     "override_settings": {"CLIP_stop_at_last_layers": 1, "enable_quantization": True, "randn_source": "CPU"},
 }  # fmt: skip
 """Forge rounds noise levels to whole timesteps, as A1111 does with that option; Forge Neo skips a layer by default."""
@@ -34,12 +34,12 @@ ALIKE, NEAR = 1, 2
 """Of 255: by how much plain pictures of two WebUIs that agree may differ, and then those of a technique."""
 
 
-@pytest.fixture(scope="module")
-def checkpoint(webui: WebUi) -> str:
+@pytest.fixture(scope="module", params=["sd1", "sdxl"])
+def checkpoint(request: pytest.FixtureRequest, webui: WebUi) -> str:
     names = [model["model_name"] for model in webui.get("/sdapi/v1/sd-models")]
-    small = sorted((name for name in names if "sd1" in name), key=lambda name: ("tiny" not in name, len(name)))
+    small = sorted((name for name in names if request.param in name), key=lambda name: ("tiny" not in name, len(name)))
     if not small:
-        pytest.skip("no checkpoint has sd1 in its name")
+        pytest.skip(f"no checkpoint has {request.param} in its name")
     return small[0]
 
 
@@ -65,11 +65,12 @@ def picture(webui: WebUi, checkpoint: str, request: Any, **fields: Any) -> np.nd
 
 
 @pytest.fixture(scope="module")
-def others(webui: WebUi, pictures: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
-    """The pictures of the other WebUIs, by its name."""
+def others(webui: WebUi, checkpoint: str, pictures: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """The other WebUIs' pictures of the same checkpoint, by their names."""
     if "SDFM_PARITY" not in os.environ:
         pytest.skip("SDFM_PARITY names no folder for the pictures of several WebUIs")
-    folder = Path(os.environ["SDFM_PARITY"])
+    folder = Path(os.environ["SDFM_PARITY"]) / checkpoint
+    folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / f"{webui.host}.npz", **pictures)
     found = {file.stem: dict(np.load(file)) for file in sorted(folder.glob("*.npz")) if file.stem != webui.host}
     if not found:
@@ -95,7 +96,9 @@ def test_techniques_agree_where_plain_pictures_do(webui: WebUi, pictures: dict, 
             told.append(f"plain pictures of {host} and {webui.host} differ by {apart}: {found}")
             continue
         compared += 1
+        print(f"{sampler}, {host} and {webui.host}: {found}")
         assert max(found.values()) <= NEAR, (host, found)
+    print(*told, sep="\n")
     if not compared:
         pytest.skip("; ".join(told))
 

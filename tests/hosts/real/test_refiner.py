@@ -31,7 +31,7 @@ RULES = pytest.mark.parametrize("by_steps", [False, True], ids=["by the model's 
 @pytest.fixture(scope="session")
 def small_checkpoints(loaded: str, refiners: list[str]) -> list[str]:
     """The loaded checkpoint, then the others: of the same architecture and of others."""
-    return [loaded, *([title for title in refiners if "tiny" in title] or refiners)]
+    return [loaded, *refiners]
 
 
 @pytest.fixture(scope="session")

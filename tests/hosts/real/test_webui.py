@@ -120,14 +120,40 @@ def test_what_was_not_built_is_refused_by_name(webui: WebUi):
     assert "S-CFG" in refusal(webui, alwayson_scripts={"Incantations": {"args": args}})
 
 
-def test_an_interrupt_leaves_nothing(webui: WebUi, plain: Pictures):
-    job = threading.Thread(target=webui.txt2img, args=(PAG,), kwargs={"steps": 80})
+LATE_IN_HIRES = {"enable_hr": True, "hr_scale": 1.5, "denoising_strength": 0.9, "steps": 4, "hr_second_pass_steps": 80}
+INTERRUPTED = {
+    "PAG": (PAG, {"steps": 80}),
+    "everything": (ALL, {"steps": 80, "batch_size": 2}),
+    "CFG++ and NAG": ({"cfgpp": {}, "nag": {}, "tpg": {}}, {"steps": 80, "sampler_name": "Euler", "scheduler": "Automatic"}),
+    "v-prediction, zero terminal SNR": (
+        {"model": {"kind": "v-prediction", "zero_terminal_snr": True}, "apg": {}}, {"steps": 80},
+    ),
+    "flow matching": ({"flow": {"shift": 3}, "cfg_zero": {}}, {"steps": 80, "sampler_name": "Euler", "scheduler": "Automatic"}),
+    "hires pass": ({"pag": {"scale": 2}, "fdg": {}}, LATE_IN_HIRES),
+}  # fmt: skip
+"""Our settings, and jobs that are long enough; after more steps than the first pass has, the second one runs."""
+
+
+@pytest.mark.parametrize("name", INTERRUPTED)
+def test_an_interrupt_leaves_nothing(webui: WebUi, plain: Pictures, name: str):
+    sdfm, settings = INTERRUPTED[name]
+    step, failed = 8 if "enable_hr" in settings else 3, []
+
+    def run() -> None:
+        try:
+            webui.txt2img(sdfm, **settings)
+        except Refused as refused:
+            failed.append(refused)
+
+    job = threading.Thread(target=run)
     job.start()
-    while job.is_alive() and webui.get("/sdapi/v1/progress?skip_current_image=true")["state"]["sampling_step"] < 3:
+    while job.is_alive() and webui.get("/sdapi/v1/progress?skip_current_image=true")["state"]["sampling_step"] < step:
         time.sleep(0.05)
-    assert job.is_alive()
+    assert job.is_alive() and not failed, failed
     webui.post("/sdapi/v1/interrupt")
+    asked = time.monotonic()
     job.join()
+    assert not failed and time.monotonic() - asked < 20
     assert webui.txt2img() == plain
 
 
