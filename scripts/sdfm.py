@@ -51,6 +51,7 @@ else:
     from sdfm_webui.built_ins import built_ins_on
     from sdfm_webui.controls import build_panel
     from sdfm_webui.expectation import HostSchedule, NoiseTables
+    from sdfm_webui.foreign_pictures import note_asked, note_local, watch_pictures
     from sdfm_webui.host_controls import HostControls, present
     from sdfm_webui.job import HostObjects, begin_batch, begin_job, forget_earlier
     from sdfm_webui.kind_memory import KindMemory
@@ -65,6 +66,7 @@ else:
     from sdfm_webui.run_course import RunCourse
     from sdfm_webui.run_view import connect_view
     from sdfm_webui.samplers import SamplerModules, mend_samplers, register_samplers
+    from sdfm_webui.stated_args import state_settings
 
     WATCH = DetectWatch(lambda: shared.state)
     WAYS = Ways()
@@ -228,6 +230,9 @@ else:
         end_others=lambda p: p.scripts.postprocess(p, processing.Processed(p, [])),
     )
 
+    def state(p):
+        state_settings(SCHEMA, p, HOST.old_payloads)
+
     def claimed():
         return labels_of(infotext_utils.paste_fields)
 
@@ -297,6 +302,8 @@ else:
     class SdfmScript(scripts.Script):
         """The entry point of panel and API."""
 
+        setup_for_ui_only = False
+
         def title(self):
             return TITLE
 
@@ -315,11 +322,16 @@ else:
             self.infotext_fields, self.paste_field_names = [*panel.paste_fields, *fields], panel.sent
             return panel.inputs
 
+        def setup(self, p, *args):
+            state(p)
+
         def before_process(self, p, *args):
+            note_asked(p)
             forget_earlier(SCHEMA, p)
             mend_samplers(p, sd_samplers.all_samplers_map)
 
         def process(self, p, *args):
+            note_local(p)
             begin_job(SCHEMA, p, args, HOST)
 
         def process_batch(self, p, *args, **kwargs):
@@ -330,6 +342,9 @@ else:
             if run is not None:
                 run.before_pass()
 
+        def postprocess(self, p, processed, *args):
+            watch_pictures(SCHEMA, p, args, HOST.old_payloads(p), processed, bool(shared.state.interrupted))
+
     globals().update(entry_classes(scripts))  # the host finds script classes among a module's names
 
     def on_cfg_denoiser(params):
@@ -338,7 +353,7 @@ else:
             run.before_call(params)
 
     def on_app_started(demo, app):
-        register_axes(SCHEMA, scripts, shared.opts)
+        register_axes(SCHEMA, scripts, shared.opts, state)
         register_samplers(SAMPLERS, is_forge())
         add_routes(SCHEMA, app, claimed, known_samplers, lambda: WAYS.report(loaded_unet()), **authentication(shared.cmd_opts))
         add_kind_routes(KINDS, app, **authentication(shared.cmd_opts))
@@ -348,5 +363,5 @@ else:
     script_callbacks.on_model_loaded(KINDS.model_loaded)
     script_callbacks.on_infotext_pasted(TARGETS.mend_samplers)
     script_callbacks.on_ui_settings(lambda: add_axes_option(shared.opts, OptionInfo))
-    script_callbacks.on_before_ui(lambda: register_axes(SCHEMA, scripts, shared.opts))
+    script_callbacks.on_before_ui(lambda: register_axes(SCHEMA, scripts, shared.opts, state))
     script_callbacks.on_app_started(on_app_started)

@@ -33,18 +33,19 @@ def add_axes_option(opts: Any, option: type) -> None:
     opts.add_option(ALL_AXES, option(False, label, section=("sdfm", "SDFM")).needs_reload_ui())
 
 
-def register_axes(schema: Schema, scripts: Any, opts: Any) -> None:
+def register_axes(schema: Schema, scripts: Any, opts: Any, applied: Callable[[Any], None] = lambda p: None) -> None:
     """Add our axes to the plot, once per load of the host's scripts: those that are not rare, or all.
 
     :param scripts: the host's ``modules.scripts``
     :param opts: the host's options
+    :param applied: called with a cell's processing object once an axis has set its value there
     """
     plot = _plot_module(scripts)
     if plot is None:
         return
     taken = {option.label for option in plot.axis_options}
     axes = [axis for axis in axes_of(schema) if getattr(opts, ALL_AXES, False) or not axis.rare]
-    plot.axis_options.extend(_option(plot, axis) for axis in axes if axis.label not in taken)
+    plot.axis_options.extend(_option(plot, axis, applied) for axis in axes if axis.label not in taken)
 
 
 def _plot_module(scripts: Any) -> ModuleType | None:
@@ -54,22 +55,23 @@ def _plot_module(scripts: Any) -> ModuleType | None:
     return None
 
 
-def _option(plot: ModuleType, axis: Axis) -> Any:
+def _option(plot: ModuleType, axis: Axis, applied: Callable[[Any], None]) -> Any:
     return plot.AxisOption(
         axis.label,
         axis.type,
-        _applier(axis),
+        _applier(axis, applied),
         format_value=lambda p, option, value: axis.legend(value),
         confirm=_confirmer(axis),
         choices=(lambda: list(axis.choices)) if axis.choices else None,
     )
 
 
-def _applier(axis: Axis) -> Callable[[Any, Any, list[Any]], None]:
+def _applier(axis: Axis, applied: Callable[[Any], None]) -> Callable[[Any, Any, list[Any]], None]:
     def apply(p: Any, value: Any, values: list[Any]) -> None:
         # a new dictionary: the plot copies p for each cell without its contents
         before = axes_of_job(p)
         setattr(p, ATTRIBUTE, {**before, **axis.values(value), ALL_OLD: axis.old and before.get(ALL_OLD, True)})
+        applied(p)
 
     return apply
 

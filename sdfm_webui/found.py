@@ -15,7 +15,17 @@ class PerImage(list):
 
     def __init__(self, p: Any) -> None:
         super().__init__([None] * (p.n_iter * p.batch_size))
-        self._job = weakref.ref(p)
+        self._job, self._batch = weakref.ref(p), p.batch_size
+
+    def __getitem__(self, place: Any) -> Any:
+        """Return the value of an image, by its place in the batch that the host has just made.
+
+        Places after the end of the batch belong to images that another extension has added to it.
+        """
+        p = self._job()
+        if p is None or not isinstance(place, int):
+            return super().__getitem__(place)
+        return super().__getitem__(p.iteration * self._batch + place) if place < self._batch else None
 
     def belongs_to(self, p: Any) -> bool:
         """Return True if it holds the values of this job's images, not of one in whose middle this one runs (ADetailer)."""

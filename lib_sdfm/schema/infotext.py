@@ -97,6 +97,11 @@ def our_keys(schema: Schema) -> set[str]:
     return keys
 
 
+def found_keys(schema: Schema) -> set[str]:
+    """Return the keys whose values may be found while sampling, for each image its own."""
+    return {p.key for technique in schema.techniques for p in params_of(technique.Settings) if p.found_at is not None}
+
+
 def read_infotext(schema: Schema, pairs: Mapping[str, Any], claimed: Collection[str] = ()) -> Reading:
     """Read our settings from pairs of generation parameters: ours, an original's or foreign ones. Never raises.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from .fields import RECIPE
 from .params import Param
-from .request import PRESET
+from .request import OWN_VERSION, PRESET, VERSION
 from .settings import Schema
 
 TYPES = {"number": "number", "integer": "integer", "boolean": "boolean", "choice": "string", "text": "string"}
@@ -15,7 +15,8 @@ TYPES = {"number": "number", "integer": "integer", "boolean": "boolean", "choice
 def json_schema(schema: Schema) -> dict[str, Any]:
     """Return the schema of the API's dictionary, the first and only argument of ``SDFM``."""
     named = {"type": "string", "title": "Preset", "description": "A preset's name; the other settings are set on top of it."}
-    properties: dict[str, Any] = {PRESET: named, "recipe": _property(RECIPE)}
+    needed = {"const": OWN_VERSION, "title": "Version", "description": "The version of SDFM that must carry this out."}
+    properties: dict[str, Any] = {PRESET: named, VERSION: needed, "recipe": _property(RECIPE)}
     for technique in schema.techniques:
         settings = {f.param.name: _property(f.param) for f in schema.in_panel_order(technique) if f.role != "hires"}
         properties[technique.name] = {

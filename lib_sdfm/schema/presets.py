@@ -14,8 +14,7 @@ from typing import Any
 from ..errors import SettingError, UserError
 from .files import write_json
 from .host_values import checked_host_values
-from .params import params_of
-from .request import PRESET, apply_request
+from .request import PRESET, apply_request, request_for
 from .settings import Schema, Values
 
 HOST = "host"
@@ -43,16 +42,7 @@ def request_of(schema: Schema, values: Mapping[str, Any]) -> dict[str, Any]:
 
     :raises SettingError: if a value isn't allowed
     """
-    settings = schema.settings(schema.guided(values))
-    request: dict[str, Any] = {"recipe": settings.recipe}
-    for technique in schema.techniques:
-        if technique.name in settings.techniques:
-            chosen = settings.techniques[technique.name]
-            said = {p.name: (getattr(chosen, p.name), p.default) for p in params_of(technique.Settings)}
-            request[technique.name] = {name: value for name, (value, default) in said.items() if value != default}
-    for name, chosen in settings.by_default.items():
-        request[name] = False if chosen is None else dataclasses.asdict(chosen)
-    return request
+    return request_for(schema, schema.settings(schema.guided(values)))
 
 
 def named_preset(name: Any, presets: Mapping[str, Preset]) -> Preset:

@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import SettingError
-from .feature import Feature
-from .settings import Schema, Values
+from lib_sdfm import __version__
 
-PRESET = "preset"
-"""Name of a preset in a request."""
+from ..errors import SettingError, UnsupportedError
+from .feature import Feature
+from .params import params_of
+from .settings import Schema, Settings, Values
+
+PRESET, VERSION = "preset", "version"
+"""Names in a request that are no settings: of a preset, and of the version of SDFM that must carry it out."""
+OWN_VERSION = ".".join(__version__.split(".")[:2])
+"""This version, without the number of its corrections."""
+
+
+def request_for(schema: Schema, settings: Settings) -> dict[str, Any]:
+    """Return the request for these settings: techniques that are on, with values that differ from the defaults."""
+    request: dict[str, Any] = {"recipe": settings.recipe}
+    for technique in schema.techniques:
+        if technique.name in settings.techniques:
+            chosen = settings.techniques[technique.name]
+            said = {p.name: (getattr(chosen, p.name), p.default) for p in params_of(technique.Settings)}
+            request[technique.name] = {name: value for name, (value, default) in said.items() if value != default}
+    for name, chosen in settings.by_default.items():
+        request[name] = False if chosen is None else dataclasses.asdict(chosen)
+    return request
 
 
 def apply_request(schema: Schema, values: Mapping[str, Any], request: Mapping[str, Any]) -> Values:
     """Return ``values`` updated by a request.
 
     A technique is named with a dictionary of its settings (``{}``: all unchanged), or ``true`` or ``false``. With ``preset``
-    the preset's values take the place of ``values``.
+    the preset's values take the place of ``values``. A ``version`` other than this one is refused.
 
     :raises SettingError: for a name that doesn't exist; values are checked by :meth:`Schema.settings`
+    :raises UnsupportedError: if it asks for another version
     """
+    _require_version(request.get(VERSION, OWN_VERSION))
+    request = {name: said for name, said in request.items() if name != VERSION}
     if PRESET in request:
         values = _preset_values(schema, request[PRESET])
         request = {name: said for name, said in request.items() if name != PRESET}
@@ -35,8 +57,18 @@ def apply_request(schema: Schema, values: Mapping[str, Any], request: Mapping[st
         elif name in left:
             schema.require_off(left[name], said)
         else:
-            raise SettingError(name, said, f"one of {PRESET}, recipe, " + ", ".join(techniques))
+            raise SettingError(name, said, f"one of {PRESET}, {VERSION}, recipe, " + ", ".join(techniques))
     return merged
+
+
+def _require_version(asked: Any) -> None:
+    if not isinstance(asked, str) or not asked.strip():
+        raise SettingError(VERSION, asked, f"a version as text: {OWN_VERSION!r} is this one")
+    if asked != OWN_VERSION:
+        raise UnsupportedError(
+            f"{VERSION}: these settings are for SDFM {asked}, but this is SDFM {OWN_VERSION}. Install the same version on all "
+            "machines"
+        )
 
 
 def _preset_values(schema: Schema, name: Any) -> Values:

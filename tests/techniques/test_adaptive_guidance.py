@@ -54,9 +54,9 @@ def run(host: Host, request: dict | None, **settings: Any) -> tuple[Tensor, dict
     return result, p.extra_generation_params, host.sd_model.calls[before:]
 
 
-def of_image(params: dict, index: int) -> dict:
-    """The keys that the host writes for one image, as it does it."""
-    own = {key: value[index] if isinstance(value, list) else value for key, value in params.items()}
+def of_image(params: dict, place: int) -> dict:
+    """The keys that the host writes for one image of the batch that it has just made."""
+    own = {key: value[place] if isinstance(value, list) else value for key, value in params.items()}
     return {key: str(value) for key, value in own.items() if value is not None}
 
 
@@ -146,13 +146,27 @@ class TestImages:
         assert calls.count(3) == 12 - max(params["SDFM AG Step"]) > 0  # once all have switched
 
     def test_the_text_of_an_image_gives_it_back(self, host: Host):
-        batch, params, _ = run(host, adaptive(**NOISE), sampler_name="DDIM", batch_size=2, n_iter=2, steps=12)
-        assert len(params["SDFM AG Step"]) == 4
-        for image in range(4):
-            reading = read_infotext(SCHEMA, of_image(params, image))
+        """The host writes them batch by batch, and an extension may have added pictures to one."""
+        p = job(host, adaptive(**NOISE), sampler_name="DDIM", batch_size=2, n_iter=2, steps=12)
+        texts, sample_batch = [], host.sample_batch
+
+        def write(p: Any) -> Tensor:
+            result = sample_batch(p)
+            texts.extend(of_image(p.extra_generation_params, place) for place in range(p.batch_size))
+            p.batch_size += 1
+            assert "SDFM AG Step" not in of_image(p.extra_generation_params, 2)
+            p.batch_size -= 1
+            return result
+
+        host.sample_batch = write
+        batch = host.run(p)
+        host.sample_batch = sample_batch
+        assert list(p.extra_generation_params["SDFM AG Step"]) == [int(text["SDFM AG Step"]) for text in texts]
+        for image, text in enumerate(texts):
+            reading = read_infotext(SCHEMA, text)
             assert (reading.errors, reading.warnings) == ([], [])
             settings = SCHEMA.settings(reading.values).techniques["adaptive_guidance"]
-            assert settings == AdaptiveGuidanceSettings(0.99, "noise", params["SDFM AG Step"][image])
+            assert settings == AdaptiveGuidanceSettings(0.99, "noise", int(text["SDFM AG Step"]))
             again, _, _ = run(host, adaptive(**NOISE, step=settings.step), sampler_name="DDIM", seed=image + 1, steps=12)
             assert_close(again, batch[[image]], 1e-3)
 

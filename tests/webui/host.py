@@ -116,7 +116,12 @@ class FakeModules:
             **{f"on_{name}": registered.append for name, registered in self.callbacks.items()},
         )
         opts = types.SimpleNamespace(use_old_scheduling=False, rho=0, beta_dist_alpha=0.6, beta_dist_beta=0.6)
-        self.shared = types.SimpleNamespace(cmd_opts=types.SimpleNamespace(api_auth=None), sd_model=None, opts=opts)
+        self.shared = types.SimpleNamespace(
+            cmd_opts=types.SimpleNamespace(api_auth=None),
+            sd_model=None,
+            opts=opts,
+            state=types.SimpleNamespace(interrupted=False),
+        )
         self.options = types.SimpleNamespace(OptionInfo=OptionInfo)
         self.ui_components = types.SimpleNamespace(InputAccordion=input_accordion)
         self.processing = types.SimpleNamespace(StableDiffusionProcessingTxt2Img=type("Txt2Img", (), {}))

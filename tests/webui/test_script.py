@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.sampling.stages import ModelFacts
 from lib_sdfm.schema.axes import ALL_OLD
+from lib_sdfm.schema.request import OWN_VERSION, VERSION
 from lib_sdfm.schema.titles import ALL_ENTRIES
 from sdfm_webui.axes import axes_of_job
 from sdfm_webui.errors import SdfmError
@@ -51,8 +52,9 @@ def job(modules: FakeModules, **args_by_title: Any) -> Any:
         given = args_by_title.get(script.title().replace(" ", ""), [])
         args[script.args_from : script.args_from + len(given)] = given
     return SimpleNamespace(
-        scripts=modules.runner, script_args=args, extra_generation_params={}, is_api=True, comments=[], sample=lambda: "sampled"
-    )
+        scripts=modules.runner, script_args=args, extra_generation_params={}, is_api=True, comments=[], batch_size=1, n_iter=1,
+        iteration=0, sample=lambda: "sampled",
+    )  # fmt: skip
 
 
 def process_batch(modules: FakeModules, script: Script, p: Any, args: list[Any]) -> None:
@@ -255,6 +257,40 @@ def test_routes_and_axes_are_added_when_the_server_starts(modules: FakeModules):
     assert (axes_of_job(p), axes_of_job(cell)) == ({"pag.scale": 2.0, ALL_OLD: True}, {"pag.scale": 3.0, ALL_OLD: True})
     options[labels.index("[SDFM] PAG start step")].apply(cell, 2, [2])
     assert axes_of_job(cell) == {"pag.scale": 3.0, "pag.start_step": 2, ALL_OLD: False}
+
+
+def test_settings_are_stated_before_other_scripts_see_the_job(modules: FakeModules):
+    """Also those of a plot's cells, and of requests over the API."""
+    options: list[Any] = []
+    plot = SimpleNamespace(
+        axis_options=options, AxisOption=lambda *args, **more: SimpleNamespace(label=args[0], apply=args[2], **more),
+        __file__="scripts/xyz_grid.py",
+    )  # fmt: skip
+    modules.scripts.scripts_data = [SimpleNamespace(path="scripts/xyz_grid.py", module=plot)]
+    script = install(modules)["SDFM"]
+    assert script.setup_for_ui_only is False
+    modules.callbacks["before_ui"][0]()
+    panel = ["" if field is None else field.param.default for field in SCHEMA.positional]
+    p = job(modules, SDFM=[{"pag": {"scale": 3}}, *panel[1:]])
+    script.setup(p)
+    assert p.script_args[script.args_from] == {VERSION: OWN_VERSION, "recipe": "sdfm", "pag": {}}
+    cell = copy.copy(p)
+    next(option for option in options if option.label == "[SDFM] PAG scale").apply(cell, 2.0, [2.0])
+    assert cell.script_args[script.args_from]["pag"] == {"scale": 2.0} and p.script_args[script.args_from]["pag"] == {}
+
+
+def test_a_picture_from_a_machine_without_sdfm_is_named(modules: FakeModules):
+    script, p = install(modules)["SDFM"], job(modules)
+    p.batch_size, args = 2, [{"pag": {"scale": 2}}]
+    script.before_process(p, *args)
+    p.batch_size = 1  # another extension has given a picture away
+    modules.shared.sd_model = SimpleNamespace(is_sdxl=False, sd_model_hash=None)
+    script.process(p, *args)
+    own = "a\nSteps: 4, Sampler: Euler, Seed: 5, PAG Active: True, PAG Scale: 2, SDFM: 1"
+    processed = SimpleNamespace(images=[1, 2], infotexts=[own, own], comments="")
+    script.postprocess(p, processed, *args)
+    processed.infotexts[1] = "a\nSteps: 4, Sampler: Euler, Seed: 6"
+    assert "seed 6" in processed.comments and "no PAG" in processed.comments
 
 
 def test_calls_of_samplers_that_are_not_ours_are_left_alone(modules: FakeModules):
