@@ -46,6 +46,24 @@ def test_its_own_cfgpp_sampler_is_guided_by_ours_although_its_options_replace_th
     assert not guided.allclose(samples(alone, sampler_name="Euler CFG++", **settings), atol=1e-2)
 
 
+@pytest.mark.parametrize("mask", [0.0, 0.5])
+def test_perturbed_predictions_are_changed_as_the_main_ones_are_before_cfg(mask: float):
+    """Where the negative prompt's prediction takes the place of the prompt's, nothing is left to perturb; by half, half."""
+
+    def masked(args: dict[str, Any]) -> list[Tensor]:
+        cond, uncond = args["conds_out"]
+        return [cond * mask + uncond * (1 - mask), uncond]
+
+    def masked_job(request_: dict | None, scale: float = 7) -> Tensor:
+        host = new_reforge()
+        host.sd_model.first_unet.model_options["sampler_pre_cfg_function"] = [masked]
+        return samples(host, request_, cfg_scale=scale)
+
+    wanted = masked_job(None) if mask == 0 else samples(new_reforge(), {"pag": {"scale": 1}}, cfg_scale=4)
+    got = masked_job({"pag": {"scale": 2}}, 7 if mask == 0 else 8)
+    torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
+
+
 def test_functions_of_other_extensions_act_after_ours():
     host = new_reforge()
     seen: list[Tensor] = []

@@ -35,6 +35,12 @@ def uncond_rows(rows: int, kinds: list[int]) -> list[slice]:
     return [slice(i * size, (i + 1) * size) for i, kind in enumerate(kinds) if kind == UNCOND]
 
 
+def cond_rows(rows: int, kinds: list[int]) -> list[slice]:
+    """Return the rows of the prompts."""
+    size = rows // len(kinds)
+    return [slice(i * size, (i + 1) * size) for i, kind in enumerate(kinds) if kind != UNCOND]
+
+
 class AttentionPatches:
     """Selected self-attention layers of a UNet, perturbed in predictions made with the patches.
 

@@ -31,7 +31,7 @@ from ..model_kind import Copies, LevelTable, is_flow_model, unet_time
 from ..run import Ways, WholePasses, together_of
 from ..steps import SamplerSteps, asked_scale
 from ..unet_layers import UnetLayers, owner_of
-from .attention import AttentionPatches
+from .attention import AttentionPatches, cond_rows, every_row
 from .cross_attention import MarkedRows, images_of_block
 from .denoiser_call import DenoiserCall, is_one, prompts_weight, require_no_uncond_needed
 from .model_kind import is_host_flow
@@ -221,15 +221,17 @@ class ForgePass:
             return
         call.begun = True
         unet = self._unet_layers()
-        others: set[str] = set()
-        if call.changes:
-            others = {*unet.changed_by_others(), *others_in(options, cond, self._patched.functions)}
+        others = {*unet.changed_by_others(), *self._others(options, cond)} if call.changes else set()
         self._whole.begin(tuple(sorted(others)), call.perturbing, device)
         shares = self._tail_fits and not self._whole.names
         call.prepare(unet, self._together if shares else None, self.TAIL)
         if call.tail is not None:
             call.tail.attach()
         self._cross.attach(call.active, call.model_call, unet, self.denoiser.step, self._marked_rows.images)
+
+    def _others(self, options: dict[str, Any], cond: list[dict[str, Any]]) -> set[str]:
+        """Return who changes the UNet, or what it gives, by the host's options."""
+        return set(others_in(options, cond, self._patched.functions))
 
     def _needs_uncond(self, call: DenoiserCall, cond: list[dict]) -> bool:
         """Return True if the unconditional prediction is used at CFG scale 1 too.
@@ -301,7 +303,8 @@ class ForgePass:
         if change.tokens is not None:
             with ChangedTokens(self._unet_layers().select(change.layers), change.tokens, images_of_block):
                 return self._predict_cond(call, args, options)
-        patches = AttentionPatches(self._unet_layers(), change)
+        # other extensions may mix the prompts' rows with those of the negative prompt, which stay as they are
+        patches = AttentionPatches(self._unet_layers(), change, cond_rows if self._whole.names else every_row)
         transformer = patches.added_to(options.get("transformer_options", {}))
         denoised = self._predict_cond(call, args, {**options, "transformer_options": transformer})
         patches.require_ran()

@@ -4,6 +4,7 @@
   modifier, to the options of the call.
 * The unconditional prediction is skipped ("Skip early CFG", NGMS) after the modifiers: only the post-CFG function sees that.
 * Conditioning for the negative prompt always exists, at CFG scale 1 too.
+* Functions of others may change the predictions between the model and CFG.
 * The noise table is ``model_sampling``, and adapters of v and flow models are attached to the host's model.
 """
 
@@ -18,14 +19,18 @@ from ...errors import UnsupportedError
 from ...sampling.model_kind import FLOW
 from ...sampling.plan import Plan
 from ..cross_attention import TextHost
+from ..forge.denoiser_call import DenoiserCall
 from ..forge.run_pass import ForgePass, Predict
 from ..model_kind import adapter_of, kind_of
 from ..run import Ways
+from ..unet_layers import owner_of
 from .model_kind import SAMPLING, kind_of_sampling
 from .sampler_options import arguments_from_options
 from .tail import ReforgeTail
 
 POST_CFG = "sampler_post_cfg_function"
+PRE_CFG = "sampler_pre_cfg_function"
+"""Option with functions that change both predictions before CFG (on Forge one of this name is called before the model)."""
 
 
 class ReforgePass(ForgePass):
@@ -91,6 +96,20 @@ class ReforgePass(ForgePass):
             return *others, {**options, POST_CFG: [combine, *options.get(POST_CFG, ())]}, seed
 
         return {**functions, "conditioning_modifiers": modify_and_combine}
+
+    def _others(self, options: dict[str, Any], cond: list[dict[str, Any]]) -> set[str]:
+        return super()._others(options, cond) | {owner_of(function) for function in options.get(PRE_CFG, ())}
+
+    def _predict_cond(self, call: DenoiserCall, args: dict[str, Any], options: dict[str, Any]) -> Tensor:
+        functions = options.get(PRE_CFG, ())
+        if not functions:
+            return super()._predict_cond(call, args, options)
+        conds = [args["cond"], None if call.skips_uncond else args["uncond"]]
+        out = self._predict(args["model"], *conds, args["input"], args["sigma"], options)
+        given = {**args, "conds": conds, "cond_scale": call.scale, "timestep": args["sigma"], "model_options": options}
+        for function in functions:
+            out = function({**given, "conds_out": out})
+        return out[0]
 
     def _combine(self, args: dict[str, Any]) -> Tensor:
         if self._call is not None and args["uncond"] is None:

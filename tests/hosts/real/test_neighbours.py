@@ -1,78 +1,36 @@
 """SDFM beside other extensions in a real WebUI that has them: each alone, with techniques that do nothing, and with PAG.
 
 Counting extensions (NegPiP, Regional Prompter) count on 16 cross-attention layers, 70 with SDXL: with a checkpoint of others
-they are refused by name as soon as the prompts' lengths differ. Load one with the layout of Stable Diffusion 1.
+they are refused by name as soon as the prompts' lengths differ. Load one with the layout of Stable Diffusion 1 or SDXL.
+
+ADetailer takes the first detector that is a file of its folder, ControlNet and LoRA take the first model that acts on the
+loaded checkpoint. Without one, these cases are skipped.
 """
 
 from __future__ import annotations
 
-import base64
-import io
+import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from tests.hosts.real.client import Pictures, Refused, WebUi
+from tests.hosts.real.client import A1111, Pictures, Refused, WebUi
+from tests.hosts.real.neighbour_cases import (
+    ALWAYS_ON,
+    CASES,
+    MODEL,
+    MODELS,
+    NEUTRAL,
+    ORIGINALS,
+    PASSES,
+    SIX,
+    SMALL,
+    TOGETHER,
+    Case,
+)
 from tests.hosts.real.test_nag import largest
-
-SMALL = {"sampler_name": "Euler", "scheduler": "Automatic", "steps": 3, "width": 128, "height": 128, "cfg_scale": 6}
-NEUTRAL = {
-    "PAG": {"pag": {"scale": 1e-6}},
-    "PAG and SEG": {"pag": {"scale": 1e-6}, "seg": {"scale": 1e-6}},
-    "TPG": {"tpg": {"scale": 1e-6, "layers": "middle"}},
-    "FreeU": {"freeu": {f"stage{i}_{what}": 1 for i in (1, 2, 3) for what in ("backbone", "skip")}},
-    "APG": {"apg": {"eta": 1, "norm_threshold": 0, "momentum": 0}},
-    "NAG": {"nag": {"alpha": 0}},
-}
-"""Settings with which a technique does all its work, and changes nothing."""
-LONG = ", ".join(["blurry"] * 50)
-REGIONS = {"prompt": "a castle BREAK a blue boat", "negative_prompt": "blurry"}
-NEGATIVE = {"prompt": "a castle, (blue boat:-1.4)", "negative_prompt": "blurry"}
-
-
-def _noise() -> str:
-    data = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (128, 128, 3), np.uint8)).save(data, "PNG")
-    return base64.b64encode(data.getvalue()).decode()
-
-
-def _regional(mode: str) -> dict[str, Any]:
-    args = [True, False, "Matrix", "Columns", "Mask", "Prompt", "1,1", "0.2", False, False, False, mode, [], "0", "0", "0"]
-    return {"Regional Prompter": {"args": [*args, "", "0", "0", False]}}
-
-
-def _reference(module: str) -> dict[str, Any]:
-    unit = {"enabled": True, "module": module, "model": "None", "image": _noise(), "weight": 1.0, "threshold_a": 0.5}
-    return {"ControlNet": {"args": [unit]}}
-
-
-KOHYA = {"Kohya Hires.fix": {"args": [True, True, 3, 4, 0.5, 0.5, "bicubic", 0.5, 2.0, True, False]}}
-PERPENDICULAR = "a red castle AND_PERP a blue boat :1.5"
-CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "NegPiP": ({"NegPiP": {"args": [True]}}, NEGATIVE),
-    "NegPiP, long negative prompt": ({"NegPiP": {"args": [True]}}, {**NEGATIVE, "negative_prompt": LONG}),
-    "NegPiP at CFG 1": ({"NegPiP": {"args": [True]}}, {**NEGATIVE, "negative_prompt": LONG, "cfg_scale": 1}),
-    "Regional Prompter": (_regional("Attention"), REGIONS),
-    "Regional Prompter, unequal": (_regional("Attention"), {**REGIONS, "negative_prompt": LONG}),
-    "Regional Prompter, latent": (_regional("Latent"), REGIONS),
-    "Kohya Hires.fix": (KOHYA, {"width": 256, "height": 256}),
-    "ControlNet reference_only": (_reference("reference_only"), {}),
-    "ControlNet reference_adain": (_reference("reference_adain"), {}),
-    "ControlNet reference_adain+attn": (_reference("reference_adain+attn"), {}),
-    "Neutral Prompt": ({"Neutral Prompt": {"args": [0]}}, {"prompt": PERPENDICULAR}),
-    "Neutral Prompt, rescaled": ({"Neutral Prompt": {"args": [0.5]}}, {"prompt": PERPENDICULAR}),
-    "Detail Daemon": ({"Detail Daemon": {"args": [True, True, False, "both", 0.2, 0.8, 0.5, 0.8]}}, {}),
-    "Tiled Diffusion": (
-        {"Tiled Diffusion": {"args": [True, "MultiDiffusion", False, True, 256, 256, 16, 16, 8, 1, "None", 2.0]}},
-        {"width": 256, "height": 256},
-    ),
-    "Tiled VAE": ({"Tiled VAE": {"args": [True, 256, 32, True, True, True, False]}}, {"width": 512, "height": 512}),
-    "Cutoff": ({"Cutoff": {"args": [True, "blue", 2.0]}}, {"prompt": "a castle, blue boat"}),
-}
-"""For each extension its arguments, and the request that it acts in."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -88,65 +46,159 @@ def no_cache_of_prompts(webui: WebUi) -> Iterator[None]:
     webui.post("/sdapi/v1/options", {"persistent_cond_cache": before})
 
 
-@pytest.fixture(params=CASES)
-def case(request: pytest.FixtureRequest, a1111: WebUi) -> tuple[dict[str, Any], dict[str, Any]]:
-    scripts, settings = CASES[request.param]
-    installed = {info["name"] for info in a1111.get("/sdapi/v1/script-info")}
-    missing = [title for title in scripts if title.lower() not in installed]
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}")
-    return scripts, settings
+@pytest.fixture(scope="module")
+def installed(webui: WebUi) -> list[str]:
+    """The names of the WebUI's scripts."""
+    return [info["name"] for info in webui.get("/sdapi/v1/script-info")]
+
+
+def found(webui: WebUi, installed: list[str], name: str) -> Case:
+    """A case as this WebUI can run it; the test is skipped if it lacks the extension or a model."""
+    scripts, settings = CASES[name]
+    titles = {title: next((own for own in installed if own.startswith(title.lower())), None) for title in scripts}
+    if None in titles.values():
+        pytest.skip(f"not installed: {', '.join(title for title, own in titles.items() if own is None)}")
+    case = Case(name, {titles[title]: args for title, args in scripts.items()}, {"prompt": "a castle", **settings})
+    return with_model(webui, case) if MODEL in json.dumps([scripts, settings]) else case
+
+
+def with_model(webui: WebUi, case: Case) -> Case:
+    """The case with the first model that acts on the loaded checkpoint."""
+    path, usable = MODELS[re.split("[ ,]", case.name)[0]]
+    plain = made(webui, None, {}, **case.without)
+    for model in usable(webui.get(path)):
+        scripts, settings = json.loads(json.dumps([case.scripts, case.settings]).replace(MODEL, model))
+        tried = Case(case.name, scripts, settings)
+        try:
+            if made(webui, None, scripts, **settings).difference(plain) > 0.1:
+                return tried
+        except Refused:
+            assert made(webui, None, {}, **case.without).pixels == plain.pixels
+    pytest.skip("no model for this checkpoint")
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request: pytest.FixtureRequest, webui: WebUi, installed: list[str]) -> Case:
+    if webui.host != A1111:
+        pytest.skip(f"this is {webui.host}")
+    return found(webui, installed, request.param)
 
 
 def made(webui: WebUi, sdfm: dict | None, scripts: dict[str, Any], **request: Any) -> Pictures:
     return webui.txt2img(sdfm, alwayson_scripts=scripts, **{**SMALL, **request})
 
 
+def assert_neutral(webui: WebUi, scripts: dict[str, Any], alone: Pictures, settings: dict[str, Any], names: Any) -> None:
+    """Techniques that change nothing leave the extension's picture, or are refused by name beside it."""
+    distances = {name: distance(webui, scripts, alone, settings, neutral) for name, neutral in names.items()}
+    assert not {name: far for name, far in distances.items() if far not in (0, 1)}
+
+
+def assert_all_neutral(webui: WebUi, scripts: dict[str, Any], alone: Pictures, settings: dict[str, Any]) -> None:
+    """All of them together; one by one where that is refused or wrong, to tell which."""
+    if distance(webui, scripts, alone, settings, TOGETHER, refused="refused") not in (0, 1):
+        assert_neutral(webui, scripts, alone, settings, NEUTRAL)
+
+
+def distance(
+    webui: WebUi,
+    scripts: dict[str, Any],
+    alone: Pictures,
+    settings: dict[str, Any],
+    neutral: dict[str, Any],
+    refused: int | str = 0,
+) -> int | str:
+    """The largest difference to the extension's picture; ``refused`` if refused by name, the text if for another reason."""
+    try:
+        return largest(made(webui, neutral, scripts, **settings), alone)
+    except Refused as error:
+        assert error.status == 422
+        return refused if any(title in error.text for title in ("sd-webui", "multidiffusion", "rows where")) else error.text
+
+
 @pytest.mark.parametrize("images", [1, 3])
-def test_beside_an_extension(a1111: WebUi, case: tuple[dict[str, Any], dict[str, Any]], images: int):
-    scripts, settings = case
-    settings = {**settings, "batch_size": images}
-    plain = made(a1111, None, {}, **settings)
+def test_beside_an_extension(a1111: WebUi, case: Case, images: int):
+    scripts, settings = case.scripts, {**case.settings, "batch_size": images}
+    without = {**case.without, "batch_size": images}
+    plain = made(a1111, None, {}, **without)
     try:
         alone = made(a1111, None, scripts, **settings)
     except Refused as error:
-        assert made(a1111, None, {}, **settings).pixels == plain.pixels, "its own failure leaves its things in the model"
+        assert made(a1111, None, {}, **without).pixels == plain.pixels, "its own failure leaves its things in the model"
         pytest.skip(f"it fails alone with this checkpoint: {error.text[:200]}")
-    assert "Neutral Prompt" in scripts or alone.difference(plain) > 0.1, "it has no effect alone"  # that one is always on
-    wrong = {}
+    assert case.name.startswith(ALWAYS_ON) or alone.difference(plain) > 0.1, "it has no effect alone"
     same_scale = {"dynamic_thresholding": {"mimic_scale": settings.get("cfg_scale", SMALL["cfg_scale"])}}
-    for name, neutral in {**NEUTRAL, "thresholding": same_scale}.items():
-        try:
-            distance = largest(made(a1111, neutral, scripts, **settings), alone)
-        except Refused as error:
-            assert error.status == 422
-            distance = 0 if any(title in error.text for title in ("sd-webui", "multidiffusion", "rows where")) else error.text
-        if distance != 0 and distance != 1:
-            wrong[name] = distance
-    assert not wrong
-    assert made(a1111, None, scripts, **settings).pixels == alone.pixels
-    assert made(a1111, None, {}, **settings).pixels == plain.pixels
+    assert_all_neutral(a1111, scripts, alone, settings)
+    assert_neutral(a1111, scripts, alone, settings, {"thresholding": same_scale})
+    assert made(a1111, None, {}, **without).pixels == plain.pixels
 
 
-def test_pag_and_the_extension_both_act_and_are_written(a1111: WebUi, case: tuple[dict[str, Any], dict[str, Any]]):
-    scripts, settings = case
-    plain = made(a1111, None, {}, **settings)
+def test_pag_and_the_extension_both_act_and_are_written(a1111: WebUi, case: Case):
+    plain = made(a1111, None, {}, **case.without)
+    strong = {"pag": {"scale": 4}}
     try:
-        alone, both = made(a1111, None, scripts, **settings), made(a1111, {"pag": {"scale": 4}}, scripts, **settings)
+        alone = made(a1111, None, case.scripts, **case.settings)
+        both = made(a1111, strong, case.scripts, **case.settings)
     except Refused as error:
         pytest.skip(error.text[:200])
     assert both.difference(alone) > 0.1
-    assert "Neutral Prompt" in scripts or both.difference(made(a1111, {"pag": {"scale": 4}}, {}, **settings)) > 0.1
+    assert case.name.startswith(ALWAYS_ON) or both.difference(made(a1111, strong, {}, **case.without)) > 0.1
     assert "PAG Scale: 4" in both.texts[0]
-    assert made(a1111, None, {}, **settings).pixels == plain.pixels
+    assert made(a1111, None, {}, **case.without).pixels == plain.pixels
 
 
-def test_an_error_of_ours_leaves_nothing_of_the_extension(a1111: WebUi, case: tuple[dict[str, Any], dict[str, Any]]):
-    scripts, settings = case
-    plain = made(a1111, None, {}, **settings)
+def test_an_error_of_ours_leaves_nothing_of_the_extension(a1111: WebUi, case: Case):
+    plain = made(a1111, None, {}, **case.without)
     with pytest.raises(Refused, match="output block 99"):
-        made(a1111, {"pag": {"layers": "output.99"}}, scripts, **settings)
-    assert made(a1111, None, {}, **settings).pixels == plain.pixels
+        made(a1111, {"pag": {"layers": "output.99"}}, case.scripts, **case.settings)
+    assert made(a1111, None, {}, **case.without).pixels == plain.pixels
+
+
+@pytest.fixture(scope="module")
+def refiner(webui: WebUi) -> str:
+    """Another checkpoint of the loaded one's class, told by its name: tiny-sd1 for sd1-full."""
+    loaded = webui.get("/sdapi/v1/options")["sd_model_checkpoint"]
+    others = [model["title"] for model in webui.get("/sdapi/v1/sd-models") if model["model_name"] not in loaded]
+    family = "sdxl" if "xl" in loaded.lower() else "sd1"
+    fitting = [title for title in others if family in title.lower() and not re.search("vpred|vscaling|shape", title)]
+    if not fitting:
+        pytest.skip("no checkpoint of the same class")
+    return fitting[0]
+
+
+@pytest.mark.parametrize("passes", PASSES)
+@pytest.mark.parametrize("name", SIX)
+def test_with_hires_fix_and_refiner_sync(a1111: WebUi, installed: list[str], refiner: str, name: str, passes: str):
+    case = found(a1111, installed, name)
+    settings, without = ({**one, **PASSES[passes]} for one in (case.settings, case.without))
+    if passes == "refiner":
+        marked = settings["prompt"].replace("castle", "[castle:tower:refiner]")
+        settings["refiner_checkpoint"] = without["refiner_checkpoint"] = refiner
+        settings["prompt"] = marked
+    plain = made(a1111, None, {}, **without)
+    alone = made(a1111, None, case.scripts, **settings)
+    assert "refiner]" not in alone.texts[0] and alone.difference(plain) > 0.1
+    assert_all_neutral(a1111, case.scripts, alone, settings)
+    strong = {"pag": {"scale": 4}}
+    assert made(a1111, strong, case.scripts, **settings).difference(alone) > 0.1
+    assert made(a1111, None, {}, **without).pixels == plain.pixels
+
+
+@pytest.mark.parametrize("title", ORIGINALS)
+def test_beside_an_original(a1111: WebUi, installed: list[str], title: str):
+    """The same method twice is refused by name; other methods act beside it."""
+    if title.lower() not in installed:
+        pytest.skip(f"not installed: {title}")
+    args, same = ORIGINALS[title]
+    scripts, plain = {title: {"args": args}}, made(a1111, None, {})
+    alone = made(a1111, None, scripts)
+    assert alone.difference(plain) > 0.1
+    with pytest.raises(Refused, match="422") as refused:
+        made(a1111, same, scripts)
+    assert title.split(" (")[0].lower() in refused.value.text.lower()
+    ours = {name: neutral for name, neutral in NEUTRAL.items() if not set(neutral) & set(same)}
+    assert_neutral(a1111, scripts, alone, {}, ours)
+    assert made(a1111, None, {}).pixels == plain.pixels
 
 
 def test_explain_tells_who_has_changed_the_unet(a1111: WebUi):
