@@ -76,6 +76,11 @@ def clear_callbacks() -> None:
         callbacks.clear()
 
 
+def ordered_callbacks(category: str) -> list[ScriptCallback]:
+    """Return a category's callbacks as they will be called; the demo has no order of the user's."""
+    return list(callback_map[f"callbacks_{category}"])
+
+
 def _registration(category: str) -> Callable[..., None]:
     def register(callback: Callable[..., Any], *, name: str | None = None) -> None:
         filename = inspect.stack()[1].filename
@@ -88,7 +93,7 @@ def _registration(category: str) -> Callable[..., None]:
 def _calling(category: str) -> Callable[..., list[Any]]:
     def call(*args: Any, **kwargs: Any) -> list[Any]:
         results = []
-        for item in callback_map[f"callbacks_{category}"]:
+        for item in ordered_callbacks(category):
             try:
                 results.append(item.callback(*args, **kwargs))
             except Exception:
