@@ -22,7 +22,7 @@ REQUESTS = {
     "PAG in the encoder": {"pag": {"scale": 2, "layers": "input.1,middle"}},
     "original": {"recipe": "original", "pag": {"scale": 2}, "seg": {"blur": 1}},
 }
-FREEU = {"freeu": {f"stage{stage}_{what}": 1 for stage in (1, 2) for what in ("backbone", "skip")}}
+FREEU = {"freeu": {f"stage{stage}_{what}": 1.000001 for stage in (1, 2) for what in ("backbone", "skip")}}
 WHOLE = torch.tensor([1.0, 0.0]).view(2, 1, 1)
 """Masks that give the whole picture to the first prompt."""
 

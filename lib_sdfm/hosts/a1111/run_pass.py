@@ -59,6 +59,7 @@ class A1111Pass:
         self._combine, self._combined_by = self.denoiser.combine_denoised, who_combines(self.denoiser)
         self._recorder = CallRecorder()
         self._outputs = ModelOutputs(self._recorder, callbacks)
+        self._around: tuple[str, ...] = ()
         self._call: DenoiserCall | None = None
         self._layers: UnetLayers | None = None
         self._tail_fits = True  # until a call goes through the UNet in another way: then whole passes for the rest
@@ -79,9 +80,10 @@ class A1111Pass:
     def _end_call(self) -> None:
         """Drop a call whose predictions were never combined, which is an error."""
         if self._call is not None:
+            by = ", ".join(self._around)
             self.problem = self.problem or UnsupportedError(
-                f"the result of a model call was combined without SDFM, at step {self._call.model_call.index}: another "
-                "extension replaces CFG, or this is an InstructPix2Pix checkpoint"
+                f"the result of a model call was combined without SDFM, at step {self._call.model_call.index}: "
+                + (f"{by} replaces CFG" if by else "another extension replaces CFG, or this is an InstructPix2Pix checkpoint")
             )
         self._drop_call()
 
@@ -112,7 +114,8 @@ class A1111Pass:
         call.begun, unet = True, self._unet_layers()
         asks = bool(call.changes) or call.cond_only is not None
         self._whole.begin(unet.changed_by_others() if asks else (), call.perturbing, call.params.x.device)
-        if self._outputs.begin(self._wrapped_by()) or self._whole.names:
+        self._around = self._wrapped_by()
+        if self._outputs.begin(self._around) or self._whole.names:
             self._recorder.keeps_outputs = bool(call.changes)
             call.keep_host_rows()
         shares = self._tail_fits and not self._whole.names

@@ -16,9 +16,9 @@ NEUTRAL = {
     "PAG": {"pag": {"scale": 1e-6}},
     "PAG and SEG": {"pag": {"scale": 1e-6}, "seg": {"scale": 1e-6}},
     "TPG": {"tpg": {"scale": 1e-6, "layers": "middle"}},
-    "FreeU": {"freeu": {f"stage{i}_{what}": 1 for i in (1, 2, 3) for what in ("backbone", "skip")}},
-    "APG": {"apg": {"eta": 1, "norm_threshold": 0, "momentum": 0}},
-    "NAG": {"nag": {"alpha": 0}},
+    "FreeU": {"freeu": {f"stage{i}_{what}": 1.000001 for i in (1, 2, 3) for what in ("backbone", "skip")}},
+    "APG": {"apg": {"eta": 0.999999, "norm_threshold": 0, "momentum": 0}},
+    "NAG": {"nag": {"alpha": 1e-6}},
 }
 """Settings with which a technique does all its work, and changes nothing."""
 TOGETHER = (
