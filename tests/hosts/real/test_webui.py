@@ -153,7 +153,7 @@ def test_an_interrupt_leaves_nothing(webui: WebUi, plain: Pictures, name: str):
     webui.post("/sdapi/v1/interrupt")
     asked = time.monotonic()
     job.join()
-    assert not failed and time.monotonic() - asked < 20
+    assert not failed and time.monotonic() - asked < 60
     assert webui.txt2img() == plain
 
 
