@@ -51,9 +51,13 @@ quality: .venv/ready ## measure whether techniques do what their papers say: tab
 	.venv/bin/python $(PIP) --no-deps -r tests/requirements-no-deps.txt
 	touch $@
 
-.venv-gradio4/ready: tests/requirements-gradio4.txt tests/requirements-no-deps.txt
-	$(PYTHON) -m venv .venv-gradio4
-	.venv-gradio4/bin/python $(PIP) -r tests/requirements-gradio4.txt
+PACKAGES = -c "import sysconfig; print(sysconfig.get_path('purelib'))"
+
+# what it doesn't have itself, torch above all, it finds in .venv: pip takes that for installed
+.venv-gradio4/ready: .venv/ready tests/requirements-gradio4.txt tests/requirements-no-deps.txt
+	.venv/bin/python -m venv --clear .venv-gradio4
+	.venv/bin/python $(PACKAGES) > "$$(.venv-gradio4/bin/python $(PACKAGES))/shared.pth"
+	.venv-gradio4/bin/python $(PIP) --no-warn-conflicts -r tests/requirements-gradio4.txt
 	.venv-gradio4/bin/python $(PIP) --no-deps -r tests/requirements-no-deps.txt
 	touch $@
 

@@ -1,5 +1,6 @@
 """One thread (the machines that run this are shared), fixed examples of property tests, importable libraries, and order."""
 
+import gc
 import importlib.util
 import os
 
@@ -12,6 +13,7 @@ import torch
 from tests.progress import Progress
 
 torch.set_num_threads(1)
+gc.set_threshold(20_000)  # else a tenth of the time goes into looking through thousands of tests and modules again and again
 
 if importlib.util.find_spec("k_diffusion"):  # the environment of gradio 4 has none of these: only the panel is tested there
     from demo.importable import make_importable

@@ -1,4 +1,4 @@
-"""Parameters of tests whose product would take too long: any two values meet, not any three."""
+"""Parameters of tests whose product would take too long: any two values meet, not any three; or each is tried once."""
 
 from __future__ import annotations
 
@@ -47,6 +47,19 @@ def in_pairs(**axes: Iterable[Any] | Mapping[str, Any]) -> pytest.MarkDecorator:
     named = [list(given.items()) if isinstance(given, Mapping) else [(str(v), v) for v in given] for given in axes.values()]
     places = sorted(covering([len(values) for values in named]))
     rows = [[values[place] for values, place in zip(named, row)] for row in places]
+    ids = ["-".join(name for name, _ in row) for row in rows]
+    return pytest.mark.parametrize(",".join(axes), [tuple(value for _, value in row) for row in rows], ids=ids)
+
+
+def in_turn(**axes: Iterable[Any] | Mapping[str, Any]) -> pytest.MarkDecorator:
+    """Parametrize a test with each value of the longest argument once, and of the others in turn.
+
+    For what depends on one of them: another only has to be tried as well.
+
+    :param axes: as in :func:`in_pairs`
+    """
+    named = [list(given.items()) if isinstance(given, Mapping) else [(str(v), v) for v in given] for given in axes.values()]
+    rows = [[values[number % len(values)] for values in named] for number in range(max(map(len, named)))]
     ids = ["-".join(name for name, _ in row) for row in rows]
     return pytest.mark.parametrize(",".join(axes), [tuple(value for _, value in row) for row in rows], ids=ids)
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from tests.pairs import covering, meet_in_pairs
+from tests.pairs import covering, in_turn, meet_in_pairs
 
 
 @pytest.mark.parametrize(
@@ -17,3 +17,8 @@ def test_any_two_values_meet_in_few_rows(sizes: list[int]):
     assert meet_in_pairs(rows, sizes) and len(set(rows)) == len(rows)
     least = math.prod(sorted(sizes)[-2:])
     assert least <= len(rows) <= 1.35 * least + 1
+
+
+def test_in_turn_every_value_is_tried():
+    given = in_turn(host={"a": 1, "b": 2}, name=["x", "y", "z"])
+    assert given.args == ("host,name", [(1, "x"), (2, "y"), (1, "z")]) and given.kwargs == {"ids": ["a-x", "b-y", "a-z"]}

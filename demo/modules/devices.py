@@ -7,12 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 cpu = device = torch.device("cpu")
-dtype = dtype_unet = dtype_vae = torch.float32
+dtype = torch.float32
 
 
 def autocast(disable: bool = False) -> AbstractContextManager:
     return nullcontext()
-
-
-def torch_gc() -> None:
-    """Nothing to free on the CPU."""

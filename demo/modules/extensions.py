@@ -1,8 +1,7 @@
-"""The extensions and their metadata.ini."""
+"""The extensions and their files."""
 
 from __future__ import annotations
 
-import configparser
 import os
 from collections import namedtuple
 
@@ -12,16 +11,12 @@ ScriptFile = namedtuple("ScriptFile", ["basedir", "filename", "path"])
 
 
 class Extension:
-    """One extension's folder. A1111 calls it by the folder's name unless metadata.ini has another."""
+    """One extension's folder, by whose name it goes."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.name = os.path.basename(path)
         self.enabled = True
-        self.is_builtin = False
-        self.metadata = configparser.ConfigParser()
-        self.metadata.read(os.path.join(path, "metadata.ini"), encoding="utf8")
-        self.canonical_name = self.metadata.get("Extension", "Name", fallback=self.name).strip().lower()
 
     def list_files(self, folder: str, extension: str) -> list[ScriptFile]:
         """Its files of one kind, by name."""

@@ -10,7 +10,6 @@ from PIL import Image, PngImagePlugin
 
 from modules import paths
 from modules.labels import draw_labels as draw_labels
-from modules.script_callbacks import ImageSaveParams, before_image_saved_callback, image_saved_callback
 
 
 def image_grid(pictures: list[Image.Image], batch_size: int = 1, rows: int | None = None) -> Image.Image:
@@ -47,12 +46,8 @@ def save_image(
         number += 1
     if info is not None:
         image.info["parameters"] = info
-    params = ImageSaveParams(image, p, filename, {"parameters": info})
-    before_image_saved_callback(params)
-    params.image.save(params.filename, pnginfo=png_metadata(params.image))
-    image.already_saved_as = params.filename
-    image_saved_callback(params)
-    return params.filename
+    image.save(filename, pnginfo=png_metadata(image))
+    return filename
 
 
 def read_info_from_image(image: Image.Image) -> tuple[str | None, dict[str, Any]]:

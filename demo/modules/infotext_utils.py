@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from modules import errors, infotext_versions, paths, prompt_parser, script_callbacks, shared
 from modules.infotext_quoting import quote, unquote
@@ -50,23 +48,15 @@ class PasteField(tuple):
         self.function = target if callable(target) else None
 
 
+@dataclass
 class ParamBinding:
-    """A button that pastes or sends to a tab: from a text, a picture, or the controls of another tab."""
+    """A button that pastes or sends to a tab: from a text, or from the controls of another tab."""
 
-    def __init__(
-        self,
-        paste_button: Any,
-        tabname: str,
-        source_text_component: Any = None,
-        source_image_component: Any = None,
-        source_tabname: str | None = None,
-        override_settings_component: Any = None,
-        paste_field_names: list[Any] | None = None,
-    ) -> None:
-        self.paste_button, self.tabname = paste_button, tabname
-        self.source_text_component, self.source_image_component = source_text_component, source_image_component
-        self.source_tabname, self.override_settings_component = source_tabname, override_settings_component
-        self.paste_field_names = paste_field_names or []
+    paste_button: Any
+    tabname: str
+    source_text_component: Any = None
+    source_tabname: str | None = None
+    paste_field_names: list[Any] = field(default_factory=list)
 
 
 paste_fields: dict[str, dict[str, Any]] = {}
@@ -97,7 +87,7 @@ def connect_paste_params_buttons() -> None:
     for binding in registered_param_bindings:
         destination = paste_fields[binding.tabname]
         if binding.source_text_component is not None:
-            override = binding.override_settings_component or destination["override_settings_component"]
+            override = destination["override_settings_component"]
             connect_paste(binding.paste_button, destination["fields"], binding.source_text_component, override, binding.tabname)
         if binding.source_tabname is not None:
             _connect_tabs(binding, paste_fields[binding.source_tabname]["fields"], destination["fields"])
@@ -111,13 +101,6 @@ def _connect_tabs(binding: ParamBinding, source: list[PasteField], destination: 
     binding.paste_button.click(
         fn=lambda *values: values if len(values) > 1 else values[0], inputs=given, outputs=taken, show_progress="hidden"
     )
-
-
-def image_from_url_text(filedata: Any) -> Image.Image | None:
-    """A picture from a data address or bare base64."""
-    if not filedata:
-        return None
-    return Image.open(io.BytesIO(base64.b64decode(str(filedata).split("base64,")[-1])))
 
 
 def parse_generation_parameters(x: str, skip_fields: Iterable[str] | None = None) -> dict[str, Any]:

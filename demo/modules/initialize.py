@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import gradio as gr
-import weights
 from fastapi import FastAPI
 
-from modules import paths, script_callbacks, scripts, sd_models, sheets, ui
+from modules import script_callbacks, scripts, sd_models, sheets, ui
 from modules.api.api import Api
 from modules.page import serve_page
 
 
 def load() -> None:
     """Checkpoints, then the scripts of the extensions: these hear of the model that is loaded next."""
-    if paths.models_path != paths.shipped_models_path:
-        weights.ensure_checkpoints(paths.models_path)
     sd_models.list_models()
     scripts.load_scripts()
     sd_models.reload_model_weights()

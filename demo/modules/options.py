@@ -49,9 +49,6 @@ class Options:
         self.data[key] = value
         return True
 
-    def get_default(self, key: str) -> Any:
-        return self.data_labels[key].default if key in self.data_labels else None
-
     def cast_value(self, key: str, value: Any) -> Any:
         """A pasted value in the type of the setting's default; texts of switches are ``True`` and ``False``."""
         if value is None or key not in self.data_labels:

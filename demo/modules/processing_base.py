@@ -55,7 +55,6 @@ class StableDiffusionProcessing:
 
     is_api: bool = field(default=False, init=False)
     is_hr_pass: bool = field(default=False, init=False)
-    tiling: bool = field(default=False, init=False)
     iteration: int = field(default=0, init=False)
     sampler: Any = field(default=None, init=False)
     rng: Any = field(default=None, init=False)
@@ -196,9 +195,6 @@ class StableDiffusionProcessing:
     def image_conditioning_like(self, latents: Tensor) -> Tensor:
         """A1111's placeholder for models that take no picture as conditioning."""
         return latents.new_zeros(latents.shape[0], 5, 1, 1)
-
-    def get_token_merging_ratio(self, for_hr: bool = False) -> float:
-        return 0.0
 
 
 StableDiffusionProcessing.sd_model = property(lambda p: shared.sd_model)

@@ -21,7 +21,6 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
     init_images: list[Any] | None = None
     resize_mode: int = 0
     denoising_strength: float = 0.75
-    image_cfg_scale: float | None = None
     mask: Any = None
     inpainting_mask_invert: int = 0
     initial_noise_multiplier: float | None = None
@@ -39,7 +38,6 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
 
     def init(self, all_prompts: list[str], all_seeds: list[int], all_subseeds: list[int]) -> None:
         self.extra_generation_params["Denoising strength"] = self.denoising_strength
-        self.image_cfg_scale = None
         self.sampler = sd_samplers.create_sampler(self.sampler_name, self.sd_model)
         pictures = [_as_array(picture, (self.width, self.height)) for picture in self.init_images]
         if len(pictures) == 1:

@@ -47,25 +47,9 @@ class AfterCFGCallbackParams:
     total_sampling_steps: int
 
 
-@dataclass
-class ExtraNoiseParams:
-    noise: Any
-    x: Any
-    xi: Any
-
-
-@dataclass
-class ImageSaveParams:
-    image: Any
-    p: Any
-    filename: str
-    pnginfo: dict[str, Any]
-
-
 CATEGORIES = (
-    "app_started", "model_loaded", "ui_tabs", "ui_settings", "before_image_saved", "image_saved", "extra_noise", "cfg_denoiser",
-    "cfg_denoised", "cfg_after_cfg", "before_component", "after_component", "infotext_pasted", "script_unloaded", "before_ui",
-    "on_reload",
+    "app_started", "model_loaded", "ui_settings", "cfg_denoiser", "cfg_denoised", "cfg_after_cfg", "after_component",
+    "infotext_pasted", "before_ui",
 )  # fmt: skip
 callback_map: dict[str, list[ScriptCallback]] = {f"callbacks_{name}": [] for name in CATEGORIES}
 
@@ -106,20 +90,13 @@ def _calling(category: str) -> Callable[..., list[Any]]:
 
 on_app_started, app_started_callback = _registration("app_started"), _calling("app_started")
 on_model_loaded, model_loaded_callback = _registration("model_loaded"), _calling("model_loaded")
-on_ui_tabs, ui_tabs_callback = _registration("ui_tabs"), _calling("ui_tabs")
 on_ui_settings, ui_settings_callback = _registration("ui_settings"), _calling("ui_settings")
-on_before_image_saved, before_image_saved_callback = _registration("before_image_saved"), _calling("before_image_saved")
-on_image_saved, image_saved_callback = _registration("image_saved"), _calling("image_saved")
-on_extra_noise, extra_noise_callback = _registration("extra_noise"), _calling("extra_noise")
 on_cfg_denoiser, cfg_denoiser_callback = _registration("cfg_denoiser"), _calling("cfg_denoiser")
 on_cfg_denoised, cfg_denoised_callback = _registration("cfg_denoised"), _calling("cfg_denoised")
 on_cfg_after_cfg, cfg_after_cfg_callback = _registration("cfg_after_cfg"), _calling("cfg_after_cfg")
-on_before_component, before_component_callback = _registration("before_component"), _calling("before_component")
 on_after_component, after_component_callback = _registration("after_component"), _calling("after_component")
 on_infotext_pasted, infotext_pasted_callback = _registration("infotext_pasted"), _calling("infotext_pasted")
-on_script_unloaded, script_unloaded_callback = _registration("script_unloaded"), _calling("script_unloaded")
 on_before_ui, before_ui_callback = _registration("before_ui"), _calling("before_ui")
-on_before_reload, app_reload_callback = _registration("on_reload"), _calling("on_reload")
 
 
 def remove_callbacks_for_function(callback: Callable[..., Any]) -> None:

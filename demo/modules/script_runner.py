@@ -40,7 +40,7 @@ class ScriptRunner:
                 errors.report(f"Error # failed to initialize Script {data.path}", exc_info=True)
                 continue
             script.filename = data.path
-            script.is_img2img, script.is_txt2img = is_img2img, not is_img2img
+            script.is_img2img = is_img2img
             script.tabname = "img2img" if is_img2img else "txt2img"
             shown = script.show(is_img2img)
             if shown is scripts.AlwaysVisible:
@@ -141,17 +141,6 @@ class ScriptRunner:
 
     def postprocess_image(self, p: Any, wrapped: Any) -> None:
         self._call("postprocess_image", p, wrapped)
-
-    def set_named_arg(self, args: Any, script_name: str, arg_elem_id: str, value: Any, fuzzy: bool = False) -> Any:
-        """The arguments with one exchanged, that of the control with this id."""
-        script = next((item for item in self.scripts if item.name == script_name), None)
-        if script is None:
-            raise RuntimeError(f"There is no script named {script_name!r}")
-        fits = arg_elem_id.__eq__ if not fuzzy else lambda elem_id: arg_elem_id in elem_id
-        place = next((i for i, control in enumerate(script.controls, script.args_from) if fits(control.elem_id)), None)
-        if place is None:
-            raise RuntimeError(f"{script_name} has no control with the id {arg_elem_id!r}")
-        return type(args)([*args[:place], value, *args[place + 1 :]])
 
 
 def _calling(callback: str) -> Callable[..., None]:

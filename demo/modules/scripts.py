@@ -30,11 +30,6 @@ class PostprocessImageArgs:
     image: Any
 
 
-@dataclass
-class PostprocessBatchListArgs:
-    images: list[Any]
-
-
 def basedir() -> str:
     """Of the extension whose script is being loaded."""
     return _current_basedir[-1]
@@ -49,7 +44,6 @@ class Script:
     args_from = 0
     args_to = 0
     alwayson = False
-    is_txt2img = False
     is_img2img = False
     tabname: str | None = None
     group: Any = None
@@ -76,9 +70,8 @@ class Script:
     def _callback(self, p: Any, *args: Any, **kwargs: Any) -> None:
         """Does nothing."""
 
-    setup = before_process = process = before_process_batch = after_extra_networks_activate = process_batch = _callback
-    process_before_every_sampling = before_hr = post_sample = postprocess_batch = postprocess_batch_list = _callback
-    postprocess_image = postprocess_image_after_composite = postprocess = on_mask_blend = _callback
+    setup = before_process = process = before_process_batch = process_batch = process_before_every_sampling = _callback
+    before_hr = post_sample = postprocess_batch = postprocess_image = postprocess = _callback
 
     def elem_id(self, item_id: str) -> str:
         """An id that names script and, where it stands in both tabs, the tab."""
@@ -152,4 +145,3 @@ from modules.script_runner import ScriptRunner  # noqa: E402 - it needs the clas
 
 scripts_txt2img: ScriptRunner | None = None
 scripts_img2img: ScriptRunner | None = None
-scripts_current: ScriptRunner | None = None

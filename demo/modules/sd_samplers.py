@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from modules import sd_schedulers, shared
-from modules.sd_samplers_common import SamplerData, sample_to_image  # noqa: F401 - found here by extensions
+from modules.sd_samplers_common import SamplerData
 from modules.sd_samplers_kdiffusion import samplers_data_k_diffusion
 from modules.sd_samplers_timesteps import samplers_data_timesteps
 
 all_samplers: list[SamplerData] = [*samplers_data_k_diffusion, *samplers_data_timesteps]
 all_samplers_map = {item.name: item for item in all_samplers}
-samplers = samplers_for_img2img = all_samplers
+samplers = all_samplers
 samplers_map = {alias.lower(): item.name for item in all_samplers for alias in (item.name, *item.aliases)}
 
 SAME_SAMPLER, SAME_SCHEDULER = "Use same sampler", "Use same scheduler"

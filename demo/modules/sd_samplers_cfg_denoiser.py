@@ -36,8 +36,7 @@ class CFGDenoiser(torch.nn.Module):
         self.steps: int | None = None
         self.total_steps: int | None = None
         self.step = 0
-        self.image_cfg_scale: float | None = None
-        self.padded_cond_uncond = self.padded_cond_uncond_v0 = False
+        self.padded_cond_uncond = False
         self.cond_scale_miltiplier = 1.0
         self.need_last_noise_uncond = False
         self.last_noise_uncond: Tensor | None = None
@@ -89,7 +88,6 @@ class CFGDenoiser(torch.nn.Module):
         if not self.mask_before_denoising and self.mask is not None:
             denoised = self._blend(denoised)
         self.sampler.last_latent = self.get_pred_x0(params.x[first_rows], x_out[first_rows], sigma)
-        sd_samplers_common.store_latent(self.get_pred_x0(params.x[first_rows], denoised, sigma))
         after = AfterCFGCallbackParams(denoised, state.sampling_step, state.sampling_steps)
         cfg_after_cfg_callback(after)
         self.step += 1
@@ -143,7 +141,7 @@ class CFGDenoiser(torch.nn.Module):
 
     def _padded(self, text: Any, text_uncond: Any) -> tuple[Any, Any]:
         """With the option, the shorter prompts with empty chunks at their end."""
-        self.padded_cond_uncond = self.padded_cond_uncond_v0 = False
+        self.padded_cond_uncond = False
         if not opts.pad_cond_uncond or text.shape[1] == text_uncond.shape[1]:
             return text, text_uncond
         self.padded_cond_uncond = True

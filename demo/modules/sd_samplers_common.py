@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from modules import libraries, sd_models, shared
@@ -37,31 +35,6 @@ def setup_img2img_steps(p: Any, steps: int | None = None) -> tuple[int, int]:
         return p.steps, int(min(p.denoising_strength, 0.999) * p.steps)
     wanted = steps or p.steps
     return (int(wanted / min(p.denoising_strength, 0.999)) if p.denoising_strength > 0 else 0), wanted - 1
-
-
-def single_sample_to_image(sample: Tensor) -> Image.Image:
-    """A latent, ``(C, H, W)``, as a picture."""
-    pixels = shared.sd_model.decode_first_stage(sample[None])[0].clamp(-1, 1) * 0.5 + 0.5
-    return Image.fromarray((255.0 * np.moveaxis(pixels.numpy(), 0, 2)).astype(np.uint8))
-
-
-def sample_to_image(samples: Tensor, index: int = 0, approximation: int | None = None) -> Image.Image:
-    return single_sample_to_image(samples[index])
-
-
-def images_tensor_to_samples(image: Tensor, approximation: int | None = None, model: Any = None) -> Tensor:
-    """Pictures in [0, 1], ``(B, 3, H, W)``, as latents."""
-    model = model or shared.sd_model
-    return model.get_first_stage_encoding(model.encode_first_stage(image * 2 - 1))
-
-
-def decode_first_stage(model: Any, latents: Tensor) -> Tensor:
-    return model.decode_first_stage(latents)
-
-
-def store_latent(decoded: Tensor) -> None:
-    """Keep the latent that a live preview would show."""
-    state.current_latent = decoded
 
 
 def _is_in_other_pass(p: Any) -> bool:
@@ -142,7 +115,6 @@ class Sampler:
         self.eta_option_field, self.eta_infotext_field, self.eta_default = "eta_ancestral", "Eta", 1.0
         self.s_min_uncond = 0.0
         self.s_churn, self.s_tmin, self.s_tmax, self.s_noise = 0.0, 0.0, float("inf"), 1.0
-        self.conditioning_key = "crossattn"
         self.p = self.model_wrap_cfg = self.model_wrap = self.sampler_extra_args = None
         self.options: dict[str, Any] = {}
 
@@ -169,7 +141,6 @@ class Sampler:
         denoiser = self.model_wrap_cfg
         denoiser.p, denoiser.step = p, 0
         denoiser.mask, denoiser.nmask = getattr(p, "mask", None), getattr(p, "nmask", None)
-        denoiser.image_cfg_scale = getattr(p, "image_cfg_scale", None)
         self.eta = p.eta if p.eta is not None else getattr(opts, self.eta_option_field, 0.0)
         self.s_min_uncond = getattr(p, "s_min_uncond", 0.0)
         accepted = inspect.signature(self.func).parameters

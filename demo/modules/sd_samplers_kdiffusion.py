@@ -11,7 +11,6 @@ from torch import Tensor
 
 from modules import devices, sd_schedulers, shared
 from modules.libraries import external, sampling
-from modules.script_callbacks import ExtraNoiseParams, extra_noise_callback
 from modules.sd_samplers_cfg_denoiser import CFGDenoiser
 from modules.sd_samplers_common import Sampler, SamplerData, setup_img2img_steps
 from modules.shared import opts
@@ -145,12 +144,6 @@ class KDiffusionSampler(Sampler):
         part = sigmas[steps - last - 1 :]
         add_noise = getattr(shared.sd_model, "add_noise_to_latent", lambda x, noise, amount: x + noise * amount)
         noisy = add_noise(x, noise, part[0])
-        amount = opts.img2img_extra_noise
-        if amount > 0:
-            extra = ExtraNoiseParams(noise, x, noisy)
-            extra_noise_callback(extra)
-            noisy = noisy + extra.noise * amount
-            p.extra_generation_params.update({"Extra noise": amount})
         ends = {"n": len(part) - 1, "sigma_min": part[-2], "sigma_max": part[0], "sigmas": part, "sigma_sched": part}
         arguments = self._arguments(p, x, sigmas, ends)
         self.model_wrap_cfg.init_latent = self.last_latent = x
@@ -162,4 +155,3 @@ samplers_data_k_diffusion = [
     SamplerData(name, partial(KDiffusionSampler, function), others, options)
     for name, function, others, options in samplers_k_diffusion
 ]
-k_diffusion_samplers_map = {item.name: item for item in samplers_data_k_diffusion}

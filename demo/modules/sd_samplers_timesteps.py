@@ -107,4 +107,3 @@ samplers_data_timesteps = [
     SamplerData(label, partial(CompVisSampler, function), aliases, options)
     for label, function, aliases, options in samplers_timesteps
 ]
-VanillaStableDiffusionSampler = CompVisSampler

@@ -14,9 +14,6 @@ from modules.text_transformer import LENGTH
 OWN_ARGUMENTS = ("middle_depth", "groups", "out_groups", "pooled")
 """Of :func:`create_unet`, not LDM's."""
 
-current_unet: Any = None
-"""A1111: a replacement (TensorRT, say) that runs in place of the checkpoint's UNet; never one here."""
-
 
 def _optimised_class(original: type) -> type:
     class OptimisedAttention(original):

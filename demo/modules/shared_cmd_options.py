@@ -15,7 +15,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--disable-all-extensions", action="store_true", help="start without extensions")
     parser.add_argument("--server-name", default="127.0.0.1", help="address to listen at")
     parser.add_argument("--port", type=int, default=7860, help="port to listen at")
-    parser.add_argument("--api-auth", help="user:password, or several with commas, for the HTTP API")
     parser.add_argument("--pictures", action="store_true", help="make the example pictures first")
     parser.add_argument("--again", action="store_true", help="make also those example pictures that are there")
     parser.add_argument("--once", action="store_true", help="stop after the example pictures")

@@ -7,13 +7,11 @@ from modules.options import OptionInfo
 MODEL = {
     "sd_model_checkpoint": OptionInfo(None, "Checkpoint", "Model hash"),
     "sd_checkpoints_limit": OptionInfo(1, "Checkpoints kept in memory; with 1 the modules stay and the weights change"),
-    "sd_vae": OptionInfo("Automatic", "VAE", "VAE"),
     "CLIP_stop_at_last_layers": OptionInfo(1, "Clip skip", "Clip skip"),
     "emphasis": OptionInfo("Original", "Emphasis mode", "Emphasis"),
     "randn_source": OptionInfo("GPU", "Random number generator source", "RNG"),
     "enable_quantization": OptionInfo(False, "Quantisation of sigmas"),
     "disable_weights_auto_swap": OptionInfo(True, "Pasting does not change the checkpoint"),
-    "auto_backcompat": OptionInfo(True, "Settings for texts of older versions"),
 }
 SAMPLING = {
     "eta_ancestral": OptionInfo(1.0, "Eta for k-diffusion samplers", "Eta"),
@@ -40,7 +38,6 @@ SAMPLING = {
     "hires_fix_refiner_pass": OptionInfo("second pass", "Pass that the refiner takes part in", "Hires refiner"),
     "hires_fix_use_firstpass_conds": OptionInfo(False, "Conds of the hires pass made with the first pass"),
     "img2img_fix_steps": OptionInfo(False, "img2img does exactly the steps asked for"),
-    "img2img_extra_noise": OptionInfo(0.0, "Extra noise", "Extra noise"),
     "initial_noise_multiplier": OptionInfo(1.0, "Noise multiplier for img2img", "Noise multiplier"),
     "no_dpmpp_sde_batch_determinism": OptionInfo(False, "Do not make DPM++ SDE deterministic across batch sizes"),
 }

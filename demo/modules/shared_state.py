@@ -10,8 +10,6 @@ class State:
     """Counters and flags of the job; A1111's names."""
 
     def __init__(self) -> None:
-        self.current_latent: Any = None
-        self.current_image: Any = None
         self.textinfo: str | None = None
         self.begin("")
         self.job_count = 0

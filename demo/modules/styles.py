@@ -1,9 +1,7 @@
-"""Prompt styles, from the file ``styles.csv``."""
+"""Prompt styles, which whoever wants them puts into the dictionary."""
 
 from __future__ import annotations
 
-import csv
-import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -17,24 +15,10 @@ class PromptStyle(NamedTuple):
 
 
 class StyleDatabase:
-    """The styles by name.
+    """The styles by name."""
 
-    :param folder: where the file is, if there is one
-    """
-
-    def __init__(self, folder: str) -> None:
-        self.path = os.path.join(folder, "styles.csv")
+    def __init__(self) -> None:
         self.styles: dict[str, PromptStyle] = {}
-        self.reload()
-
-    def reload(self) -> None:
-        self.styles.clear()
-        if not os.path.isfile(self.path):
-            return
-        with open(self.path, encoding="utf-8-sig", newline="") as file:
-            for row in csv.DictReader(file, skipinitialspace=True):
-                style = PromptStyle(row["name"], row["prompt"] or "", row["negative_prompt"] or "")
-                self.styles[style.name] = style
 
     def apply_styles_to_prompt(self, prompt: str, names: Iterable[str]) -> str:
         return _merged(prompt, [self.styles[name].prompt for name in names if name in self.styles])

@@ -10,7 +10,8 @@ from PIL import Image
 
 import modules.gradio_extensions  # noqa: F401
 from modules import images, infotext_utils, script_callbacks, scripts, sd_models, sd_samplers, sd_schedulers, shared, sheets
-from modules.infotext_utils import ParamBinding, PasteField
+from modules.call_queue import queue_lock
+from modules.infotext_utils import ParamBinding
 from modules.processing import StableDiffusionProcessingImg2Img, StableDiffusionProcessingTxt2Img
 from modules.ui_components import GRADIO_4, JS, InputAccordion
 from modules.ui_generation import Controls, Output, build_output, build_sizes, build_top, connect, infotext_html
@@ -110,7 +111,6 @@ def _override_settings(tabname: str) -> Any:
 def _build_tab(tabname: str, other: str) -> tuple[Controls, Output]:
     """One of the two generation tabs."""
     runner = scripts.scripts_img2img if tabname == "img2img" else scripts.scripts_txt2img
-    scripts.scripts_current = runner
     runner.initialize_scripts(tabname == "img2img")
     runner.prepare_ui()
     controls = Controls(tabname)
@@ -199,14 +199,34 @@ def _picture_and_size(gallery: list[Any] | None, index: int) -> list[Any]:
     return [picture, *size]
 
 
+def choose_checkpoint(title: str) -> None:
+    """Loads another checkpoint, between two jobs."""
+    with queue_lock:
+        shared.opts.set("sd_model_checkpoint", title)
+        sd_models.reload_model_weights()
+
+
+def _build_checkpoint() -> None:
+    """A1111's menu at the top; each time the page is loaded it shows what is chosen by then."""
+    with gr.Row(elem_id="quicksettings"):
+        menu = gr.Dropdown(
+            sd_models.checkpoint_tiles(),
+            value=lambda: sd_models.select_checkpoint().title,
+            label="Stable Diffusion checkpoint",
+            elem_id="setting_sd_model_checkpoint",
+        )
+    menu.input(fn=choose_checkpoint, inputs=[menu], outputs=[], queue=False)
+
+
 def create_ui() -> gr.Blocks:
-    """Builds everything: both tabs, PNG info, and the tabs of extensions."""
+    """Builds everything: the checkpoint's menu, both tabs, PNG info, and the sheets."""
     infotext_utils.reset()
     script_callbacks.before_ui_callback()
     script_callbacks.ui_settings_callback()
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     with gr.Blocks(title="WebUI (demo)", theme=theme, analytics_enabled=False) as blocks:
         gr.HTML("<p>A small host for trying the extension: small models of shapes, real samplers.</p>", elem_id="about")
+        _build_checkpoint()
         with gr.Tabs(elem_id="tabs") as tabs:
             of: dict[str, tuple[Controls, Output]] = {}
             for tabname, other in (("txt2img", "img2img"), ("img2img", "txt2img")):
@@ -216,14 +236,6 @@ def create_ui() -> gr.Blocks:
                 _build_png_info(tabs)
             with gr.Tab("Techniques", id="techniques", elem_id="tab_techniques"):
                 sheets.build()
-            for tabs_of_one in script_callbacks.ui_tabs_callback():
-                for interface, label, name in tabs_of_one or []:
-                    with gr.Tab(label, id=name, elem_id=f"tab_{name}"):
-                        interface.render()
         _connect_sending(of)
         infotext_utils.connect_paste_params_buttons()
-    shared.demo = blocks
     return blocks
-
-
-__all__ = ["PasteField", "create_ui"]

@@ -20,21 +20,6 @@ def same_signature(parent: type) -> Callable[[Callable[..., None]], Callable[...
     return functools.wraps(parent.__init__)
 
 
-class FormRow(gr.Row):
-    def get_block_name(self) -> str:
-        return "row"
-
-
-class FormColumn(gr.Column):
-    def get_block_name(self) -> str:
-        return "column"
-
-
-class FormGroup(gr.Group):
-    def get_block_name(self) -> str:
-        return "group"
-
-
 class ToolButton(gr.Button):
     """A small one with a symbol."""
 
@@ -70,10 +55,6 @@ class InputAccordion(gr.Checkbox):
 
     def __exit__(self, *exception: object) -> None:
         self.accordion.__exit__(*exception)
-
-    def extra(self) -> gr.Column:
-        """For what shall stand at the top."""
-        return gr.Column(elem_id=f"{self.accordion_id}-extra", min_width=0)
 
     def get_block_name(self) -> str:
         return "checkbox"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 DEMO = Path(__file__).resolve().parents[2] / "demo"
-HOST_MODULES = ("modules", "importable", "weights", "examples", "pictures", "launch")
+HOST_MODULES = ("modules", "importable", "examples", "pictures", "launch")
 
 
 def _forget_host() -> dict:
@@ -18,7 +18,7 @@ def _forget_host() -> dict:
     return {name: sys.modules.pop(name) for name in names}
 
 
-RANDOM_MODELS = DEMO / "cache" / "models"
+RANDOM_MODELS = DEMO / "cache" / "random_models"
 """Checkpoints with random weights, for tests that need no pictures. Kept: making them takes longer than all tests."""
 
 
@@ -37,6 +37,9 @@ def host(data_folder):
     sys.path.insert(0, str(DEMO))
     try:
         from .client import Host
+        from .random_models import ensure_checkpoints
+
+        ensure_checkpoints(RANDOM_MODELS)
 
         yield Host(DEMO)
     finally:

@@ -22,6 +22,18 @@ def test_options_can_be_set(host):
     assert "Model: demo-second" in host.txt2img().text
 
 
+def test_the_menu_at_the_top_chooses_the_checkpoint(host):
+    from modules import sd_models, ui
+
+    (menu,) = (block for block in host.blocks.blocks.values() if block.elem_id == "setting_sd_model_checkpoint")
+    titles = [choice[0] if isinstance(choice, tuple) else choice for choice in menu.choices]
+    assert titles == sd_models.checkpoint_tiles()
+    ui.choose_checkpoint(titles[1])
+    assert "Model: demo-second" in host.txt2img().text
+    page = host.http.get("/config").json()
+    assert any(set(event["outputs"]) == {menu._id} for event in page["dependencies"]), "the page asks what is chosen"
+
+
 def test_progress_and_interrupt(host):
     seen = []
 

@@ -24,6 +24,7 @@ from tests.hosts.neighbours import (
     unequal,
 )
 from tests.hosts.test_tail import difference, rows_through, unet_of
+from tests.pairs import in_pairs
 
 PAG = {"pag": {"scale": 2}}
 REQUESTS = {
@@ -50,9 +51,7 @@ def beside(kind: type[Extension] | None, request_: dict | None, host: Host | Non
     return result
 
 
-@pytest.mark.parametrize("images", [1, 3])
-@pytest.mark.parametrize("kind", [ByCount, ByPairs])
-@pytest.mark.parametrize("name", REQUESTS)
+@in_pairs(name=list(REQUESTS), kind={"by count": ByCount, "by pairs": ByPairs}, images=[1, 3])
 def test_who_counts_gives_the_same_as_who_does_not(kind: type[Extension], name: str, images: int):
     got = beside(kind, REQUESTS[name], **unequal(images))
     assert difference(got, beside(ByLength, REQUESTS[name], **unequal(images))) < 1e-5

@@ -22,7 +22,9 @@ from sdfm_webui.expectation import HostSchedule, NoiseTables
 from sdfm_webui.refiner_line import RefinerLine
 from sdfm_webui.samplers import SamplerModules
 from tests.hosts.fake_a1111 import Host, Processing, Sampler
+from tests.hosts.jobs import HOSTS
 from tests.hosts.test_steps import watched_steps
+from tests.pairs import in_pairs
 
 STRENGTH = 0.7
 VALUES = {"sampler": "Euler", "scheduler": "Automatic", "steps": 6, "strength": STRENGTH, "hires": False}
@@ -118,20 +120,20 @@ def assert_foretold(told: Expected, steps: list[ModelCall], rounding: float = 1e
     assert told.steps == (steps[-1].index + 1 if steps else 0)
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3, 10, 20])
-@pytest.mark.parametrize("sampler", FORESEEN)
-def test_the_calls_of_a_run(host: Host, sampler: str, steps: int):
-    told = Line(with_named_samplers(host))(sampler=sampler, steps=steps)
+@in_pairs(make=HOSTS, sampler=FORESEEN, steps=[1, 2, 3, 10, 20])
+def test_the_calls_of_a_run(make: Callable[[], Host], sampler: str, steps: int):
+    host = with_named_samplers(make())
+    told = Line(host)(sampler=sampler, steps=steps)
     rounding = 0.02 if sampler == "UniPC" else 1e-4  # the stand-in rounds timesteps
     assert_foretold(told, watched_steps(host, sampler_name=sampler, steps=steps), rounding)
     total = config_of(host, sampler).total_steps(steps)
     assert [call.done for call in told.calls] == [number / total for number in range(len(told.calls))]
 
 
-@pytest.mark.parametrize("steps", [3, 10, 20])
-@pytest.mark.parametrize("sampler", FROM_A_PICTURE)
-def test_the_calls_of_img2img_and_of_a_hires_pass(host: Host, sampler: str, steps: int):
-    line = Line(with_named_samplers(host))
+@in_pairs(make=HOSTS, sampler=FROM_A_PICTURE, steps=[3, 10, 20])
+def test_the_calls_of_img2img_and_of_a_hires_pass(make: Callable[[], Host], sampler: str, steps: int):
+    host = with_named_samplers(make())
+    line = Line(host)
     made = {"sampler_name": sampler, "steps": steps, "denoising_strength": STRENGTH}
     told = line(from_picture=True, sampler=sampler, steps=steps)
     assert told.name == "run"

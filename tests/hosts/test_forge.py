@@ -13,6 +13,7 @@ from tests.hosts.fake_a1111 import Processing, Sampler
 from tests.hosts.fake_forge import ForgeHost
 from tests.hosts.jobs import job, new_forge, new_host, samples
 from tests.hosts.test_guided_sampling import AND, LONG
+from tests.pairs import in_turn
 
 REQUESTS = {
     "off": None,
@@ -62,17 +63,16 @@ def test_both_hosts_give_the_same_with_other_samplers(sampler: str):
     check_same("everything", sampler_name=sampler, steps=4)
 
 
-@pytest.mark.parametrize("name", ["everything", "sanf-original", "seg-original", "pag-seg-original", "thresholding"])
-@pytest.mark.parametrize(
-    "settings",
-    [
-        pytest.param({"conds": AND, "batch_size": 2}, id="AND"),
-        pytest.param({"unconds": LONG, "batch_size": 2}, id="unequal lengths"),
-        pytest.param({"batch_size": 2, "together": False}, id="apart"),
-        pytest.param({"s_min_uncond": 100.0, "steps": 4}, id="NGMS"),
-        pytest.param({"enable_hr": True}, id="hires"),
-        pytest.param({"steps": 1}, id="one step"),
-    ],
+@in_turn(
+    name=["everything", "sanf-original", "seg-original", "pag-seg-original", "thresholding"] * 3,
+    settings={
+        "AND": {"conds": AND, "batch_size": 2},
+        "unequal lengths": {"unconds": LONG, "batch_size": 2},
+        "apart": {"batch_size": 2, "together": False},
+        "NGMS": {"s_min_uncond": 100.0, "steps": 4},
+        "hires": {"enable_hr": True},
+        "one step": {"steps": 1},
+    },
 )
 def test_both_hosts_give_the_same_however_they_call_the_model(name: str, settings: dict):
     if name == "sanf-original" and "conds" in settings:

@@ -16,6 +16,7 @@ from tests.hosts.fake_a1111 import Interrupted, Processing
 from tests.hosts.fake_forge import ForgeHost, UnetPatcher
 from tests.hosts.jobs import another_checkpoint, attached, job, new_forge, samples
 from tests.hosts.test_nothing_left_behind import EVERYTHING
+from tests.pairs import in_pairs
 from tests.together import together
 
 PAG = {"pag": {"scale": 2}}
@@ -84,9 +85,7 @@ PATCHES = {"post-CFG function": post_cfg, "attention patch": attention_patch, "C
 ORDERS = pytest.mark.parametrize("first", [False, True], ids=["called after us", "called before us"])
 
 
-@ORDERS
-@pytest.mark.parametrize("patch", PATCHES.values(), ids=PATCHES)
-@pytest.mark.parametrize("request_", [PAG, EVERYTHING, ORIGINAL], ids=["PAG", "all", "original"])
+@in_pairs(patch=PATCHES, first=[False, True], request_={"PAG": PAG, "all": EVERYTHING, "original": ORIGINAL})
 def test_a_neighbours_patches_stay_and_ours_go(forge: ForgeHost, patch: Patch, first: bool, request_: dict):
     before = attached(forge.sd_model)
     guided = run_beside(forge, request_, patch, first)

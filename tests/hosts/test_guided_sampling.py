@@ -14,7 +14,7 @@ from tests.hosts.fake_a1111 import SAMPLERS, Conds, Host, Sampler, prompt
 from tests.hosts.fake_forge import ForgeHost
 from tests.hosts.jobs import HOSTS, job, new_host, samples
 from tests.hosts.reference import SIGMAS, Reference, timestep_of
-from tests.pairs import in_pairs
+from tests.pairs import in_pairs, in_turn
 
 PAG = {"pag": {"scale": 3}}
 ORIGINAL_PAG = {"recipe": "original", "pag": {"scale": 3}}
@@ -62,8 +62,9 @@ def test_neutral_settings_are_bit_equal_to_none(make: Any, sampler_name: str, re
     assert torch.equal(samples(host, request_, sampler_name=sampler_name), samples(host, sampler_name=sampler_name))
 
 
-@pytest.mark.parametrize("sampler_name", K_SAMPLERS)
-def test_pag_equals_plain_torch_with_every_sampler(host: Host, sampler_name: str):
+@in_turn(make=HOSTS, sampler_name=K_SAMPLERS)
+def test_pag_equals_plain_torch_with_every_sampler(make: Any, sampler_name: str):
+    host = make()
     steps = 7 if sampler_name == "DPM fast" else 3
     settings = {"sampler_name": sampler_name, "steps": steps}
     guided = samples(host, PAG, **settings)
@@ -191,7 +192,7 @@ def test_ddim_and_euler_are_one_sampler_in_two_coordinates(host: Host, monkeypat
     assert_same_picture(host.run(p) * (1 + sigmas[-1] ** 2) ** 0.5, euler)
 
 
-@in_pairs(
+@in_turn(
     make=HOSTS,
     sampler_name=[*K_SAMPLERS[:-1], "DDIM", "DDIM CFG++", "PLMS", "UniPC"],
     request_=[{"pag": {"sanf": True, "rescale": 0.5, "adaptive": 0.1}}, ORIGINAL_PAG],

@@ -21,7 +21,7 @@ from tests.hosts.fake_a1111 import Host
 from tests.hosts.jobs import HOSTS, new_forge, new_host, samples
 from tests.hosts.test_named_samplers import with_named_samplers
 from tests.hosts.test_steps import WatchingScript
-from tests.pairs import in_pairs
+from tests.pairs import in_pairs, in_turn
 from tests.support import noise_of
 
 NAMES = [named.name for named in NAMED_SAMPLERS]
@@ -29,6 +29,7 @@ PLAIN = {"Euler CFG++": "Euler", "Euler Ancestral CFG++": "Euler a"}
 LAMBDA = 0.6
 RANGES = [{"schedule": "Interval"}, {"low": 0.5, "high": 5.0}, {"schedule": "Linear", "low": 1.0}]
 SETTINGS = [{"schedule": name} for name in SCHEDULES if name not in ("Constant", "Interval")] + RANGES
+CLAMP = {"schedule": "Clamp-Cosine (c=2.0)"}
 IDS = [str(settings) for settings in SETTINGS]
 PICTURES = [
     {}, {"enable_hr": True, "hr": LAMBDA}, {"init_latent": noise_of(1, 1, 4, 8, 8), "denoising_strength": 0.8},
@@ -50,7 +51,7 @@ def assert_equal(named: Tensor, technique: Tensor) -> None:
     torch.testing.assert_close(named, technique, rtol=0, atol=3e-5 * float(technique.abs().max()))
 
 
-@in_pairs(make=HOSTS, name=list(PLAIN), settings=dict(zip(IDS, SETTINGS)))
+@in_turn(make=HOSTS, name=list(PLAIN), settings=dict(zip(IDS, SETTINGS)))
 def test_a_schedule_with_the_named_sampler_is_the_schedule_with_the_technique(make: Any, name: str, settings: dict):
     """With Linear lambda is 1 at step 1 of 6, where Forge takes a shortcut."""
     host = with_named_samplers(make())
@@ -131,7 +132,7 @@ COUNTERPARTS = {
 """The plain samplers; the others step as Euler does."""
 
 
-@in_pairs(make=HOSTS, name=NAMES, settings=[{"schedule": "Interval"}, {"schedule": "Clamp-Cosine (c=2.0)"}])
+@in_turn(make=HOSTS, name=2 * NAMES, settings=len(NAMES) * [{"schedule": "Interval"}] + len(NAMES) * [CLAMP])
 def test_lambda_of_every_model_call_is_the_technique_s(make: Any, name: str, settings: dict):
     host = with_named_samplers(make())
     plain = {"DPM++ 2M SDE": (k.sample_dpmpp_2m_sde, {}), "DPM++ 3M SDE": (k.sample_dpmpp_3m_sde, {})}

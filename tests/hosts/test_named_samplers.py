@@ -18,6 +18,7 @@ from sdfm_webui.errors import SdfmError
 from tests.hosts.fake_a1111 import Host, prompt
 from tests.hosts.fake_reforge import ReforgeHost
 from tests.hosts.jobs import HOSTS, new_forge, new_host, samples
+from tests.pairs import in_turn
 from tests.support import fingerprint, noise_of
 
 NAMES = [named.name for named in NAMED_SAMPLERS]
@@ -61,8 +62,9 @@ def test_both_hosts_make_the_same(name: str):
     torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-3 * float(first.abs().max()))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_equal_prompts_make_the_scale_meaningless(host: Host, name: str):
+@in_turn(make=HOSTS, name=NAMES)
+def test_equal_prompts_make_the_scale_meaningless(make: Any, name: str):
+    host = with_named_samplers(make())
     assert_close(made(host, name, **EQUAL), made(host, name, cfg_scale=1.7, **EQUAL))
 
 
@@ -97,8 +99,9 @@ def test_both_hosts_agree_where_uncond_is_left_out():
     torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-3 * float(first.abs().max()))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_images_of_a_batch_are_those_of_single_jobs(host: Host, name: str):
+@in_turn(name=NAMES, make=dict(reversed(HOSTS.items())))
+def test_images_of_a_batch_are_those_of_single_jobs(make: Any, name: str):
+    host = with_named_samplers(make())
     together = made(host, name, batch_size=2)
     apart = torch.cat([made(host, name, seed=seed) for seed in (1, 2)])
     torch.testing.assert_close(together, apart, rtol=1e-3, atol=1e-3 * float(apart.abs().max()))

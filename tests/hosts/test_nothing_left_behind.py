@@ -16,8 +16,9 @@ from lib_sdfm.hosts.steps import SamplerSteps
 from sdfm_webui.errors import SdfmError
 from sdfm_webui.job import LAST_CALL
 from tests.hosts.fake_a1111 import Host, Interrupted, Processing, Sampler
-from tests.hosts.jobs import another_checkpoint, attached, job, samples
+from tests.hosts.jobs import HOSTS, another_checkpoint, attached, job, samples
 from tests.hosts.reference import Reference
+from tests.pairs import in_pairs, in_turn
 from tests.support import fingerprint
 from tests.together import together
 
@@ -99,10 +100,10 @@ def fail_at(host: Host, call: int, error: type[BaseException] = Trouble) -> None
     host.sd_model.before_call = before_call
 
 
-@pytest.mark.parametrize("name", ["to_q", "to_v", "to_out.0"])
-@pytest.mark.parametrize("call", [0, 1, 2])
-def test_after_an_error_inside_a_perturbed_layer(host: Host, name: str, call: int):
+@in_pairs(make=HOSTS, name=["to_q", "to_v", "to_out.0"], call=[0, 1, 2])
+def test_after_an_error_inside_a_perturbed_layer(make: Callable[[], Host], name: str, call: int):
     """The hooks of the extra prediction are in place at that moment (call 1)."""
+    host = make()
     attention = host.unet.middle_block[1].transformer_blocks[1].attn1
     calls: list[int] = []
 
@@ -123,15 +124,17 @@ def test_after_an_interrupt(host: Host, calls: int):
         assert host.run(watch(job(host, {"pag": {}}))).shape == (1, 4, 8, 8)
 
 
-@pytest.mark.parametrize("call", range(MODEL_CALLS))
-def test_after_an_interrupt_in_the_middle_of_a_call(host: Host, call: int):
+@in_turn(make=HOSTS, call=range(MODEL_CALLS))
+def test_after_an_interrupt_in_the_middle_of_a_call(make: Callable[[], Host], call: int):
+    host = make()
     with unchanged(host) as watch:
         fail_at(host, call, Interrupted)
         assert host.run(watch(job(host, {"pag": {}}))).shape == (1, 4, 8, 8)
 
 
-@pytest.mark.parametrize("call", range(MODEL_CALLS))
-def test_after_an_exception_that_is_no_error(host: Host, call: int):
+@in_turn(call=range(MODEL_CALLS), make=dict(reversed(HOSTS.items())))
+def test_after_an_exception_that_is_no_error(make: Callable[[], Host], call: int):
+    host = make()
     with unchanged(host) as watch:
         fail_at(host, call, KeyboardInterrupt)
         with pytest.raises(KeyboardInterrupt):

@@ -20,12 +20,13 @@ from sdfm_webui.kind_memory import Remembered
 from tests.hosts.fake_a1111 import SAMPLERS, Host
 from tests.hosts.flow_hosts import FLOW, named, with_kinds
 from tests.hosts.jobs import HOSTS, another_checkpoint, job, new_forge, new_host, samples
-from tests.pairs import in_pairs
+from tests.pairs import in_pairs, in_turn
 from tests.support import stable_diffusion_alphas
 
 V, NOISE = "v-prediction", "Noise"
 PLAIN, ZERO = ({"model": {"kind": V, "zero_terminal_snr": zero}} for zero in (False, True))
 TABLES = {False: noise_table(), True: with_zero_terminal_snr(noise_table())}
+SAMPLED = [name for name in SAMPLERS if name != "DDIM CFG++"]
 JOB = {"steps": 20, "cfg_scale": 1.5}
 
 
@@ -81,10 +82,10 @@ def distance(result: Tensor) -> float:
     return FLOW.distance(result.double()) if result.isfinite().all() else float("inf")
 
 
-@in_pairs(
+@in_turn(
+    sampler=2 * SAMPLED,
+    zero=[False] * len(SAMPLED) + [True] * len(SAMPLED),
     make=HOSTS,
-    sampler=[name for name in SAMPLERS if name != "DDIM CFG++"],
-    zero={"plain table": False, "zero terminal SNR": True},
 )
 def test_every_sampler_lands_on_the_modes_and_not_without(make: Any, sampler: str, zero: bool, tmp_path: Path):
     host = v_host(make, tmp_path, zero)

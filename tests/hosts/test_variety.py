@@ -18,7 +18,7 @@ from tests.hosts.flow_hosts import with_kinds
 from tests.hosts.jobs import HOSTS, new_forge, new_host, new_reforge, samples
 from tests.hosts.test_named_samplers import made, with_named_samplers
 from tests.hosts.variety import VARIETIES, Variety
-from tests.pairs import in_pairs
+from tests.pairs import in_pairs, in_turn
 from tests.together import in_original, is_flow_only, together
 
 OPTIONAL = [t for t in SCHEMA.techniques if not t.on_by_default and t.is_guidance]
@@ -40,7 +40,8 @@ REQUESTS = {
     "all original": together(*OLD, recipe="original"),
 }
 ALTOGETHER = ("all", "all original", "pag")
-STEPS = 3
+STEPS = 2
+"""The second has what a technique keeps of the first."""
 
 
 def close(got: Tensor, wanted: Tensor, tolerance: float) -> bool:
@@ -65,9 +66,9 @@ def test_every_technique_is_tried():
 
 @in_pairs(make=HOSTS, request_name=list(REQUESTS), cfg=[1.0, 7.0])
 def test_a_batch_of_sdxl_is_its_single_pictures(make: Callable[..., Host], request_name: str, cfg: float):
-    """Its first and last: two steps, as the second has what a technique keeps of the first."""
+    """Its first and last."""
     host, request = make(variety=VARIETIES["SDXL"]), REQUESTS[request_name]
-    settings = {"cfg_scale": cfg, "steps": 2}
+    settings = {"cfg_scale": cfg, "steps": STEPS}
     try:
         batch = samples(host, request, batch_size=3, **settings)
     except SdfmError as refusal:  # at CFG scale 1 Forge makes no unconditional prediction
@@ -121,10 +122,10 @@ def test_off_is_off(make: Callable[..., Host], variety: str):
     assert torch.equal(samples(host, steps=1, batch_size=2), before)
 
 
-@pytest.mark.parametrize("name", [named.name for named in NAMED_SAMPLERS])
+@in_turn(make=HOSTS, name=[named.name for named in NAMED_SAMPLERS])
 def test_named_samplers_need_no_float64(make: Callable[..., Host], name: str):
     usual, device = (with_named_samplers(make(variety=VARIETIES[kind])) for kind in ("SDXL", "SDXL accelerator"))
-    job = {"cfg_scale": 0.6, "steps": STEPS, "batch_size": 2}
+    job = {"cfg_scale": 0.6, "steps": 3, "batch_size": 2}
     assert close(made(device, name, **job), made(usual, name, **job), 1e-4)
 
 
@@ -133,8 +134,11 @@ def test_forges_other_ddim_cfgpp_needs_no_float64():
     assert close(made(device, DDIM_CFGPP, steps=STEPS), made(usual, DDIM_CFGPP, steps=STEPS), 1e-4)
 
 
-@pytest.mark.parametrize("variety", [name for name in VARIETIES if name.startswith("SDXL")])
-@pytest.mark.parametrize("asked", KINDS, ids=" ".join)
+@in_pairs(
+    make=HOSTS,
+    variety=[name for name in VARIETIES if name.startswith("SDXL")],
+    asked={" ".join(asked): asked for asked in KINDS},
+)
 def test_a_model_of_another_kind_in_every_kind_of_host(make: Callable[..., Host], variety: str, asked: dict, tmp_path: Path):
     """Any model will do here: what is looked at is that it is given and gives what it should."""
 

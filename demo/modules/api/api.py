@@ -13,7 +13,6 @@ from PIL import Image
 
 from modules import images, infotext_utils, script_callbacks, scripts, sd_models, sd_samplers, sd_schedulers, shared
 from modules.api import models
-from modules.api.authentication import route_options
 from modules.api.exceptions import answer_exceptions
 from modules.api.infotext import apply_infotext
 from modules.call_queue import queue_lock
@@ -49,7 +48,7 @@ class Api:
     """The routes, on an app. An unknown sampler is silently the first one (A1111 1.10.1)."""
 
     def __init__(self, app: FastAPI) -> None:
-        self.app, self._options = app, route_options(shared.cmd_opts.api_auth)
+        self.app = app
         answer_exceptions(app)
         self._defaults = {runner: _default_arguments(runner) for runner in (scripts.scripts_txt2img, scripts.scripts_img2img)}
         for path, endpoint in (("txt2img", self.text2imgapi), ("img2img", self.img2imgapi), ("png-info", self.pnginfoapi)):
@@ -58,13 +57,12 @@ class Api:
         self._add("options", self.set_config, "POST")
         self._add("interrupt", lambda: shared.state.interrupt(), "POST")
         self._add("skip", lambda: shared.state.skip(), "POST")
-        self._add("refresh-checkpoints", lambda: sd_models.list_models(), "POST")
         for path, endpoint in self._readers().items():
             self._add(path, endpoint, "GET")
 
     def _add(self, path: str, endpoint: Any, method: str) -> None:
         name = f"{method} {path}"  # functions without a name of their own
-        self.app.add_api_route(f"{PREFIX}/{path}", endpoint, methods=[method], name=name, **self._options)
+        self.app.add_api_route(f"{PREFIX}/{path}", endpoint, methods=[method], name=name)
 
     def _readers(self) -> dict[str, Any]:
         return {
@@ -74,11 +72,6 @@ class Api:
             "samplers": lambda: [_sampler_item(item) for item in sd_samplers.all_samplers],
             "schedulers": lambda: [_scheduler_item(item) for item in sd_schedulers.schedulers],
             "sd-models": lambda: [_model_item(info) for info in sd_models.checkpoints_list.values()],
-            "upscalers": lambda: [],
-            "latent-upscale-modes": lambda: [{"name": name} for name in shared.latent_upscale_modes],
-            "sd-vae": lambda: [],
-            "prompt-styles": lambda: [style._asdict() for style in shared.prompt_styles.styles.values()],
-            "cmd-flags": lambda: vars(shared.cmd_opts),
         }
 
     def text2imgapi(self, request: Txt2ImgRequest) -> dict[str, Any]:
