@@ -112,3 +112,17 @@ def test_around_the_combination_it_is_refused_unless_it_only_looks():
     with pytest.raises(SdfmError, match=r"PAG: tests\.hosts\.test_changed_outputs changes the model's predictions"):
         last(Halving, REQUESTS["PAG"])
     assert torch.equal(last(Looking, REQUESTS["PAG"]), beside(None, REQUESTS["PAG"]))
+
+
+class Replacing(Around):
+    """Combines the predictions itself."""
+
+    def process_before_every_sampling(self, p: Processing, *args: Any) -> None:
+        denoiser = p.sampler.model_wrap_cfg
+        own = type(denoiser).combine_denoised.__get__(denoiser)
+        denoiser.combine_denoised = lambda *args: own(*args)
+
+
+def test_who_combines_without_us_is_named():
+    with pytest.raises(SdfmError, match=r"combined without SDFM, at step 2: tests\.hosts\.test_changed_outputs replaces CFG"):
+        last(Replacing, {"apg": {}})

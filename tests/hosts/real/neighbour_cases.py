@@ -81,7 +81,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"Tiled Diffusion": {"args": [True, "MultiDiffusion", False, True, 256, 256, 16, 16, 8, 1, "None", 2.0]}},
         {"width": 256, "height": 256},
     ),
-    "Tiled VAE": ({"Tiled VAE": {"args": [True, 256, 32, True, True, True, False]}}, {"width": 512, "height": 512}),
+    "Tiled VAE": ({"Tiled VAE": {"args": [True, 128, 16, True, True, True, False]}}, {"width": 256, "height": 256}),
     "Cutoff": ({"Cutoff": {"args": [True, "blue", 2.0]}}, {"prompt": "a castle, blue boat"}),
     "ADetailer": ({"ADetailer": {"args": [True, False, DETAIL]}}, {"width": 256, "height": 256}),
     "ControlNet, balanced": (_control("Balanced"), {}),

@@ -58,6 +58,8 @@ def found(webui: WebUi, installed: list[str], name: str) -> Case:
     titles = {title: next((own for own in installed if own.startswith(title.lower())), None) for title in scripts}
     if None in titles.values():
         pytest.skip(f"not installed: {', '.join(title for title, own in titles.items() if own is None)}")
+    if name.startswith("Dynamic Prompts") and "dp_ignore_whitespace" not in webui.options:
+        pytest.skip("Dynamic Prompts does nothing before its settings have been saved once")
     case = Case(name, {titles[title]: args for title, args in scripts.items()}, {"prompt": "a castle", **settings})
     return with_model(webui, case) if MODEL in json.dumps([scripts, settings]) else case
 
