@@ -66,7 +66,7 @@ def as_bytes(pictures: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def sample(model: TinyModel, captions: Sequence[str], seed: int, steps: int = 20, cfg: float = 4.0, size: int = 12) -> Tensor:
+def sample(model: TinyModel, captions: Sequence[str], seed: int, steps: int = 20, cfg: float = 4.0, size: int = 16) -> Tensor:
     """Pictures ``(B, H, W, 3)`` of bytes, one for each caption.
 
     :param size: of the latent's side

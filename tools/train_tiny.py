@@ -27,15 +27,15 @@ from tools.training import fit, step_random
 CODING = {"steps": 6000, "batch": 32, "crop": 64, "rate": 2e-3, "pictures": 16000}
 TEXT = {"steps": 1000, "batch": 128, "rate": 2e-3, "captions": 20000}
 STAGES = {
-    "shapes-eps": {"objective": EPS, "style": drawing.PLAIN, "steps": 8000, "rate": 1e-3, "pictures": 30000},
+    "shapes-eps": {"objective": EPS, "style": drawing.PLAIN, "steps": 6000, "rate": 1e-3, "pictures": 40000},
     "shapes-ink": {"objective": EPS, "style": drawing.INK, "steps": 1500, "rate": 5e-4, "pictures": 16000},
-    "shapes-flow": {"objective": FLOW, "style": drawing.PLAIN, "steps": 2500, "rate": 8e-4, "pictures": 30000},
-    "shapes-v": {"objective": V, "style": drawing.PLAIN, "steps": 2500, "rate": 8e-4, "pictures": 30000},
+    "shapes-flow": {"objective": FLOW, "style": drawing.PLAIN, "steps": 2000, "rate": 8e-4, "pictures": 40000},
+    "shapes-v": {"objective": V, "style": drawing.PLAIN, "steps": 2000, "rate": 8e-4, "pictures": 40000},
 }
 BEGINS = {"shapes-ink": "shapes-eps", "shapes-flow": "shapes-eps", "shapes-v": "shapes-eps"}
 """A stage that begins with another's weights."""
 BATCH = 32
-NO_CAPTION = 0.12
+NO_CAPTION = 0.15
 UNKNOWN_WORD = 0.015
 LAYER_LEFT_OUT = 0.1
 """Share of batches without the text encoder's last layer: "Clip skip" 2 must give pictures too."""
@@ -101,7 +101,7 @@ def train_coding(options: argparse.Namespace) -> None:
 
 @torch.no_grad()
 def latents_of(model: TinyModel, style: str, count: int, seed: int, cache: Path) -> tuple[Tensor, Tensor]:
-    """Latents ``(count, 4, 12, 12)``, half precision, and token numbers ``(count, N)`` of the captions."""
+    """Latents ``(count, 4, 16, 16)``, half precision, and token numbers ``(count, N)`` of the captions."""
     if cache.exists():
         return torch.load(cache)
     source, latents, captions = draw_many(count, style, np.random.default_rng([seed, len(style)])), [], []

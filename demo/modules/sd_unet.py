@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from modules.libraries import SpatialTransformer, UNetModel, timestep_embedding
 from modules.sd_hijack_unet import th
-from modules.text_transformer import LENGTH
 
-OWN_ARGUMENTS = ("middle_depth", "groups", "out_groups", "pooled")
+OWN_ARGUMENTS = ("middle_depth", "groups", "out_groups")
 """Of :func:`create_unet`, not LDM's."""
 
 
@@ -31,19 +30,12 @@ def _optimised_class(original: type) -> type:
 
 
 class OddSizeUNet(UNetModel):
-    """LDM's UNet for all sizes: as in A1111 the decoder's feature maps take the size of the skips.
-
-    As in SDXL the whole text may join the time embedding; here it is the chunks' last tokens.
-    """
-
-    pooled_embed: nn.Module | None
+    """LDM's UNet for all sizes: as in A1111 the decoder's feature maps take the size of the skips."""
 
     def forward(
         self, x: Tensor, timesteps: Tensor | None = None, context: Tensor | None = None, y: Any = None, **kwargs: Any
     ) -> Tensor:
         emb = self.time_embed(timestep_embedding(timesteps, self.model_channels, repeat_only=False))
-        if self.pooled_embed is not None:
-            emb = emb + self.pooled_embed(context[:, LENGTH - 1 :: LENGTH].mean(1))
         h, skips = x.type(self.dtype), []
         for block in self.input_blocks:
             h = block(h, emb, context)
@@ -74,26 +66,17 @@ def _deepen_middle(unet: nn.Module, depth: int) -> None:
     middle.__class__ = DeepTransformer
 
 
-def _pooled_embed(context_dim: int, width: int) -> nn.Module:
-    """Of no effect as long as it is untrained."""
-    embed = nn.Sequential(nn.Linear(context_dim, width), nn.SiLU(), nn.Linear(width, width))
-    nn.init.zeros_(embed[-1].weight)
-    nn.init.zeros_(embed[-1].bias)
-    return embed
-
-
 def create_unet(config: dict[str, Any]) -> nn.Module:
     """The UNet; attention is exchanged on the instances, so that LDM's classes stay as they are.
 
     :param config: arguments of LDM's class, and if wanted ``middle_depth``: transformer blocks in the middle, and ``groups``:
         of the group norms (LDM's 32 leave a narrow UNet one channel each, which then can't say what its mean is),
-        ``out_groups``: of the last one, and ``pooled``: whether the whole text joins the time embedding
+        and ``out_groups``: of the last one
     """
     arguments = {name: value for name, value in config.items() if name not in OWN_ARGUMENTS}
     unet = OddSizeUNet(**arguments)
     if config.get("middle_depth", 1) > 1:
         _deepen_middle(unet, config["middle_depth"])
-    unet.pooled_embed = _pooled_embed(config["context_dim"], unet.time_embed[-1].out_features) if config.get("pooled") else None
     for module in unet.modules():
         if isinstance(module, nn.GroupNorm):
             module.num_groups = config.get("groups", module.num_groups)
