@@ -20,7 +20,7 @@ COLOURS = {
 }  # fmt: skip
 SHAPES = ("circle", "square", "triangle", "star")
 STYLES = ("flat", "shaded")
-RADII = {"small": (11.5, 12.0), "medium": (15.5, 16.5), "large": (24.5, 26.0)}
+RADII = {"small": (11.0, 11.5), "medium": (15.5, 16.5), "large": (24.5, 26.0)}
 """Pixels, of the circle; other shapes have about its area."""
 GRID = 8
 """Pixels between the places where a shape's centre may be: as far apart as values of a latent."""
@@ -41,7 +41,7 @@ WORDS = sorted({
     *COLOURS, *SHAPES, *(f"{shape}s" for shape in SHAPES), "shape", "shapes", "equal", *STYLES, *RADII, *COUNTS.values(), "an",
     "one", "and", "background", *(word for said in (*PLACES, *ARRANGEMENTS) for word in said.split()), ",", ".",
 })  # fmt: skip
-GAP = 4.5
+GAP = 6.0
 """Pixels between two shapes, at least."""
 MARGIN = 2.0
 REACH = {"circle": 1.0, "square": 1.26, "triangle": 1.33, "star": 1.45}
@@ -162,9 +162,7 @@ def _sizes(total: int, arrangement: str | None) -> list[str]:
     return list(RADII)[: 3 if total == 1 else 2 if total == 2 or (arrangement and total == 4) else 1]
 
 
-def _random_group(
-    rng: np.random.Generator, shape: str, colour: str, count: int, total: int, arrangement: str | None
-) -> Group:
+def _random_group(rng: np.random.Generator, shape: str, colour: str, count: int, total: int, arrangement: str | None) -> Group:
     place = str(rng.choice(list(PLACES))) if total == 1 and rng.random() < 0.45 else None
     size = str(rng.choice(_sizes(2 if place else total, arrangement))) if rng.random() < 0.5 else None
     return Group(shape, colour, count, size, place)

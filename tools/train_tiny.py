@@ -24,7 +24,7 @@ from tools.tiny_model import DEMO, EPS, FLOW, MODELS, TinyModel, V, load, new_mo
 from tools.tiny_sampling import TIMESTEPS, noise_table, sample, shifted, v_table
 from tools.training import fit, step_random
 
-CODING = {"steps": 6000, "batch": 32, "crop": 64, "rate": 2e-3, "pictures": 16000}
+CODING = {"steps": 5000, "batch": 32, "crop": 64, "rate": 2e-3, "pictures": 16000}
 TEXT = {"steps": 1000, "batch": 128, "rate": 2e-3, "captions": 20000}
 STAGES = {
     "shapes-eps": {"objective": EPS, "style": drawing.PLAIN, "steps": 6000, "rate": 1e-3, "pictures": 40000},

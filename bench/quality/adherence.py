@@ -1,7 +1,8 @@
 """How often the shapes models paint what the caption says: ``python -m bench.quality.adherence``.
 
 Each row is a checkpoint and a kind of caption, each number a share with its 95% interval (Wilson). "kept" is the whole promise:
-as many of each shape in its colour as said, nothing else, and the background's colour.
+as many of each shape in its colour as said, nothing else, the background's colour; those of a kind of one size, and standing as
+said.
 """
 
 from __future__ import annotations
@@ -24,18 +25,16 @@ from tools.tiny_model import EPS, FLOW, MODELS, TinyModel, V, load
 from tools.tiny_sampling import sample
 
 KINDS: dict[str, Callable[[Scene], bool]] = {
-    "single object": lambda scene: _total(scene) == 1,
-    "two or three": lambda scene: len(scene.groups) == 1 and _total(scene) > 1,
-    "two kinds": lambda scene: len(scene.groups) == 2,
+    "single object": lambda scene: scene.total == 1,
+    "several alike": lambda scene: scene.total > 1 and len(scene.groups) == 1 and not scene.arrangement,
+    "in rows": lambda scene: scene.arrangement is not None and len(scene.groups) == 1,
+    "two kinds": lambda scene: len(scene.groups) == 2 and not scene.arrangement,
+    "mirrored, crosswise": lambda scene: scene.arrangement is not None and len(scene.groups) == 2,
 }
-ASPECTS = ("kept", "count", "shape", "colour", "background", "size", "place")
+ASPECTS = ("kept", "count", "shape", "colour", "background", "alike", "arranged", "size", "place")
 OBJECTIVES = (EPS, FLOW, V)
 Z = 1.959964
 BATCH = 32
-
-
-def _total(scene: Scene) -> int:
-    return sum(group.count for group in scene.groups)
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:
@@ -98,11 +97,11 @@ def drawn(style: str, seed: int) -> Callable[[list[Scene]], Iterable[np.ndarray]
 
 def table(results: dict[str, Any]) -> str:
     """For reading."""
-    lines = [f"{'':<14}{'':<15}" + "".join(f"{aspect:>19}" for aspect in ASPECTS)]
+    lines = [f"{'':<14}{'':<20}" + "".join(f"{aspect:>19}" for aspect in ASPECTS)]
     for name, kinds in results.items():
         for kind, found in kinds.items():
             cells = (_cell(found["summary"].get(aspect)) for aspect in ASPECTS)
-            lines.append(f"{name:<14}{kind:<15}" + "".join(f"{cell:>19}" for cell in cells))
+            lines.append(f"{name:<14}{kind:<20}" + "".join(f"{cell:>19}" for cell in cells))
     return "\n".join(lines)
 
 

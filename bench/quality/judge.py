@@ -6,15 +6,29 @@ about its centre: turned three, four or five times they are large for triangle, 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 from scipy import ndimage
 
 from tools import drawing
-from tools.shapes import COLOURS, PLACES, RADII, SIZE, THIRD, Group, Scene
+from tools.shapes import (
+    COLOURS,
+    COLUMN,
+    COUNTS,
+    CROSSWISE,
+    MIRRORED,
+    PLACES,
+    RADII,
+    ROW,
+    SIZE,
+    THIRD,
+    TWO_ROWS,
+    Group,
+    Scene,
+)  # fmt: skip
 
 UNLIKE = 42.0
 """Distance from the background's colour, as a length in RGB, at which something else begins."""
@@ -34,6 +48,10 @@ CLEAR = 0.75
 """The second largest share must be below this part of the largest."""
 LONG, SPREAD = 0.43, 0.7
 """Second moment of a shape that is called long, and largest spread of a circle: perfect ones have 0 and 0.64."""
+ALIKE = 1.2
+"""Largest radius of a kind, as a multiple of its smallest, at which its shapes are of one size."""
+ASTRAY = 5.0
+"""Pixels by which a shape may miss the place that an arrangement gives it."""
 PALETTE = np.array(list(COLOURS.values()), float)
 
 
@@ -69,11 +87,15 @@ class Verdict:
     place: bool | None
     bound: bool
     """Each shape has its own colour, and there are as many of each as promised."""
+    alike: bool | None
+    """The parts agree: there are as many kinds of shapes as promised, whichever they are, and those of a kind have one size."""
+    arranged: bool | None
+    """They stand as promised: in a row, mirrored and so on."""
 
     @property
     def kept(self) -> bool:
-        """The right objects, on the right background. Size and place are judged apart."""
-        return self.bound and self.background is not False
+        """The right objects, on the right background, and they agree with each other. Size and place are judged apart."""
+        return self.bound and False not in (self.background, self.alike, self.arranged)
 
 
 def _nearest(colour: np.ndarray, palette: np.ndarray) -> str | None:
@@ -167,6 +189,81 @@ def look(picture: np.ndarray) -> Judgement:
     return Judgement(objects, _nearest(background, washed))
 
 
+def kinds_of(objects: Sequence[Found]) -> dict[tuple[str | None, str | None], list[Found]]:
+    """Objects by shape and colour."""
+    kinds: dict[tuple[str | None, str | None], list[Found]] = {}
+    for found in objects:
+        kinds.setdefault((found.shape, found.colour), []).append(found)
+    return kinds
+
+
+def of_one_size(objects: Sequence[Found]) -> bool:
+    """True if all of a kind have one size."""
+    radii = [[found.radius for found in kind] for kind in kinds_of(objects).values()]
+    return all(max(kind) <= ALIKE * min(kind) for kind in radii)
+
+
+def _even(places: np.ndarray) -> bool:
+    """Whether sorted numbers are equally far apart."""
+    steps = np.diff(np.sort(places))
+    return len(steps) == 0 or np.ptp(steps) <= 2 * ASTRAY
+
+
+def _in_row(objects: Sequence[Found], across: str = "x", down: str = "y") -> bool:
+    """Whether all stand at one height, equally far apart."""
+    places, heights = (np.array([getattr(found, axis) for found in objects]) for axis in (across, down))
+    return bool(np.ptp(heights) <= 2 * ASTRAY and _even(places))
+
+
+def _in_two_rows(objects: Sequence[Found]) -> bool:
+    half = len(objects) // 2
+    by_height = sorted(objects, key=lambda found: found.y)
+    rows = by_height[:half], by_height[half:]
+    places = [np.sort([found.x for found in row]) for row in rows]
+    return len(objects) % 2 == 0 and all(map(_in_row, rows)) and bool(np.abs(places[0] - places[1]).max() <= 2 * ASTRAY)
+
+
+def _pairs(objects: Sequence[Found]) -> list[list[Found]]:
+    """The two kinds, of two objects each; empty if these are others."""
+    pairs = list(kinds_of(objects).values())
+    return pairs if [len(pair) for pair in pairs] == [2, 2] else []
+
+
+def _mirrored(objects: Sequence[Found]) -> bool:
+    pairs = _pairs(objects)
+    middles = [(pair[0].x + pair[1].x) / 2 - SIZE / 2 for pair in pairs]
+    return bool(pairs) and all(map(_in_row, pairs)) and max(map(abs, middles)) <= ASTRAY
+
+
+def _crosswise(objects: Sequence[Found]) -> bool:
+    """Whether the two kinds stand on the diagonals of a grid of two by two."""
+    diagonal = [np.sign((pair[0].x - pair[1].x) * (pair[0].y - pair[1].y)) for pair in _pairs(objects)]
+    return bool(diagonal) and _in_two_rows(objects) and diagonal[0] == -diagonal[1]
+
+
+STANDS: dict[str, Callable[[Sequence[Found]], bool]] = {
+    ROW: _in_row,
+    COLUMN: lambda objects: _in_row(objects, "y", "x"),
+    TWO_ROWS: _in_two_rows,
+    MIRRORED: _mirrored,
+    CROSSWISE: _crosswise,
+}
+"""Whether objects, at least two, stand as an arrangement has it."""
+
+
+def is_of_world(picture: np.ndarray) -> bool:
+    """True if a picture could be one of the drawn ones: colours, shapes, numbers, and parts that agree with each other."""
+    seen = look(picture)
+    kinds = sorted(len(kind) for kind in kinds_of(seen.objects).values())
+    if seen.background is None or not all(found.shape and found.colour for found in seen.objects):
+        return False
+    if not of_one_size(seen.objects):
+        return False
+    if len(kinds) == 1:
+        return kinds[0] in COUNTS and (kinds[0] < 4 or _in_two_rows(seen.objects))
+    return kinds in ([1, 1], [1, 2]) or (kinds == [2, 2] and (_mirrored(seen.objects) or _crosswise(seen.objects)))
+
+
 def _size_is_right(group: Group, found: Found) -> bool:
     away = [max(low - found.radius, found.radius - high, 0.0) for low, high in RADII.values()]
     return list(RADII)[int(np.argmin(away))] == group.size
@@ -177,25 +274,43 @@ def _place_is_right(group: Group, found: Found) -> bool:
     return tuple(np.clip(np.round(away), -1, 1).astype(int)) == PLACES[group.place]
 
 
+def _is_of(group: Group, found: Found) -> bool:
+    """Whether an object may be one of a group; what is unsaid may be anything that is known."""
+    pairs = ((group.shape, found.shape), (group.colour, found.colour))
+    return all(got is not None and said in (None, got) for said, got in pairs)
+
+
+def _bound(scene: Scene, objects: Sequence[Found]) -> bool:
+    """Whether each group is there, as a kind of its own, and nothing else."""
+    kinds = list(kinds_of(objects).values())
+    return len(kinds) == len(scene.groups) and any(
+        all(len(kind) == group.count and _is_of(group, kind[0]) for group, kind in zip(scene.groups, order))
+        for order in permutations(kinds)
+    )
+
+
 def judge(picture: np.ndarray, scene: Scene) -> Verdict:
     """Compares a picture with what was promised."""
     seen = look(picture)
-    wanted = Counter({(group.shape, group.colour): group.count for group in scene.groups})
-    got = Counter((found.shape, found.colour) for found in seen.objects)
+    objects = seen.objects
 
-    def same(part: int) -> bool:
-        return {pair[part] for pair in wanted} == {pair[part] for pair in got}
+    def same(part: str) -> bool:
+        said, got = ({getattr(thing, part) for thing in things} for things in (scene.groups, objects))
+        return None not in got and said - {None} <= got and len(got) == len(said)
 
-    bound = wanted == got
-    of_groups = [(group, found) for group in scene.groups for found in seen.objects if group.shape == found.shape]
-    sized = [_size_is_right(*pair) for pair in of_groups if pair[0].size] if wanted.total() == 1 else []
+    bound = _bound(scene, objects)
+    of_groups = [(group, found) for group in scene.groups for found in objects if _is_of(group, found)]
+    sized = [_size_is_right(*pair) for pair in of_groups if pair[0].size]
     placed = [_place_is_right(*pair) for pair in of_groups if pair[0].place]
+    several = scene.total > 1
     return Verdict(
-        count=wanted.total() == got.total(),
-        shape=same(0),
-        colour=same(1),
+        count=scene.total == len(objects),
+        shape=same("shape"),
+        colour=same("colour"),
         background=None if scene.background is None else seen.background == scene.background,
         size=all(sized) if sized and bound else None,
         place=all(placed) if placed and bound else None,
         bound=bound,
+        alike=(len(kinds_of(objects)) == len(scene.groups) and of_one_size(objects)) if several else None,
+        arranged=(len(objects) > 1 and STANDS[scene.arrangement](objects)) if scene.arrangement else None,
     )

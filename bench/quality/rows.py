@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.quality.demo_host import DemoHost
 from bench.quality.features import features
-from bench.quality.judge import judge, look
+from bench.quality.judge import is_of_world, judge, look
 from bench.quality.settings import BY_NUMBER, NOTHING, SWITCH_AT, SYNCED, UNWANTED, Setting
 from tools import shapes
 from tools.shapes import Scene
@@ -52,19 +52,16 @@ def scenes_of(count: int, seed: int) -> list[Scene]:
     return [shapes.random_scene(rng) for _ in range(count)]
 
 
-def is_proper(picture: np.ndarray) -> bool:
-    """Return True if it could be one of the world: one to three objects, their shapes and colours and the background known."""
-    seen = look(picture)
-    known = all(found.shape and found.colour for found in seen.objects)
-    return known and 1 <= len(seen.objects) <= max(shapes.COUNTS) and seen.background is not None
-
-
 def recoloured(scene: Scene, number: int) -> Scene:
-    """The same with other colours of its objects, none of which occurs in it; its words are as many."""
+    """The same with other colours of its objects, none of which occurs in it; its words are as many.
+
+    A colour that is unsaid stays so.
+    """
     taken = {scene.background, *(group.colour for group in scene.groups)}
     free = [colour for colour in shapes.COLOURS if colour not in taken]
     turned = free[number % len(free) :] + free[: number % len(free)]
-    return replace(scene, groups=tuple(replace(group, colour=colour) for group, colour in zip(scene.groups, turned)))
+    groups = (replace(group, colour=group.colour and colour) for group, colour in zip(scene.groups, turned))
+    return replace(scene, groups=tuple(groups))
 
 
 def prompt_of(setting: Setting, scene: Scene, number: int) -> str:
@@ -93,7 +90,7 @@ def negative_of(setting: Setting, scene: Scene, number: int) -> str:
 def keeps(setting: Setting, picture: np.ndarray, scene: Scene, number: int) -> bool:
     """True if a picture has all that was asked for."""
     if setting.prompts == NOTHING:
-        return is_proper(picture)
+        return is_of_world(picture)
     if setting.prompts != UNWANTED:
         return judge(picture, scene).kept
     kept = judge(picture, replace(scene, background=None)).kept
