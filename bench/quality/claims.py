@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from statistics import NormalDist
 from typing import Any
 
@@ -10,11 +11,12 @@ import numpy as np
 
 from bench.quality.resampling import LEVEL, interval
 from bench.quality.results import Results
+from bench.quality.settings import DECODER
 from lib_sdfm.errors import UserError
 
-ADHERENCE, DISTANCE = "adherence", "distance"
+ADHERENCE, AGREEMENT, DISTANCE = "adherence", "agreement", "distance"
 HOLDS, FAILS, SAME, UNDECIDED = "holds", "does not hold", "no difference", "undecided"
-MARGINS = {ADHERENCE: 0.05, DISTANCE: 0.05}
+MARGINS = {ADHERENCE: 0.05, AGREEMENT: 0.05, DISTANCE: 0.05}
 """How much worse is "as good", and how little is "no difference"."""
 
 
@@ -23,7 +25,7 @@ class Claim:
     """One setting (the best of several) does better than another (the best of several), or as good.
 
     :param text: for readers
-    :param measure: adherence or distance
+    :param measure: adherence, agreement or distance
     :param equal: claimed is only that it is not worse
     """
 
@@ -72,26 +74,34 @@ class Finding:
         return {**asdict(self.claim), **figures, "bounds": [round(end, 5) for end in self.bounds], "verdict": self.verdict}
 
 
-def _both(text: str, better: str, than: str, equal: bool = False) -> tuple[Claim, Claim]:
-    return tuple(Claim(text, measure, (better,), (than,), equal) for measure in (ADHERENCE, DISTANCE))
+def _by(measures: tuple[str, ...], text: str, better: str, than: str, equal: bool = False) -> tuple[Claim, ...]:
+    return tuple(Claim(text, measure, (better,), (than,), equal) for measure in measures)
 
 
+_both = partial(_by, (ADHERENCE, DISTANCE))
+_all = partial(_by, (ADHERENCE, AGREEMENT, DISTANCE))
 CONSTANT = tuple(f"CFG {cfg}" for cfg in (1, 2, 4, 7, 12, 20))
 IN_INTERVAL = tuple(f"CFG {cfg}, interval" for cfg in (4, 7, 12, 20))
 NEGATIVE_NAG = "unwanted background, CFG 1, NAG"
 CLAIMS: tuple[Claim, ...] = (
-    *_both("PAG helps pictures without a prompt", "no prompt, PAG 3", "no prompt, off"),
-    *_both("the same, PAG 1", "no prompt, PAG 1", "no prompt, off"),
-    *_both("the same, PAG 3 in output.2-3", "no prompt, PAG 3 in output.2-3", "no prompt, off"),
-    *_both("SEG helps pictures without a prompt", "no prompt, SEG 3", "no prompt, off"),
-    *_both("the same, SEG 1", "no prompt, SEG 1", "no prompt, off"),
-    *_both("the same, SEG 3 in output.2-3", "no prompt, SEG 3 in output.2-3", "no prompt, off"),
-    *_both("PAG helps beside CFG", "CFG 4, PAG 3", "CFG 4"),
-    *_both("the same, PAG 1", "CFG 4, PAG 1", "CFG 4"),
-    *_both("PAG helps at low CFG", "CFG 2, PAG 3", "CFG 2"),
-    *_both("the same, in output.2-3", "CFG 2, PAG 3 in output.2-3", "CFG 2"),
-    *_both("SEG helps beside CFG", "CFG 4, SEG 3", "CFG 4"),
-    *_both("SANF helps PAG beside CFG", "CFG 4, PAG 3, SANF", "CFG 4, PAG 3"),
+    *_all("PAG helps pictures without a prompt", "no prompt, PAG 3", "no prompt, off"),
+    *_all("the same, PAG 1", "no prompt, PAG 1", "no prompt, off"),
+    *_all(f"the same, PAG 3 in {DECODER}", f"no prompt, PAG 3 in {DECODER}", "no prompt, off"),
+    *_all("SEG helps pictures without a prompt", "no prompt, SEG 3", "no prompt, off"),
+    *_all("the same, SEG 1", "no prompt, SEG 1", "no prompt, off"),
+    *_all(f"the same, SEG 3 in {DECODER}", f"no prompt, SEG 3 in {DECODER}", "no prompt, off"),
+    *_all("TPG helps pictures without a prompt", "no prompt, TPG 3", "no prompt, off"),
+    *_all("the same, TPG 1", "no prompt, TPG 1", "no prompt, off"),
+    *_all("PAG helps at CFG 1", "CFG 1, PAG 3", "CFG 1"),
+    *_all("PAG helps at CFG 2", "CFG 2, PAG 3", "CFG 2"),
+    *_all(f"the same, in {DECODER}", f"CFG 2, PAG 3 in {DECODER}", "CFG 2"),
+    *_all("SEG helps at CFG 2", "CFG 2, SEG 3", "CFG 2"),
+    *_all("TPG helps at CFG 2", "CFG 2, TPG 3", "CFG 2"),
+    *_all("PAG helps beside CFG", "CFG 4, PAG 3", "CFG 4"),
+    *_all("the same, PAG 1", "CFG 4, PAG 1", "CFG 4"),
+    *_all("SEG helps beside CFG", "CFG 4, SEG 3", "CFG 4"),
+    *_all("TPG helps beside CFG", "CFG 4, TPG 3", "CFG 4"),
+    *_all("SANF helps PAG beside CFG", "CFG 4, PAG 3, SANF", "CFG 4, PAG 3"),
     *_both("dynamic thresholding tames CFG 12", "CFG 12, dynamic thresholding", "CFG 12"),
     *_both("dynamic thresholding tames CFG 20", "CFG 20, dynamic thresholding", "CFG 20"),
     *_both("CFG rescale tames CFG 12", "CFG 12, CFG rescale", "CFG 12"),
@@ -112,9 +122,6 @@ CLAIMS: tuple[Claim, ...] = (
     *_both("the same, beside CFG", "CFG 4, NAG", "CFG 4"),
     Claim("NAG makes a negative prompt count at CFG 1", ADHERENCE, (NEGATIVE_NAG,), ("unwanted background, CFG 1",)),
     Claim("the same, as much as CFG 4 does", ADHERENCE, (NEGATIVE_NAG,), ("unwanted background, CFG 4",), equal=True),
-    *_both("TPG helps pictures without a prompt", "no prompt, TPG 3", "no prompt, off"),
-    *_both("the same, TPG 1", "no prompt, TPG 1", "no prompt, off"),
-    *_both("TPG helps beside CFG", "CFG 4, TPG 3", "CFG 4"),
     *_both("an interval beats constant CFG, at 7", "CFG 7, interval", "CFG 7"),
     *_both("the same, at 12", "CFG 12, interval", "CFG 12"),
     Claim("the best interval beats the best constant CFG", ADHERENCE, IN_INTERVAL, CONSTANT),
@@ -133,7 +140,7 @@ CLAIMS: tuple[Claim, ...] = (
 def _best(results: Results, measure: str, names: tuple[str, ...]) -> np.ndarray:
     """Of several settings, chosen anew in each replicate: the interval knows that the best was picked."""
     found = np.stack([results.replicates(measure, name) for name in names])
-    return found.max(0) if measure == ADHERENCE else -found.min(0)
+    return -found.min(0) if measure == DISTANCE else found.max(0)
 
 
 def findings(results: Results) -> list[Finding]:

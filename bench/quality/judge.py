@@ -13,22 +13,8 @@ from itertools import permutations
 import numpy as np
 from scipy import ndimage
 
-from tools import drawing
-from tools.shapes import (
-    COLOURS,
-    COLUMN,
-    COUNTS,
-    CROSSWISE,
-    MIRRORED,
-    PLACES,
-    RADII,
-    ROW,
-    SIZE,
-    THIRD,
-    TWO_ROWS,
-    Group,
-    Scene,
-)  # fmt: skip
+from tools import drawing, shapes
+from tools.shapes import ARRANGEMENTS, COLOURS, COUNTS, PLACES, RADII, SIZE, THIRD, Group, Scene
 
 UNLIKE = 42.0
 """Distance from the background's colour, as a length in RGB, at which something else begins."""
@@ -242,26 +228,32 @@ def _crosswise(objects: Sequence[Found]) -> bool:
 
 
 STANDS: dict[str, Callable[[Sequence[Found]], bool]] = {
-    ROW: _in_row,
-    COLUMN: lambda objects: _in_row(objects, "y", "x"),
-    TWO_ROWS: _in_two_rows,
-    MIRRORED: _mirrored,
-    CROSSWISE: _crosswise,
+    shapes.ROW: _in_row,
+    shapes.COLUMN: lambda objects: _in_row(objects, "y", "x"),
+    shapes.TWO_ROWS: _in_two_rows,
+    shapes.MIRRORED: _mirrored,
+    shapes.CROSSWISE: _crosswise,
 }
 """Whether objects, at least two, stand as an arrangement has it."""
 
 
-def is_of_world(picture: np.ndarray) -> bool:
-    """True if a picture could be one of the drawn ones: colours, shapes, numbers, and parts that agree with each other."""
-    seen = look(picture)
-    kinds = sorted(len(kind) for kind in kinds_of(seen.objects).values())
-    if seen.background is None or not all(found.shape and found.colour for found in seen.objects):
-        return False
-    if not of_one_size(seen.objects):
+def parts_agree(objects: Sequence[Found]) -> bool:
+    """True if objects are one or two kinds, those of a kind of one size, as many and standing as in some drawn picture.
+
+    What shapes and colours they are doesn't matter, nor does the caption.
+    """
+    kinds = sorted(len(kind) for kind in kinds_of(objects).values())
+    if not of_one_size(objects):
         return False
     if len(kinds) == 1:
-        return kinds[0] in COUNTS and (kinds[0] < 4 or _in_two_rows(seen.objects))
-    return kinds in ([1, 1], [1, 2]) or (kinds == [2, 2] and (_mirrored(seen.objects) or _crosswise(seen.objects)))
+        return kinds[0] in COUNTS and (kinds[0] < min(ARRANGEMENTS[shapes.TWO_ROWS]) or _in_two_rows(objects))
+    return kinds in ([1, 1], [1, 2]) or (kinds == [2, 2] and (_mirrored(objects) or _crosswise(objects)))
+
+
+def is_of_world(seen: Judgement) -> bool:
+    """True if a picture could be one of the drawn ones: known shapes and colours that agree, on a known background."""
+    known = all(found.shape and found.colour for found in seen.objects)
+    return known and seen.background is not None and parts_agree(seen.objects)
 
 
 def _size_is_right(group: Group, found: Found) -> bool:

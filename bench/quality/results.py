@@ -21,6 +21,8 @@ from tools.train_tiny import as_input
 DRAWN = 768
 """Pictures to compare with, of each style, if nothing else is asked for."""
 DIGITS = 4
+SHARES = {"adherence": "kept", "agreement": "agreeing"}
+"""Measures that are shares of pictures, and of which."""
 RIDGE = 1e-3
 
 
@@ -73,10 +75,10 @@ class Results:
         return self._targets[style]
 
     def replicates(self, measure: str, name: str) -> np.ndarray:
-        """A setting's adherence or distance; the first value is the figure, the others are resampled."""
+        """A setting's adherence, agreement or distance; the first value is the figure, the others are resampled."""
         setting, row = self._rows[name]
-        if measure == "adherence":
-            return shares(row.kept, self._weights(row))
+        if measure in SHARES:
+            return shares(getattr(row, SHARES[measure]), self._weights(row))
         if name not in self._distances:
             self._distances[name] = self._target(setting.style).distances(row.features, self._weights(row))
         return self._distances[name]
@@ -85,11 +87,17 @@ class Results:
         """One entry of ``--json``."""
         _, row = self._rows[name]
         distances = self.replicates("distance", name)
+        figures = {}
+        for measure, part in SHARES.items():
+            hits = getattr(row, part)
+            figures |= {
+                measure: round(float(hits.mean()), DIGITS),
+                f"{measure}_ci": _rounded(wilson(int(hits.sum()), len(hits))),
+            }
         return {
             "setting": name,
             "n": len(row.kept),
-            "adherence": round(float(row.kept.mean()), DIGITS),
-            "adherence_ci": _rounded(wilson(int(row.kept.sum()), len(row.kept))),
+            **figures,
             "distance": round(float(distances[0]), DIGITS),
             "distance_ci": _rounded(interval(distances)),
         }

@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.quality.demo_host import DemoHost
 from bench.quality.features import features
-from bench.quality.judge import is_of_world, judge, look
+from bench.quality.judge import is_of_world, judge, look, parts_agree
 from bench.quality.settings import BY_NUMBER, NOTHING, SWITCH_AT, SYNCED, UNWANTED, Setting
 from tools import shapes
 from tools.shapes import Scene
@@ -35,12 +35,14 @@ class Measured:
     """One setting's pictures.
 
     :param kept: whether each keeps its promise
+    :param agreeing: whether the parts of each agree with each other, whatever was promised
     :param features: of each, ``(n, d)``
     :param shown: the first pictures
     :param calls: of the model for each
     """
 
     kept: np.ndarray
+    agreeing: np.ndarray
     features: np.ndarray
     shown: np.ndarray
     calls: int
@@ -90,7 +92,7 @@ def negative_of(setting: Setting, scene: Scene, number: int) -> str:
 def keeps(setting: Setting, picture: np.ndarray, scene: Scene, number: int) -> bool:
     """True if a picture has all that was asked for."""
     if setting.prompts == NOTHING:
-        return is_of_world(picture)
+        return is_of_world(look(picture))
     if setting.prompts != UNWANTED:
         return judge(picture, scene).kept
     kept = judge(picture, replace(scene, background=None)).kept
@@ -116,13 +118,15 @@ def measure(host: DemoHost, setting: Setting, numbers: range, seed: int) -> Meas
     if setting.calls is not None and not setting.calls - 1 <= painted.calls <= setting.calls:
         raise RuntimeError(f"{setting.name}: the model was called {painted.calls} times")
     kept = [keeps(setting, picture, *pair) for picture, pair in zip(painted.pictures, numbered, strict=True)]
-    return Measured(np.array(kept), features(painted.pictures), painted.pictures[:SHOWN], painted.calls)
+    agreeing = [parts_agree(look(picture).objects) for picture in painted.pictures]
+    return Measured(np.array(kept), np.array(agreeing), features(painted.pictures), painted.pictures[:SHOWN], painted.calls)
 
 
 def joined(batches: list[Measured]) -> Measured:
     """A setting's batches as one row; calls are the largest number."""
-    kept, described = (np.concatenate([getattr(batch, name) for batch in batches]) for name in ("kept", "features"))
-    return Measured(kept, described, batches[0].shown, max(batch.calls for batch in batches))
+    names = ("kept", "agreeing", "features")
+    parts = (np.concatenate([getattr(batch, name) for batch in batches]) for name in names)
+    return Measured(*parts, batches[0].shown, max(batch.calls for batch in batches))
 
 
 def fingerprint() -> str:
@@ -162,7 +166,7 @@ class Work:
     def load(self, setting: Setting, numbers: range) -> Measured:
         """A batch that is finished."""
         with np.load(self.path(setting, numbers)) as found:
-            return Measured(found["kept"], found["features"], found["shown"], int(found["calls"]))
+            return Measured(*(found[name] for name in ("kept", "agreeing", "features", "shown")), int(found["calls"]))
 
     def save(self, setting: Setting, numbers: range, batch: Measured) -> None:
         """Keeps a batch; it is there as a whole or not at all."""

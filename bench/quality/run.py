@@ -3,7 +3,9 @@
 Pictures of the shapes models, made by the demo through its API, the same captions and seeds for every setting.
 
 * **adherence**: the share of pictures that keep all that their caption promises (``judge.py``). Without a prompt the
-  share that could be of this world: one to three known shapes in known colours on a known background. 95% by Wilson.
+  share that could be of this world: known shapes in known colours on a known background, which agree. 95% by Wilson.
+* **agreement**: the share of pictures whose parts agree with each other, whatever was promised: one or two kinds of shapes,
+  those of a kind alike, standing as in some drawn picture. 95% by Wilson.
 * **distance**: the unbiased squared kernel distance (KID, arXiv 1801.01401) between features (``features.py``) of these
   pictures and of drawn ones that went through the latent coding. 0: as drawn. 95% by the bootstrap.
 

@@ -9,13 +9,17 @@ from typing import Any
 
 from lib_sdfm.errors import SettingError
 from tools import drawing
+from tools.shapes import SIZE
 
 CAPTION, NOTHING, SYNCED, BY_NUMBER, UNWANTED = "caption", "nothing", "synced", "by number", "unwanted background"
 SWITCH_AT = 0.4
-COMMON = {"steps": 20, "cfg_scale": 4, "sampler_name": "Euler", "negative_prompt": "", "width": 96, "height": 96}
+COMMON = {"steps": 20, "cfg_scale": 4, "sampler_name": "Euler", "negative_prompt": "", "width": SIZE, "height": SIZE}
 CALLS = (5, 10, 20, 40)
-APG_NORM = 1.4
-"""SDXL's 15 for these models' 576 latent elements: as long for each element."""
+PERTURBED = ("pag", "seg", "tpg")
+DECODER = "output.0, output.1"
+"""The decoder's layers with attention, of as many tokens as the middle block, where it is by default."""
+APG_NORM = 1.9
+"""SDXL's 15 for these models' 1024 latent elements: as long for each element."""
 ONE_CALL = (
     "Euler", "Euler a", "LMS", "DPM++ 2M", "DPM++ 2M SDE", "DPM++ 2M SDE Heun", "DPM++ 3M SDE", "DPM fast", "DDIM",
 )  # fmt: skip
@@ -64,11 +68,11 @@ def at(cfg: float, words: str = "", **techniques: Any) -> Setting:
 
 def _plain() -> Iterator[Setting]:
     yield from (at(cfg) for cfg in (1, 2, 4, 7, 12, 20))
-    for scale in (1, 3):
-        yield at(4, f"PAG {scale}", pag={"scale": scale})
-        yield at(4, f"SEG {scale}", seg={"scale": scale})
-    yield at(2, "PAG 3", pag={"scale": 3})
-    yield at(2, "PAG 3 in output.2-3", pag={"scale": 3, "layers": "output.2, output.3"})
+    for cfg in (2, 4):
+        yield from (at(cfg, f"{name.upper()} 3", **{name: {"scale": 3}}) for name in PERTURBED)
+    yield at(1, "PAG 3", pag={"scale": 3})
+    yield at(4, "PAG 1", pag={"scale": 1})
+    yield at(2, f"PAG 3 in {DECODER}", pag={"scale": 3, "layers": DECODER})
     yield at(4, "PAG 3, SANF", pag={"scale": 3, "sanf": True})
     yield at(4, "FreeU", freeu={})
     # the paper's lambda that is as strong as a CFG scale
@@ -93,25 +97,15 @@ def _guided() -> Iterator[Setting]:
     for cfg in (1, 4):
         yield at(cfg, "epsilon scaling", epsilon_scaling={})
         yield at(cfg, "NAG", nag={})
-    yield at(4, "TPG 3", tpg={"scale": 3})
     for cfg, words, asked in ((1, "", {}), (1, ", NAG", {"nag": {}}), (4, "", {})):
         yield Setting(f"unwanted background, CFG {cfg}{words}", {"cfg_scale": cfg}, asked, UNWANTED)
 
 
 def _without_prompt() -> Iterator[Setting]:
-    techniques = {
-        "off": {},
-        "PAG 1": {"pag": {"scale": 1}},
-        "PAG 3": {"pag": {"scale": 3}},
-        "SEG 1": {"seg": {"scale": 1}},
-        "SEG 3": {"seg": {"scale": 3}},
-        "TPG 1": {"tpg": {"scale": 1}},
-        "TPG 3": {"tpg": {"scale": 3}},
-        "FreeU": {"freeu": {}},
-    }
-    # these models' attention that sees shapes: the default, the middle block, has 3 by 3 tokens
-    wider = {"scale": 3, "layers": "output.2, output.3"}
-    techniques |= {"PAG 3 in output.2-3": {"pag": wider}, "SEG 3 in output.2-3": {"seg": wider}}
+    techniques = {"off": {}}
+    techniques |= {f"{name.upper()} {scale}": {name: {"scale": scale}} for name in PERTURBED for scale in (1, 3)}
+    in_decoder = {"scale": 3, "layers": DECODER}
+    techniques |= {f"{name.upper()} 3 in {DECODER}": {name: in_decoder} for name in ("pag", "seg")} | {"FreeU": {"freeu": {}}}
     for words, asked in techniques.items():
         yield Setting(f"no prompt, {words}", {"cfg_scale": 1}, asked, NOTHING)
 

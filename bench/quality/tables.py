@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bench.quality.claims import ADHERENCE
+from bench.quality.claims import DISTANCE
+from bench.quality.results import SHARES
 from bench.quality.settings import CALLS, ONE_CALL, TWO_CALLS
 from tools.documents import markdown_table, with_tables
 
@@ -32,9 +33,9 @@ def _sampler_row(sampler: str, calls: int) -> str:
 def rows_table(results: dict[str, Any]) -> str:
     """All settings but flow's samplers."""
     in_grid = {_sampler_row(sampler, calls) for sampler in (*ONE_CALL, *TWO_CALLS) for calls in CALLS}
-    lines = [[row["setting"], str(row["n"]), _share_within(row["adherence"], *row["adherence_ci"]), _distance(row)]
+    lines = [[row["setting"], str(row["n"]), *(_share_within(row[name], *row[f"{name}_ci"]) for name in SHARES), _distance(row)]
              for row in results["rows"] if row["setting"] not in in_grid]  # fmt: skip
-    return markdown_table(["setting", "n", "adherence", "distance"], lines)
+    return markdown_table(["setting", "n", *SHARES, "distance"], lines)
 
 
 def flow_table(results: dict[str, Any]) -> str:
@@ -54,9 +55,9 @@ def flow_table(results: dict[str, Any]) -> str:
 
 def _gain(claim: dict[str, Any]) -> str:
     gain, (low, high) = claim["gain"], claim["bounds"]
-    if claim["measure"] == ADHERENCE:
-        return f"{100 * gain:+.0f} points [{100 * low:+.0f}, {100 * high:+.0f}]"
-    return f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]"
+    if claim["measure"] == DISTANCE:
+        return f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]"
+    return f"{100 * gain:+.0f} points [{100 * low:+.0f}, {100 * high:+.0f}]"
 
 
 def claims_table(results: dict[str, Any]) -> str:
