@@ -223,8 +223,12 @@ def _mirrored(objects: Sequence[Found]) -> bool:
 
 def _crosswise(objects: Sequence[Found]) -> bool:
     """Whether the two kinds stand on the diagonals of a grid of two by two."""
-    diagonal = [np.sign((pair[0].x - pair[1].x) * (pair[0].y - pair[1].y)) for pair in _pairs(objects)]
-    return bool(diagonal) and _in_two_rows(objects) and diagonal[0] == -diagonal[1]
+    slopes = [np.sign((pair[0].x - pair[1].x) * (pair[0].y - pair[1].y)) for pair in _pairs(objects) if _oblique(*pair)]
+    return len(slopes) == 2 and _in_two_rows(objects) and slopes[0] == -slopes[1]
+
+
+def _oblique(one: Found, other: Found) -> bool:
+    return min(abs(one.x - other.x), abs(one.y - other.y)) > 2 * ASTRAY
 
 
 STANDS: dict[str, Callable[[Sequence[Found]], bool]] = {
@@ -238,12 +242,13 @@ STANDS: dict[str, Callable[[Sequence[Found]], bool]] = {
 
 
 def parts_agree(objects: Sequence[Found]) -> bool:
-    """True if objects are one or two kinds, those of a kind of one size, as many and standing as in some drawn picture.
+    """True if objects could be those of a drawn picture, whatever their shapes and colours are.
 
-    What shapes and colours they are doesn't matter, nor does the caption.
+    That is, one kind or two that differ in both, those of a kind of one size, and as many and standing as some are drawn.
     """
-    kinds = sorted(len(kind) for kind in kinds_of(objects).values())
-    if not of_one_size(objects):
+    found = kinds_of(objects)
+    kinds = sorted(map(len, found.values()))
+    if not of_one_size(objects) or any(len(set(part)) != len(found) for part in zip(*found)):
         return False
     if len(kinds) == 1:
         return kinds[0] in COUNTS and (kinds[0] < min(ARRANGEMENTS[shapes.TWO_ROWS]) or _in_two_rows(objects))

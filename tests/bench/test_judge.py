@@ -1,10 +1,12 @@
 """The judge on pictures whose truth is known: drawn ones."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from bench.quality import adherence
-from bench.quality.judge import SMALLEST, judge, look
+from bench.quality.judge import SMALLEST, is_of_world, judge, look, parts_agree
 from tools import drawing, shapes
 from tools.shapes import Group, Scene
 
@@ -23,7 +25,8 @@ def test_knows_every_shape_colour_and_count(style, shape):
     right = []
     for colour, background in PALETTES:
         for count in shapes.COUNTS:
-            scene = Scene((Group(shape, colour, count),), background)
+            arrangement = shapes.TWO_ROWS if count > 3 else None
+            scene = Scene((Group(shape, colour, count),), background, arrangement=arrangement)
             right += [judge(drawn(scene, style, seed), scene).kept for seed in range(4)]
     assert np.mean(right) >= (1.0 if style == drawing.PLAIN else 0.96)
 
@@ -65,6 +68,75 @@ def test_exchanged_colours_are_a_broken_promise():
     exchanged = Scene((Group("circle", "green"), Group("square", "red")), "white")
     verdict = judge(drawn(exchanged), promised)
     assert verdict.count and verdict.shape and verdict.colour and not verdict.bound and not verdict.kept
+
+
+UNSAID = Scene((Group(None, None, 3, equal=True),), "white")
+
+
+def beside(*scenes):
+    """Pictures of single shapes in the four corners."""
+    corners = ("at the top left", "at the top right", "at the bottom left", "at the bottom right")
+    drawings = [
+        drawn(replace(scene, groups=(replace(scene.groups[0], place=corner),))) for scene, corner in zip(scenes, corners)
+    ]
+    picture = drawings[0].copy()
+    half = shapes.SIZE // 2
+    for drawing_, (x, y) in zip(drawings, ((0, 0), (1, 0), (0, 1), (1, 1))):
+        window = slice(y * half, (y + 1) * half), slice(x * half, (x + 1) * half)
+        picture[window] = drawing_[window]
+    return picture
+
+
+def small(shape, colour, size="small"):
+    return Scene((Group(shape, colour, 1, size),), "white")
+
+
+def test_what_is_unsaid_may_be_anything_but_must_agree():
+    stars = [small("star", "red")] * 3
+    assert judge(beside(*stars), UNSAID).kept
+    for other in (small("star", "blue"), small("circle", "red"), small("star", "red", "medium")):
+        verdict = judge(beside(*stars[:2], other), UNSAID)
+        assert verdict.count and verdict.alike is False and not verdict.kept
+    assert judge(beside(*stars), replace(UNSAID, groups=(replace(UNSAID.groups[0], colour="red"),))).kept
+    assert not judge(beside(*stars), replace(UNSAID, groups=(replace(UNSAID.groups[0], colour="blue"),))).kept
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("arrangement", shapes.ARRANGEMENTS)
+def test_tells_arrangements_apart(style, arrangement):
+    groups = {
+        shapes.MIRRORED: (Group("circle", "red", 2), Group("star", "blue", 2)),
+        shapes.CROSSWISE: (Group("circle", "red", 2), Group("star", "blue", 2)),
+    }
+    of = {name: groups.get(name, (Group("square", "green", counts[-1]),)) for name, counts in shapes.ARRANGEMENTS.items()}
+    promised = Scene(of[arrangement], "white", arrangement=arrangement)
+    pictures = [drawn(promised, style, seed) for seed in range(5)]
+    assert all(judge(picture, promised).arranged and judge(picture, promised).kept for picture in pictures)
+    # both of two kinds may stand in two rows too
+    same = (arrangement, *groups) if arrangement == shapes.TWO_ROWS else (arrangement,)
+    others = [Scene(of[other], "white", arrangement=other) for other in shapes.ARRANGEMENTS if other not in same]
+    assert not any(judge(drawn(other, style), promised).arranged for other in others)
+
+
+def test_parts_agree_whatever_was_promised():
+    four = [small("triangle", "green")] * 4
+    assert parts_agree(look(beside(*four)).objects)
+    assert not parts_agree(look(beside(*four[:3], small("triangle", "green", "medium"))).objects)
+    two = [small("circle", "red"), small("star", "blue")]
+    assert parts_agree(look(beside(*two, *two[::-1])).objects)
+    assert parts_agree(look(beside(two[0], two[0], two[1], two[1])).objects)
+    assert not parts_agree(look(beside(two[0], two[1], two[0], two[1])).objects)
+    assert not parts_agree(look(beside(*two, small("square", "black"))).objects) and not parts_agree(())
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_drawn_pictures_are_of_this_world_and_others_are_not(style):
+    rng = np.random.default_rng(4)
+    pictures = [drawing.draw(shapes.realise(shapes.random_scene(rng), rng), style, rng) for _ in range(60)]
+    assert all(is_of_world(look(picture)) for picture in pictures)
+    noise = rng.integers(0, 255, pictures[0].shape, dtype=np.uint8)
+    broken = [beside(*[small("star", "red")] * 2, small("star", "blue")), np.zeros_like(noise), noise]
+    assert not any(is_of_world(look(picture)) for picture in broken)
 
 
 @pytest.mark.parametrize(("size", "other"), [("small", "large"), ("medium", "small"), ("large", "medium")])
