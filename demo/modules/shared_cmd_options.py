@@ -18,7 +18,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pictures", action="store_true", help="make the example pictures first")
     parser.add_argument("--again", action="store_true", help="make also those example pictures that are there")
     parser.add_argument("--once", action="store_true", help="stop after the example pictures")
-    parser.add_argument("--size", type=int, default=96, help="width and height of the example pictures")
+    parser.add_argument("--size", type=int, default=128, help="width and height of the example pictures")
     parser.add_argument("--steps", type=int, help="steps of the example pictures (default: as their texts say)")
     parser.add_argument("--no-prompt-history", action="store_true", help="do not write params.txt")
     return parser

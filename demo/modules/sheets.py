@@ -17,16 +17,19 @@ FOLDER = os.path.join(paths.script_path, "sheets")
 ROUTE = "/sheets"
 ABOUT = (
     "Each pair of rows has the same prompts and seeds, the first eight of a measurement. <i>Adherence</i>: the share of all "
-    "its pictures that keep what the prompt promises; without a prompt, that could be of this world. <i>Distance</i> from "
-    "drawn pictures: 0 is as drawn. In brackets 95% intervals. Measured by <code>python -m bench.quality</code>."
+    "its pictures that keep what the prompt promises; without a prompt, that could be of this world. <i>Agreement</i>: the "
+    "share whose shapes agree with each other. <i>Distance</i> from drawn pictures: 0 is as drawn. In brackets 95% intervals. Measured by <code>python -m bench.quality</code>."
 )
 
 
 def _figures(row: dict[str, Any]) -> str:
-    low, high = (f"{100 * value:.0f}" for value in row["adherence_ci"])
-    adherence = f"adherence {100 * row['adherence']:.0f}% [{low}, {high}]"
     distance = "distance {:.3f} [{:.3f}, {:.3f}]".format(row["distance"], *row["distance_ci"])
-    return f"<b>{html.escape(row['setting'])}</b>: {adherence}, {distance}, {row['n']} pictures"
+    shares = ", ".join(f"{name} {_share(row, name)}" for name in ("adherence", "agreement"))
+    return f"<b>{html.escape(row['setting'])}</b>: {shares}, {distance}, {row['n']} pictures"
+
+
+def _share(row: dict[str, Any], name: str) -> str:
+    return "{:.0f}% [{:.0f}, {:.0f}]".format(*(100 * value for value in (row[name], *row[f"{name}_ci"])))
 
 
 def _sheet(sheet: dict[str, Any]) -> str:

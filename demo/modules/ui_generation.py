@@ -95,8 +95,8 @@ def build_sizes(controls: Controls) -> None:
         controls.add(name, control, target)
 
     with gr.Row():
-        slider("width", "Width", "Size-1", 64, 2048, 96, 8)
-        slider("height", "Height", "Size-2", 64, 2048, 96, 8)
+        slider("width", "Width", "Size-1", 64, 2048, 128, 8)
+        slider("height", "Height", "Size-2", 64, 2048, 128, 8)
         slider("cfg_scale", "CFG Scale", "CFG scale", 1.0, 30.0, 7.0, 0.5)
     with gr.Row():
         slider("n_iter", "Batch count", None, 1, 16, 1, 1)

@@ -25,7 +25,7 @@ SINGLES = [
     Scene((Group("triangle", "red"),), "black"),
     Scene((Group("circle", "blue", 1, "medium"),), "orange"),
 ]
-FIELDS = {"steps": 20, "cfg_scale": 4, "sampler_name": "Euler", "width": 96, "height": 96}
+FIELDS = {"steps": 20, "cfg_scale": 4, "sampler_name": "Euler", "width": shapes.SIZE, "height": shapes.SIZE}
 
 
 def batch(host, scene, **fields):
