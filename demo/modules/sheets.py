@@ -18,7 +18,8 @@ ROUTE = "/sheets"
 ABOUT = (
     "Each pair of rows has the same prompts and seeds, the first eight of a measurement. <i>Adherence</i>: the share of all "
     "its pictures that keep what the prompt promises; without a prompt, that could be of this world. <i>Agreement</i>: the "
-    "share whose shapes agree with each other. <i>Distance</i> from drawn pictures: 0 is as drawn. In brackets 95% intervals. Measured by <code>python -m bench.quality</code>."
+    "share whose shapes agree with each other. <i>Distance</i> from drawn pictures: 0 is as drawn. In brackets 95% intervals. "
+    "Measured by <code>python -m bench.quality</code>."
 )
 
 
