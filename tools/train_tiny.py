@@ -1,7 +1,7 @@
 """Trains the shapes models from pictures that it draws itself: ``python -m tools.train_tiny``.
 
-First the latent coding, then shapes-eps, and from it shapes-ink, shapes-flow and shapes-v. What a stage has finished lies in
-the work folder and is not done again; a stage that was interrupted goes on from its last state. To begin anew empty that
+First the latent coding, then shapes-base, which is not shipped, and from it all others. What a stage has finished lies in the
+work folder and is not done again; a stage that was interrupted goes on from its last state. To begin anew empty that
 folder.
 """
 
@@ -26,14 +26,15 @@ from tools.training import fit, step_random
 
 CODING = {"steps": 5000, "batch": 32, "crop": 64, "rate": 2e-3, "pictures": 16000}
 TEXT = {"steps": 1000, "batch": 128, "rate": 2e-3, "captions": 20000}
+BASE = "shapes-base"
 STAGES = {
-    "shapes-eps": {"objective": EPS, "style": drawing.PLAIN, "steps": 6000, "rate": 1e-3, "pictures": 40000},
-    "shapes-ink": {"objective": EPS, "style": drawing.INK, "steps": 1500, "rate": 5e-4, "pictures": 16000},
+    BASE: {"objective": EPS, "style": drawing.PLAIN, "steps": 6000, "rate": 1e-3, "pictures": 40000},
+    "shapes-eps": {"objective": EPS, "style": drawing.PLAIN, "steps": 2000, "rate": 8e-4, "pictures": 40000},
+    "shapes-ink": {"objective": EPS, "style": drawing.INK, "steps": 2000, "rate": 8e-4, "pictures": 40000},
     "shapes-flow": {"objective": FLOW, "style": drawing.PLAIN, "steps": 2000, "rate": 8e-4, "pictures": 40000},
     "shapes-v": {"objective": V, "style": drawing.PLAIN, "steps": 2000, "rate": 8e-4, "pictures": 40000},
 }
-BEGINS = {"shapes-ink": "shapes-eps", "shapes-flow": "shapes-eps", "shapes-v": "shapes-eps"}
-"""A stage that begins with another's weights."""
+"""All but the first begin with its weights."""
 BATCH = 32
 NO_CAPTION = 0.15
 UNKNOWN_WORD = 0.015
@@ -239,16 +240,16 @@ def diffusion_errors(model: TinyModel, x0: Tensor, numbers: Tensor, random: torc
 
 def make(name: str, options: argparse.Namespace) -> None:
     """One checkpoint, and a sheet of its pictures."""
-    path = options.out / f"{name}.safetensors"
+    base = options.work / f"{BASE}.safetensors"
+    path = base if name == BASE else options.out / f"{name}.safetensors"
     if path.exists() and not options.again:
         print(f"{name} is there", flush=True)
         return
     started = time.perf_counter()
     torch.manual_seed(options.seed)
-    begins = BEGINS.get(name)
-    model = load(options.out / f"{begins}.safetensors") if begins else new_model()
+    model = new_model() if name == BASE else load(base)
     model.config["objective"] = STAGES[name]["objective"]
-    if not begins:
+    if name == BASE:
         train_text(model, options.seed, options.work)
     measure_coding(model, options.seed)
     train_stage(model, name, options.seed, options.work)

@@ -101,7 +101,7 @@ def with_earlier(figures: dict[str, Any], results: Results, before: dict[str, An
 
 def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=COUNT, help="pictures of each setting; of most flow samplers half as many")
+    parser.add_argument("--count", type=int, default=COUNT, help="pictures of each setting; of most flow samplers a quarter")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--drawn", type=int, default=DRAWN, help="drawn pictures to compare with, of each style")
     parser.add_argument("--only", action="append", default=[], metavar="GLOB", help="settings whose names fit; may be repeated")

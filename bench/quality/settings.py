@@ -26,7 +26,7 @@ ONE_CALL = (
 TWO_CALLS = ("Heun", "DPM2", "DPM2 a", "DPM++ 2S a", "DPM++ SDE")
 """Samplers by the model calls of a step; of the latter the last step has one."""
 IN_FULL = ("Euler", "DPM++ 2M")
-"""Flow samplers about which something is claimed: they get as many pictures as all other settings, the others half."""
+"""Flow samplers about which something is claimed: they get as many pictures as all other settings, the others a quarter."""
 
 
 @dataclass(frozen=True)
@@ -138,9 +138,9 @@ def _flow() -> Iterator[Setting]:
     for sampler in (*ONE_CALL, *TWO_CALLS):
         for calls in CALLS:
             steps = calls if sampler in ONE_CALL else (calls + 1) // 2
-            part = 1 if sampler in IN_FULL else 2
+            part = 1 if sampler in IN_FULL else 4
             yield flow(f"{sampler}, {calls} calls", part, calls, sampler_name=sampler, steps=steps)
-    yield flow("DPM adaptive", 2, sampler_name="DPM adaptive")
+    yield flow("DPM adaptive", 4, sampler_name="DPM adaptive")
 
 
 SETTINGS: tuple[Setting, ...] = (*_plain(), *_without_prompt(), *_refined(), *_flow())
