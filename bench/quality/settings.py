@@ -14,10 +14,8 @@ from tools.shapes import SIZE
 CAPTION, NOTHING, SYNCED, BY_NUMBER, UNWANTED = "caption", "nothing", "synced", "by number", "unwanted background"
 SWITCH_AT = 0.4
 COMMON = {"steps": 20, "cfg_scale": 4, "sampler_name": "Euler", "negative_prompt": "", "width": SIZE, "height": SIZE}
-CALLS = (5, 10, 20, 40)
+CALLS = (10, 20)
 PERTURBED = ("pag", "seg", "tpg")
-DECODER = "output.0, output.1"
-"""The decoder's layers with attention, of as many tokens as the middle block, where it is by default."""
 APG_NORM = 1.9
 """SDXL's 15 for these models' 1024 latent elements: as long for each element."""
 ONE_CALL = (
@@ -71,8 +69,6 @@ def _plain() -> Iterator[Setting]:
     for cfg in (2, 4):
         yield from (at(cfg, f"{name.upper()} 3", **{name: {"scale": 3}}) for name in PERTURBED)
     yield at(1, "PAG 3", pag={"scale": 3})
-    yield at(4, "PAG 1", pag={"scale": 1})
-    yield at(2, f"PAG 3 in {DECODER}", pag={"scale": 3, "layers": DECODER})
     yield at(4, "PAG 3, SANF", pag={"scale": 3, "sanf": True})
     yield at(4, "FreeU", freeu={})
     # the paper's lambda that is as strong as a CFG scale
@@ -102,10 +98,8 @@ def _guided() -> Iterator[Setting]:
 
 
 def _without_prompt() -> Iterator[Setting]:
-    techniques = {"off": {}}
-    techniques |= {f"{name.upper()} {scale}": {name: {"scale": scale}} for name in PERTURBED for scale in (1, 3)}
-    in_decoder = {"scale": 3, "layers": DECODER}
-    techniques |= {f"{name.upper()} 3 in {DECODER}": {name: in_decoder} for name in ("pag", "seg")} | {"FreeU": {"freeu": {}}}
+    techniques = {"off": {}, "PAG 1": {"pag": {"scale": 1}}} | {f"{name.upper()} 3": {name: {"scale": 3}} for name in PERTURBED}
+    techniques |= {"FreeU": {"freeu": {}}}
     for words, asked in techniques.items():
         yield Setting(f"no prompt, {words}", {"cfg_scale": 1}, asked, NOTHING)
 
