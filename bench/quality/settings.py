@@ -134,7 +134,6 @@ def _flow() -> Iterator[Setting]:
             steps = calls if sampler in ONE_CALL else (calls + 1) // 2
             part = 1 if sampler in IN_FULL else 4
             yield flow(f"{sampler}, {calls} calls", part, calls, sampler_name=sampler, steps=steps)
-    yield flow("DPM adaptive", 4, sampler_name="DPM adaptive")
 
 
 SETTINGS: tuple[Setting, ...] = (*_plain(), *_without_prompt(), *_refined(), *_flow())
