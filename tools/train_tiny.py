@@ -30,9 +30,9 @@ BASE = "shapes-base"
 STAGES = {
     BASE: {"objective": EPS, "style": drawing.PLAIN, "steps": 6000, "rate": 1e-3, "pictures": 40000},
     "shapes-eps": {"objective": EPS, "style": drawing.PLAIN, "steps": 2000, "rate": 8e-4, "pictures": 40000},
-    "shapes-ink": {"objective": EPS, "style": drawing.INK, "steps": 2000, "rate": 8e-4, "pictures": 40000},
+    "shapes-ink": {"objective": EPS, "style": drawing.INK, "steps": 1200, "rate": 8e-4, "pictures": 40000},
     "shapes-flow": {"objective": FLOW, "style": drawing.PLAIN, "steps": 2000, "rate": 8e-4, "pictures": 40000},
-    "shapes-v": {"objective": V, "style": drawing.PLAIN, "steps": 2000, "rate": 8e-4, "pictures": 40000},
+    "shapes-v": {"objective": V, "style": drawing.PLAIN, "steps": 1200, "rate": 8e-4, "pictures": 40000},
 }
 """All but the first begin with its weights."""
 BATCH = 32
