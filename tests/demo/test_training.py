@@ -36,16 +36,16 @@ def test_the_same_seed_trains_the_same_files(host, short, tmp_path, monkeypatch)
     first = trained(tmp_path / "first", monkeypatch)
     assert list(first) == ["shapes-eps", "shapes-flow", "shapes-ink", "shapes-v"]
     assert all(first["shapes-eps"] != first[other] for other in first if other != "shapes-eps")
-    again = trained(tmp_path / "second", monkeypatch, "--only", "coding", "shapes-eps")
+    again = trained(tmp_path / "second", monkeypatch, "--only", "coding", "shapes-base", "shapes-eps")
     assert again["shapes-eps"] == first["shapes-eps"]
-    other = trained(tmp_path / "third", monkeypatch, "--seed", "2", "--only", "coding", "shapes-eps")
+    other = trained(tmp_path / "third", monkeypatch, "--seed", "2", "--only", "coding", "shapes-base", "shapes-eps")
     assert other["shapes-eps"] != first["shapes-eps"]
 
 
 def test_what_is_there_is_not_trained_again(host, short, tmp_path, monkeypatch):
-    first = trained(tmp_path, monkeypatch, "--only", "coding", "shapes-eps")
+    first = trained(tmp_path, monkeypatch, "--only", "coding", "shapes-base", "shapes-eps")
     path = tmp_path / "models" / "shapes-eps.safetensors"
     written = path.stat().st_mtime_ns
-    trained(tmp_path, monkeypatch, "--only", "coding", "shapes-eps")
+    trained(tmp_path, monkeypatch, "--only", "coding", "shapes-base", "shapes-eps")
     assert path.stat().st_mtime_ns == written
     assert tiny_model.load(path).objective == "eps" and set(first) == {"shapes-eps"}
