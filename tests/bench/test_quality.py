@@ -96,7 +96,8 @@ def test_verdicts(low, high, equal, verdict):
 
 def test_findings_tell_the_better_from_the_worse(results):
     found = {finding.claim.measure: finding for finding in claims.findings(results)}
-    assert set(found) == {"adherence", "distance"}  # all that can be said of these two
+    assert set(found) == {"adherence", "agreement", "distance"}  # all that can be said of these two
+    assert found["agreement"].gain == pytest.approx(0.6) and found["agreement"].verdict == HOLDS
     assert found["adherence"].gain == pytest.approx(-0.6) and found["adherence"].verdict == FAILS
     assert found["distance"].gain < 0 and found["distance"].verdict == FAILS
 
@@ -130,7 +131,7 @@ def test_work_is_kept_until_what_decides_it_changes(tmp_path):
 
 def test_settings_tell_their_checkpoints():
     of = {setting.name: setting.checkpoints() for setting in SETTINGS}
-    assert of["CFG 4"] == ["shapes-eps"] and of["flow, Euler, 5 calls"] == ["shapes-flow"]
+    assert of["CFG 4"] == ["shapes-eps"] and of["flow, Euler, 10 calls"] == ["shapes-flow"]
     assert of["refiner, one prompt"] == ["shapes-eps", "shapes-ink"]
 
 
@@ -174,8 +175,9 @@ def test_json_has_the_promised_form(monkeypatch, tmp_path, capsys, results):
     told = json.loads(capsys.readouterr().out)
     assert list(told) == ["rows"] and [row["setting"] for row in told["rows"]] == ["CFG 4", "CFG 4, PAG 3"]
     for row in told["rows"]:
-        assert list(row) == ["setting", "n", "adherence", "adherence_ci", "distance", "distance_ci"]
-        assert row["adherence_ci"][0] <= row["adherence"] <= row["adherence_ci"][1] and row["n"] == 40
+        measures = ("adherence", "agreement", "distance")
+        assert list(row) == ["setting", "n", *(name for measure in measures for name in (measure, f"{measure}_ci"))]
+        assert all(row[f"{name}_ci"][0] <= row[name] <= row[f"{name}_ci"][1] for name in measures) and row["n"] == 40
 
 
 def test_a_part_of_the_settings_leaves_the_rest_of_the_document_as_it_was(results):
@@ -185,7 +187,7 @@ def test_a_part_of_the_settings_leaves_the_rest_of_the_document_as_it_was(result
     changed = [new["setting"] for new, old in zip(figures["rows"], before["rows"], strict=True) if new != old]
     assert changed == ["CFG 4", "CFG 4, PAG 3"]
     changed = [new["text"] for new, old in zip(figures["claims"], before["claims"], strict=True) if new != old]
-    assert changed == ["PAG helps beside CFG"] * 2
+    assert changed == ["PAG helps beside CFG"] * 3
     with pytest.raises(UserError, match="seed 1, these 2"):
         run.with_earlier({**few, "seed": 2}, results, before)
     for part in ("rows", "claims"):

@@ -34,7 +34,7 @@ class PerfectModel:
 @pytest.mark.parametrize("cfg", [1.0, 4.0])
 def test_samplers_find_the_only_picture(objective, steps, cfg):
     x0 = torch.linspace(-0.9, 0.9, 4).reshape(1, 4, 1, 1).expand(1, 4, 12, 12)
-    pictures = tiny_sampling.sample(PerfectModel(objective, x0), ["", ""], seed=1, steps=steps, cfg=cfg)
+    pictures = tiny_sampling.sample(PerfectModel(objective, x0), ["", ""], seed=1, steps=steps, cfg=cfg, size=12)
     wanted = ((x0[0, :3, 0, 0] + 1) * 127.5).round()
     assert pictures.shape == (2, 12, 12, 3) and (pictures.float() - wanted).abs().max() <= 2
 
