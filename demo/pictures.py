@@ -49,22 +49,28 @@ PAIRS: dict[str, Pair] = {
         _guided(model={"kind": "v-prediction", "zero_terminal_snr": True}),
         fields=_with("shapes-v"),
     ),
-    "flow matching": Pair("a green triangle on white", _guided(flow={"shift": 3}), fields=_with("shapes-flow")),
+    "flow matching": Pair("a green triangle on white", _guided(flow={"shift": 3}), fields=_with("shapes-flow", seed=3)),
     "CFG 2, PAG 5": Pair(
-        "six equal stars in two rows on purple", _guided(pag={"scale": 5}), fields={"cfg_scale": 2, "seed": 6}
+        "six equal stars in two rows on purple", _guided(pag={"scale": 5}), fields={"cfg_scale": 2, "seed": 46}
     ),
     "CFG 20, thresholded": Pair(
         "three red circles on blue", _guided(dynamic_thresholding={"mimic_scale": 5}), fields={"cfg_scale": 20}
     ),
-    "CFG 15, APG": Pair("a large yellow star on purple", _guided(apg={"norm_threshold": 1.9}), fields={"cfg_scale": 15}),
+    "CFG 15, APG": Pair(
+        "a large yellow star on purple", _guided(apg={"norm_threshold": 1.9}), fields={"cfg_scale": 15, "seed": 5}
+    ),
     "CFG 12, CFG++": Pair("two green squares on white", _guided(cfgpp={"scale": 0.96}), fields={"cfg_scale": 12}),
     "refiner, synced prompt": Pair(
         "[two purple triangles on yellow:two purple stars on yellow:refiner]",
         {"refiner_checkpoint": "shapes-ink", "refiner_switch_at": 0.4},
         {"prompt": "two purple triangles on yellow"},
+        {"seed": 0},
     ),
 }
-"""Pictures beside each other without the extension's help and with it, by what is shown."""
+"""Pictures beside each other without the extension's help and with it, by what is shown.
+
+Seeds are chosen; those of the sheets are not.
+"""
 COMMON = {"seed": 7, "cfg_scale": 4, "steps": 20, "sampler_name": "Euler"}
 ZOOM = 2
 """How much larger than they were made pairs are shown."""
