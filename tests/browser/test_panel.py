@@ -156,10 +156,10 @@ def test_layers_are_chosen_or_typed(view: View):
     assert view.page.inner_text(f"{chips} .sdfm-chosen") == "End of the encoder"
     view.page.click(f"{view.id('pag_layers')} textarea, {view.id('pag_layers')} input")
     view.page.keyboard.press("Control+a")
-    view.page.keyboard.type("output.3", delay=20)
+    view.page.keyboard.type("output.1", delay=20)
     view.panel.settle()
     assert view.page.locator(f"{chips} .sdfm-chosen").count() == 0
-    assert "PAG Layers: output.3" in view.panel.generate()
+    assert "PAG Layers: output.1" in view.panel.generate()
     view.open_group("pag_advanced")
 
 

@@ -154,8 +154,9 @@ def test_the_sheets_are_shown_with_their_figures(panel):
     assert figures.count() > 10
     for number in range(figures.count()):
         figures.nth(number).scroll_into_view_if_needed()
-        assert re.search(r"adherence \d+% \[\d+, \d+\], distance", figures.nth(number).inner_text())
+        share = r"\d+% \[\d+, \d+\]"
+        assert re.search(rf"adherence {share}, agreement {share}, distance", figures.nth(number).inner_text())
     panel.page.wait_for_function(
-        "() => [...document.querySelectorAll('#sheets img')].every((img) => img.complete && img.naturalWidth === 768)"
+        "() => [...document.querySelectorAll('#sheets img')].every((img) => img.complete && img.naturalWidth === 1024)"
     )
     panel.show("txt2img")
