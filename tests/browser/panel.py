@@ -95,12 +95,30 @@ def opened(python: str, folder: Path):
         assert panel.errors == []
 
 
+_RUNNING: list = []
+"""This process's Playwright."""
+
+
+@contextmanager
+def playwright():
+    """Playwright, the one that runs already if there is one: a process can't have two."""
+    from playwright import sync_api
+
+    if _RUNNING:
+        yield _RUNNING[0]
+        return
+    with sync_api.sync_playwright() as started:
+        _RUNNING.append(started)
+        try:
+            yield started
+        finally:
+            _RUNNING.clear()
+
+
 @contextmanager
 def shown(address: str, folder: Path):
     """The page at an address with the extension's accordion open, as :class:`Panel`."""
-    from playwright import sync_api
-
-    with sync_api.sync_playwright() as started:
+    with playwright() as started:
         browser = started.chromium.launch_persistent_context(
             str(folder / "profile"), executable_path=chromium(), args=list(FLAGS), viewport={"width": 1280, "height": 1000}
         )

@@ -68,10 +68,16 @@ class View:
         return dict(self.page.evaluate(script, f"{self.id('parts')} > .tab-nav > button"))
 
 
+CLOSE_GROUPS = """() => document.querySelectorAll(
+    "[id$=_advanced] > .label-wrap.open, [id$=_hires_pass] > .label-wrap.open").forEach((label) => label.click())"""
+"""Those that a test before has left open."""
+
+
 @pytest.fixture
 def view(panel):
     panel.paste(PLAIN)
     panel.settle()
+    panel.page.evaluate(CLOSE_GROUPS)
     shown = View(panel)
     shown.title("SDFM", without=":")
     yield shown

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .panel import FLAGS, MILLISECONDS, chromium, pythons, served
+from .panel import FLAGS, MILLISECONDS, chromium, playwright, pythons, served
 
 RECORD = """() => {
     window.begun = [];
@@ -61,12 +61,12 @@ class Pages:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
+    pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
     if chromium() is None:
         pytest.skip("chromium is not installed (apt-get install chromium): no browser tests")
     folder = tmp_path_factory.mktemp("aside")
     (folder / "data").mkdir()
-    with served(pythons()["gradio3"], folder / "data", "--sdfm-off") as address, sync_api.sync_playwright() as started:
+    with served(pythons()["gradio3"], folder / "data", "--sdfm-off") as address, playwright() as started:
         browser = started.chromium.launch(executable_path=chromium(), args=list(FLAGS))
         yield Pages(browser, address)
         browser.close()
