@@ -190,13 +190,13 @@ def of_one_size(objects: Sequence[Found]) -> bool:
 
 
 def _even(places: np.ndarray) -> bool:
-    """Whether sorted numbers are equally far apart."""
+    """True if numbers, once sorted, are equally far apart."""
     steps = np.diff(np.sort(places))
     return len(steps) == 0 or np.ptp(steps) <= 2 * ASTRAY
 
 
 def _in_row(objects: Sequence[Found], across: str = "x", down: str = "y") -> bool:
-    """Whether all stand at one height, equally far apart."""
+    """True if all stand at one height, equally far apart."""
     places, heights = (np.array([getattr(found, axis) for found in objects]) for axis in (across, down))
     return bool(np.ptp(heights) <= 2 * ASTRAY and _even(places))
 
@@ -222,7 +222,7 @@ def _mirrored(objects: Sequence[Found]) -> bool:
 
 
 def _crosswise(objects: Sequence[Found]) -> bool:
-    """Whether the two kinds stand on the diagonals of a grid of two by two."""
+    """True if the two kinds stand on the diagonals of a grid of two by two."""
     slopes = [np.sign((pair[0].x - pair[1].x) * (pair[0].y - pair[1].y)) for pair in _pairs(objects) if _oblique(*pair)]
     return len(slopes) == 2 and _in_two_rows(objects) and slopes[0] == -slopes[1]
 
@@ -238,7 +238,7 @@ STANDS: dict[str, Callable[[Sequence[Found]], bool]] = {
     shapes.MIRRORED: _mirrored,
     shapes.CROSSWISE: _crosswise,
 }
-"""Whether objects, at least two, stand as an arrangement has it."""
+"""Tells if objects, at least two, stand as an arrangement has it."""
 
 
 def parts_agree(objects: Sequence[Found]) -> bool:
@@ -272,13 +272,13 @@ def _place_is_right(group: Group, found: Found) -> bool:
 
 
 def _is_of(group: Group, found: Found) -> bool:
-    """Whether an object may be one of a group; what is unsaid may be anything that is known."""
+    """True if an object may be one of a group; what is unsaid may be anything that is known."""
     pairs = ((group.shape, found.shape), (group.colour, found.colour))
     return all(got is not None and said in (None, got) for said, got in pairs)
 
 
 def _bound(scene: Scene, objects: Sequence[Found]) -> bool:
-    """Whether each group is there, as a kind of its own, and nothing else."""
+    """True if each group is there, as a kind of its own, and nothing else."""
     kinds = list(kinds_of(objects).values())
     return len(kinds) == len(scene.groups) and any(
         all(len(kind) == group.count and _is_of(group, kind[0]) for group, kind in zip(scene.groups, order))

@@ -261,12 +261,7 @@ def test_routes_and_axes_are_added_when_the_server_starts(modules: FakeModules):
 
 def test_settings_are_stated_before_other_scripts_see_the_job(modules: FakeModules):
     """Also those of a plot's cells, and of requests over the API."""
-    options: list[Any] = []
-    plot = SimpleNamespace(
-        axis_options=options, AxisOption=lambda *args, **more: SimpleNamespace(label=args[0], apply=args[2], **more),
-        __file__="scripts/xyz_grid.py",
-    )  # fmt: skip
-    modules.scripts.scripts_data = [SimpleNamespace(path="scripts/xyz_grid.py", module=plot)]
+    options = plot_of(modules)
     script = install(modules)["SDFM"]
     assert script.setup_for_ui_only is False
     modules.callbacks["before_ui"][0]()

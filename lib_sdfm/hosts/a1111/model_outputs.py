@@ -1,4 +1,4 @@
-"""What other extensions make of the model's outputs before CFG: by A1111's callback ``on_cfg_denoised``, or around CFG."""
+"""Changes that other extensions make to the model's outputs before CFG: by A1111's ``on_cfg_denoised``, or around CFG."""
 
 from __future__ import annotations
 

@@ -31,14 +31,18 @@ def every_row(rows: int, kinds: list[int]) -> list[slice]:
 
 def uncond_rows(rows: int, kinds: list[int]) -> list[slice]:
     """Return the rows of the negative prompt."""
-    size = rows // len(kinds)
-    return [slice(i * size, (i + 1) * size) for i, kind in enumerate(kinds) if kind == UNCOND]
+    return _parts(rows, [kind == UNCOND for kind in kinds])
 
 
 def cond_rows(rows: int, kinds: list[int]) -> list[slice]:
     """Return the rows of the prompts."""
-    size = rows // len(kinds)
-    return [slice(i * size, (i + 1) * size) for i, kind in enumerate(kinds) if kind != UNCOND]
+    return _parts(rows, [kind != UNCOND for kind in kinds])
+
+
+def _parts(rows: int, chosen: list[bool]) -> list[slice]:
+    """Return the chosen ones of as many equal parts of the rows."""
+    size = rows // len(chosen)
+    return [slice(i * size, (i + 1) * size) for i, is_chosen in enumerate(chosen) if is_chosen]
 
 
 class AttentionPatches:
