@@ -14,13 +14,24 @@ from lib_sdfm.planning.explain import explain_infotext, explain_payload
 from lib_sdfm.schema.infotext import FORMAT
 from lib_sdfm.schema.jsonschema import json_schema
 from lib_sdfm.schema.reading import NAMES
+from lib_sdfm.schema.request_sampler import HOST_SCHEDULES
 from lib_sdfm.schema.settings import Schema
 from lib_sdfm.schema.shapes import TITLE
 
 from .errors import SdfmError
 
 PREFIX = "/sdfm/v1"
-REQUEST_FIELDS = {"alwayson_scripts", "prompt", "negative_prompt", "sampler_name", "steps", "cfg_scale", TITLE, TITLE.lower()}
+REQUEST_FIELDS = {
+    "alwayson_scripts",
+    "prompt",
+    "negative_prompt",
+    "sampler_name",
+    "scheduler",
+    "steps",
+    "cfg_scale",
+    TITLE,
+    TITLE.lower(),
+}
 """Fields by which a request of the host's API is known."""
 
 
@@ -30,6 +41,7 @@ def add_routes(
     claimed: Callable[[], Collection[str]] = frozenset,
     samplers: Callable[[], Collection[str]] = lambda: NAMES,
     whole_passes: Callable[[], dict[str, Any]] = dict,
+    schedules: Callable[[], Collection[str]] = lambda: HOST_SCHEDULES,
     **options: Any,
 ) -> None:
     """Add our routes to the host's server.
@@ -37,6 +49,7 @@ def add_routes(
     :param claimed: returns the keys that the host pastes itself
     :param samplers: returns the sampler names that the host looks up
     :param whole_passes: returns who has changed the loaded UNet, so that perturbed predictions are whole
+    :param schedules: returns the schedule names that the host looks up
     :param options: passed on to each route (``dependencies`` for the host's authentication)
     """
 
@@ -47,7 +60,7 @@ def add_routes(
         if set(body) == {"infotext"} and isinstance(body["infotext"], str):
             return {**explain_infotext(schema, body["infotext"], claimed(), samplers()), "whole_passes": whole_passes()}
         if isinstance(body.get("infotext"), str) or REQUEST_FIELDS & set(body):
-            return {**explain_payload(schema, body, claimed(), samplers()), "whole_passes": whole_passes()}
+            return {**explain_payload(schema, body, claimed(), samplers(), schedules()), "whole_passes": whole_passes()}
         raise SdfmError("explain: the body must contain `infotext` (a text) or a request with `alwayson_scripts`")
 
     app.add_api_route(f"{PREFIX}/schema", describe, methods=["GET"], **options)

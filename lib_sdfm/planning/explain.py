@@ -9,13 +9,14 @@ from typing import Any
 from ..errors import UserError
 from ..prompts.marks import mark_notes
 from ..schema.feature import Feature
-from ..schema.foreign.sampler import HIRES_SAMPLER, SAMPLER, hires_sampler, pass_sampler, shown_name, unknown_sampler
+from ..schema.foreign.sampler import HIRES_SAMPLER, SAMPLER, hires_sampler, pass_sampler, shown_name
 from ..schema.foreign.writer import writer_of
 from ..schema.grammar import NEGATIVE_PROMPT, PROMPT, parse_text, why_unread
 from ..schema.hostkeys import is_host_key
 from ..schema.infotext import Reading
 from ..schema.payload import old_notes, resolve_values
 from ..schema.reading import NAMES, read_parameters
+from ..schema.request_sampler import HOST_SCHEDULES, HostNames, samplers_of_request
 from ..schema.settings import Schema, Settings, Values
 from ..schema.shapes import TITLE, args_of, shape_notes
 from ..schema.titles import ALL_ENTRIES
@@ -60,9 +61,18 @@ def explain_infotext(
 
 
 def explain_payload(
-    schema: Schema, body: Mapping[str, Any], claimed: Collection[str] = (), samplers: Collection[str] = NAMES
+    schema: Schema,
+    body: Mapping[str, Any],
+    claimed: Collection[str] = (),
+    samplers: Collection[str] = NAMES,
+    schedules: Collection[str] = HOST_SCHEDULES,
 ) -> dict[str, Any]:
-    """Return what the body of a txt2img or img2img request would run: its ``alwayson_scripts``, and its ``infotext`` if any."""
+    """Return what the body of a txt2img or img2img request would run: its ``alwayson_scripts``, and its ``infotext`` if any.
+
+    :param claimed: keys that the host pastes itself
+    :param samplers: the sampler names that the host looks up
+    :param schedules: the schedule names that it looks up
+    """
     said = body.get("alwayson_scripts")
     scripts = {str(title).lower(): args_of(own) for title, own in said.items()} if isinstance(said, Mapping) else {}
     old = [(entry, scripts.pop(entry.title.lower())) for entry in ALL_ENTRIES if entry.title.lower() in scripts]
@@ -73,8 +83,9 @@ def explain_payload(
     keys = _keys(pairs, reading, claimed)
     asked = {**pairs, **{key: body[name] for name, key in PROMPT_FIELDS.items() if isinstance(body.get(name), str | float)}}
     warnings = [*shape_notes(schema, body), *(_text_notes(text) if isinstance(text, str) else []), *reading.warnings]
-    warnings += _unknown_fields(body, samplers)
-    known = {"sampler": _samplers(asked, samplers), **keys, "unknown": [*keys["unknown"], *scripts]}
+    found, missing = samplers_of_request(body, pairs, HostNames(samplers, schedules))
+    warnings += missing
+    known = {"sampler": found, **keys, "unknown": [*keys["unknown"], *scripts]}
     try:
         if reading.errors:
             raise UserError("; ".join(reading.errors))
@@ -97,13 +108,6 @@ def _text_notes(text: str) -> list[str]:
     return [] if why is None else [why]
 
 
-def _unknown_fields(body: Mapping[str, Any], samplers: Collection[str]) -> list[str]:
-    """Return a line for each sampler that a request names itself and the host lacks."""
-    fields = {name: body[name] for name in ("sampler_name", "hr_sampler_name") if isinstance(body.get(name), str)}
-    missing = {name: said for name, said in fields.items() if said and pass_sampler({SAMPLER: said}, samplers) is None}
-    return [unknown_sampler(name, said, samplers) for name, said in missing.items()]
-
-
 def _mark_notes(schema: Schema, pairs: Mapping[str, Any], values: Values) -> list[str]:
     """Return the notes on marks in the prompts of a text or request."""
     prompts = [(name, str(pairs.get(key) or ""), negative) for key, (name, negative) in PROMPTS.items()]
@@ -111,7 +115,7 @@ def _mark_notes(schema: Schema, pairs: Mapping[str, Any], values: Values) -> lis
 
 
 def _samplers(pairs: Mapping[str, Any], samplers: Collection[str]) -> dict[str, Any] | None:
-    """Return the host's names of sampler and schedule, and of those of the hires pass if there is one; ``None`` if unknown."""
+    """Return a text's sampler and schedule by the host's names, those of its hires pass if any; ``None`` if unknown."""
     found = pass_sampler(pairs, samplers)
     name, schedule = hires_sampler(pairs, samplers)
     hires = {} if name is None else {"hires": {"name": shown_name(name, samplers), "schedule": schedule}}

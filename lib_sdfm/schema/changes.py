@@ -17,7 +17,9 @@ def changes(schema: Schema, before: Mapping[str, Any], after: Mapping[str, Any])
     :param before: values by field id; they need not be valid
     :param after: likewise
     """
-    lines = [] if before["recipe"] == after["recipe"] else [f"{RECIPE.label}: {after['recipe']}"]
+    calculation, names = RECIPE.shown_as or (RECIPE.label, {})
+    recipe = after["recipe"]
+    lines = [] if before["recipe"] == recipe else [f"{calculation}: {names.get(recipe, recipe)}"]
     was, now = schema.shown(before), schema.shown(after)
     return lines + [line for technique in schema.techniques if (line := _of(schema, technique, was, now))]
 

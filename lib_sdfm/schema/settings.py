@@ -209,7 +209,9 @@ class Schema:
             _check_recipe(param, checked, recipe, f"{technique.name}.{param.name}")
         settings = technique.Settings(**checked)
         if recipe not in technique.recipes:
-            allowed = f"{' or '.join(technique.recipes)} with {technique.label}, which the old extensions did not have"
+            shown = RECIPE.shown_as[1] if RECIPE.shown_as else {}
+            known = " or ".join(f"{name} (“{shown.get(name, name)}”)" for name in technique.recipes)
+            allowed = f"{known} with {technique.label}, which the old extensions did not have"
             raise SettingError(RECIPE.key, recipe, allowed, "recipe")
         try:
             technique.check(settings, recipe)
@@ -258,4 +260,6 @@ def _check_recipe(param: Param, values: Mapping[str, Any], recipe: str, id: str)
     value, neutral = values[param.name], (param.default, values.get(param.follows, param.default))
     if recipe not in param.recipes and value not in neutral:
         default = "the value of the first pass" if param.optional else param.default
-        raise SettingError(param.key, value, f"only {default} in recipe {recipe}: the old extensions had no such setting", id)
+        raise SettingError(
+            param.key, value, f"only {default} when calculated as the old extensions, which had no such setting", id
+        )

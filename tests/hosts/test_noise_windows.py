@@ -82,7 +82,7 @@ def test_a_window_that_held_no_step_is_named(make: Any):
 
 
 def test_recipe_original_has_no_such_window(host: Host):
-    with pytest.raises(Exception, match="pag.sigma_to.*recipe original"):
+    with pytest.raises(Exception, match="pag.sigma_to.*as the old extensions"):
         samples(host, {"recipe": "original", "pag": {"sigma_to": 1.0}})
 
 

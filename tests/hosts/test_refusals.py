@@ -42,7 +42,7 @@ def refusal(host: Host, p: Processing) -> str:
         ({"pag": 3}, ["pag", "3", "dictionary"]),
         ({"guidence": {}}, ["guidence", "recipe", "pag"]),
         ({"recipe": "paper"}, ["recipe", "paper", "sdfm, original"]),
-        ({"recipe": "original", "pag": {"rescale": 0.5}}, ["pag.rescale", "0.5", "recipe original"]),
+        ({"recipe": "original", "pag": {"rescale": 0.5}}, ["pag.rescale", "0.5", "as the old extensions"]),
         ("pag", ["args[0]", "'pag'", "dictionary"]),
     ],
     ids=str,

@@ -83,5 +83,5 @@ def test_settings_may_decide():
 
 
 def test_a_technique_that_a_recipe_lacks_is_refused():
-    with pytest.raises(SettingError, match="sdfm with Mean, which the old extensions did not have"):
+    with pytest.raises(SettingError, match="sdfm .“By the papers”. with Mean, which the old extensions did not have"):
         resolve_job(SCHEMA, [{"recipe": "original", "mean": True}])

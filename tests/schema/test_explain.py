@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -109,3 +110,58 @@ def test_any_payload_is_explained_or_refused(scripts: dict, text: Any):
         assert isinstance(explain_payload(SCHEMA, {"alwayson_scripts": scripts, "infotext": text}), dict)
     except UserError as error:
         assert str(error)
+
+
+TEXT = HOST + "Schedule type: Karras, Size: 64x64"
+HIRES = {"enable_hr": True, "hr_scale": 2}
+
+
+@pytest.mark.parametrize(
+    ("body", "sampler"),
+    [
+        ({"sampler_name": "Euler", "scheduler": "Karras"}, {"name": "Euler", "schedule": "Karras"}),
+        ({"sampler_name": "Euler", "scheduler": "sgm_uniform"}, {"name": "Euler", "schedule": "SGM Uniform"}),
+        ({"sampler_name": "DPM++ 2M Karras"}, {"name": "DPM++ 2M", "schedule": "Karras"}),
+        ({"sampler_name": "DPM++ 2M Karras", "scheduler": "Beta"}, {"name": "DPM++ 2M", "schedule": "Beta"}),
+        ({"sampler_name": "DPM++ 2M Karras", "scheduler": "Automatic"}, {"name": "DPM++ 2M", "schedule": "Automatic"}),
+        ({"scheduler": "Karras"}, {"name": "Euler", "schedule": "Karras"}),
+        ({"infotext": TEXT}, {"name": "Euler", "schedule": "Karras"}),
+        ({"infotext": TEXT, "scheduler": "Beta"}, {"name": "Euler", "schedule": "Beta"}),
+        ({"infotext": TEXT, "sampler_name": "DPM++ 2M"}, {"name": "DPM++ 2M", "schedule": "Karras"}),
+        (
+            {"sampler_name": "Euler", "scheduler": "Karras", **HIRES},
+            {"name": "Euler", "schedule": "Karras", "hires": {"name": "Euler", "schedule": "Karras"}},
+        ),
+        (
+            {"sampler_name": "Euler", "hr_sampler_name": "dpmpp_2m_karras", "hr_scheduler": "Beta", **HIRES},
+            {"name": "Euler", "schedule": "Automatic", "hires": {"name": "DPM++ 2M", "schedule": "Karras"}},
+        ),
+        (
+            {"sampler_name": "Euler", "hr_sampler_name": "DPM++ 2M", "hr_scheduler": "Beta", **HIRES},
+            {"name": "Euler", "schedule": "Automatic", "hires": {"name": "DPM++ 2M", "schedule": "Beta"}},
+        ),
+    ],
+    ids=str,
+)
+def test_a_requests_sampler_and_schedule_are_those_that_the_api_takes(body: dict[str, Any], sampler: dict[str, Any]):
+    report = explain_payload(SCHEMA, body)
+    assert report["sampler"] == sampler and report["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "sampler", "named"),
+    [
+        ({"sampler_name": "Euler", "scheduler": "beta57"}, {"name": "Euler", "schedule": "Automatic"}, "scheduler: beta57"),
+        ({"sampler_name": "Euler", "scheduler": "KARRAS"}, {"name": "Euler", "schedule": "Automatic"}, "scheduler: KARRAS"),
+        ({"sampler_name": "dpmpp_2m_karras"}, None, "sampler_name: dpmpp_2m_karras"),
+    ],
+    ids=str,
+)
+def test_names_that_the_api_replaces_are_named(body: dict[str, Any], sampler: dict[str, Any] | None, named: str):
+    report = explain_payload(SCHEMA, body)
+    assert report["sampler"] == sampler and len(report["warnings"]) == 1 and report["warnings"][0].startswith(f"{named}: ")
+
+
+def test_the_webuis_own_schedules_are_known():
+    body = {"sampler_name": "Euler", "scheduler": "bong"}
+    assert explain_payload(SCHEMA, body, schedules=["bong"])["sampler"] == {"name": "Euler", "schedule": "bong"}

@@ -389,7 +389,7 @@ class TestTogether:
     def test_beside_an_original_nothing_foreign_is_read(self):
         reading = read(f"{texts.FORGE_FREEU}, PAG Active: True, PAG Scale: 4")
         assert reading.values["recipe"] == "original" and not reading.values["freeu.enabled"]
-        assert "recipe original" in reading.warnings[0]
+        assert "as the old extensions" in reading.warnings[0]
 
     def test_two_of_a_kind_are_one(self):
         reading = read(f"{texts.FORGE_PAG}, {texts.PAMPARAMM_PAG}")

@@ -160,7 +160,7 @@ def test_all_errors_are_collected():
 
 def test_our_settings_in_a_text_of_recipe_original_are_an_error():
     reading = read({"PAG Active": "True", "PAG Adaptive": "0.5", "SDFM Recipe": "original", "SDFM": "1"})
-    assert "PAG Adaptive" in reading.errors[0] and "recipe original" in reading.errors[0]
+    assert "PAG Adaptive" in reading.errors[0] and "as the old extensions" in reading.errors[0]
 
 
 def test_a_newer_format_is_a_warning():

@@ -83,7 +83,7 @@ class TestDynamicThresholding:
     [("cfg_schedule", "hires_low", 1.0), ("dynamic_thresholding", "hires_phi", 0.5), ("freeu", "hires_start", 0.5)],
 )
 def test_recipe_original_has_none(name: str, setting: str, value: float):
-    with pytest.raises(SettingError, match="recipe original"):
+    with pytest.raises(SettingError, match="as the old extensions"):
         SCHEMA.settings(apply_request(SCHEMA, SCHEMA.defaults(), {"recipe": "original", name: {setting: value}}))
 
 

@@ -104,7 +104,7 @@ def _why_left_out(
     if technique.name in taken:
         return f"was ignored: {technique.active_key} is given as well and has priority"
     if is_original:
-        return "was ignored: the rest is of recipe original, where it would mean something else"
+        return "was ignored: the rest is calculated as the old extensions, where it would mean something else"
     if technique.name in sources:
         return f"was ignored: {sources[technique.name].switch} is given as well, and SDFM has only one {technique.label}"
     return None
