@@ -17,6 +17,17 @@ from .found import PerImage, place_of
 Sampling = Callable[..., Any]
 
 
+def rule_of(opts: Any) -> RefinerRule:
+    """Return how a WebUI goes over to a refiner; Forge Neo's options say that it does so in its own way.
+
+    :param opts: the WebUI's options
+    """
+    if not hasattr(opts, "refiner_use_steps"):
+        return RefinerRule()
+    by_sigma, fast = not opts.refiner_use_steps, bool(getattr(opts, "refiner_fast_sd", False))
+    return RefinerRule(by_sigma, keeps_conds=fast, beside_hires=False, zero_is_off=True)
+
+
 def forget_keys(schema: Schema, p: Any) -> None:
     """Remove our keys from the generation parameters: cells of an X/Y/Z plot share the dictionary."""
     for key in our_keys(schema):

@@ -8,7 +8,7 @@ import sys
 import types
 from collections import namedtuple
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,8 @@ class FakeModules:
         self.processing = types.SimpleNamespace(StableDiffusionProcessingTxt2Img=type("Txt2Img", (), {}))
         self.prompt_parser = types.SimpleNamespace(get_learned_conditioning=None)
         self.sd_models = types.SimpleNamespace()
+        self.sd_schedulers = types.SimpleNamespace(schedulers_map={"Karras": None})
+        self.call_queue, self.devices = types.SimpleNamespace(queue_lock=nullcontext()), types.SimpleNamespace()
         self.sd_samplers = FakeSamplers()
         self.sd_samplers_common = types.SimpleNamespace(SamplerData=SamplerData)
         self.sd_samplers_kdiffusion = types.SimpleNamespace(KDiffusionSampler=FakeSampler)

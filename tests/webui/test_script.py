@@ -328,5 +328,5 @@ def test_before_the_first_picture_forge_has_no_model(tmp_path: Path):
     modules = FakeModules(tmp_path)
     modules.sd_models = SimpleNamespace(model_data=SimpleNamespace(sd_model=SimpleNamespace(chunk_length=75)))
     script = modules.run_script()
-    assert script.loaded_model() is None
+    assert script.LOADED() is None
     assert script.facts_of_course(ModelFacts(sdxl=True), None) == ModelFacts(sdxl=True)
