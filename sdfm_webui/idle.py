@@ -39,7 +39,7 @@ def asks_for_nothing(schema: Schema, p: Any, args: Sequence[Any]) -> bool:
 def missing_in_host(problem: Exception) -> UnsupportedError:
     """Return the error for a job that needs something that this WebUI lacks, or has in another form."""
     error = UnsupportedError(
-        f"this WebUI is not as SDFM expects it ({described(problem)}), so the picture can't be made as requested. "
+        f"this WebUI differs from what SDFM expects ({described(problem)}), so the picture can't be made as requested. "
         "Turn off everything in SDFM to make it without, and please report this with the WebUI's version"
     )
     error.__cause__ = problem
@@ -48,7 +48,7 @@ def missing_in_host(problem: Exception) -> UnsupportedError:
 
 def stand_aside(problem: Exception) -> None:
     """Log, once per problem, that jobs without SDFM continue although the host is not as expected."""
-    line = f"SDFM: this WebUI is not as expected ({described(problem)}); nothing in SDFM is on, so it does nothing"
+    line = f"SDFM: this WebUI differs from what SDFM expects ({described(problem)}); nothing in SDFM is on, so it does nothing"
     if line not in _said:
         _said.add(line)
         LOG.warning(line)

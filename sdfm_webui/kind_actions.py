@@ -41,7 +41,7 @@ def remember(host: KindHost, kind: str, shift: float = 3.0, zero_terminal_snr: b
     name = name_of(model)
     host.memory.put(checkpoint_of(model), Remembered(MODES[kind], shift, name, zero))
     more = {FLOW: f" with shift {shift:g}", V: " with zero terminal SNR" if zero else ""}.get(kind, "")
-    return f"{name} is remembered as {described(kind)}{more}. It applies where nothing else is chosen.{_warning(host, kind)}"
+    return f"{name} is remembered as {described(kind)}{more}. It applies unless another kind is chosen.{_warning(host, kind)}"
 
 
 def remember_mode(host: KindHost, mode: str, shift: float) -> str:
@@ -57,7 +57,7 @@ def forget(host: KindHost) -> str:
     """
     model = require_loaded(host.loaded())
     host.memory.forget(checkpoint_of(model))
-    return f"{name_of(model)}: forgotten; it is sampled as the WebUI treats it."
+    return f"{name_of(model)} is forgotten: the WebUI decides how it is sampled."
 
 
 def detect(host: KindHost) -> dict[str, Any]:
@@ -138,11 +138,11 @@ def what_counts(host: KindHost, model: Any, asked: str | None) -> Counts | None:
     if known is not None and (known.kind != NOISE or own is None):  # Noise says that it is no other kind of ours
         return Counts(_in_words(entry(known)), "remembered")
     if own is not None:
-        return Counts(own, "left to the WebUI")
+        return Counts(own, "decided by the WebUI")
     if said.kind in (None, NOISE):
-        return Counts(NOISE, "as the WebUI treats it")
+        return Counts(NOISE, "decided by the WebUI")
     warning = f"its file says {said.kind}"
-    return Counts(NOISE, f"as the WebUI treats it; {warning}: press Detect", warning)
+    return Counts(NOISE, f"decided by the WebUI; {warning}: press Detect", warning)
 
 
 def title(host: KindHost, model: Any, asked: str | None) -> str:

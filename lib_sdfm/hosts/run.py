@@ -85,7 +85,7 @@ class Together:
     def note_out_of_memory(self) -> None:
         """Run the rows apart from now on."""
         self._is_short = True
-        LOG.warning("out of memory while predicting PAG and SEG together with the main rows: they run apart from now on")
+        LOG.warning("out of memory with PAG's and SEG's rows in one batch with CFG's: from now on they run one after another")
 
 
 @dataclass

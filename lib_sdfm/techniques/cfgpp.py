@@ -52,7 +52,7 @@ class CfgPlusPlus(Technique):
     part = CFG
     summary = (
         "Lets the sampler renoise with the unconditional prediction: low scales and less burnt colours. Its own scale replaces "
-        "the CFG scale, and PAG and SEG act several times as strongly: use 0.25 instead of 3."
+        "the CFG scale, and PAG and SEG act about 12 times as strongly: use 0.25 instead of 3."
     )
     Settings = CfgPlusPlusSettings
     active_key = KEY

@@ -195,8 +195,8 @@ class FreeU(Technique):
             return None
         widths = ", ".join(map(str, ORIGINAL_CHANNELS))
         return (
-            f"the old extension acts on decoders {widths} channels wide (SD1.5, SD2, SDXL; not the SDXL refiner), and counts "
-            "the model calls of the hires pass on from those of the first"
+            f"the old extension acts on decoders {widths} channels wide (SD1.5, SD2, SDXL; not the SDXL refiner), and goes on "
+            "counting model calls in the hires pass"
         )
 
     def _factors(self, stage: int, hires: bool) -> dict[str, float]:

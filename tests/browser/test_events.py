@@ -427,7 +427,7 @@ class TestLateAnswersInTheExtensionsPanel:
         page.click("#script_txt2img_sdfm_model_detect")
         page.wait_for_selector("#script_txt2img_sdfm_model_buttons:not([data-sdfm-due])")
         page.wait_for_function("() => document.querySelector('#script_txt2img_sdfm_model_message').innerText.trim() !== ''")
-        shows = "() => document.querySelector('#script_txt2img_sdfm_model_line').innerText.includes('as the WebUI treats it')"
+        shows = "() => document.querySelector('#script_txt2img_sdfm_model_line').innerText.includes('decided by the WebUI')"
         page.wait_for_function(shows)
         panel.part("Perturbed")
 

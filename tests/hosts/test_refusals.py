@@ -182,6 +182,6 @@ def test_a_fault_of_ours_before_sampling_is_no_picture_without_us(host: Host):
     """The host swallows what `process_batch` raises."""
     del host.sd_model.is_sdxl
     p = job(host, {"freeu": {}})
-    with pytest.raises(SdfmError, match="not as SDFM expects it.*is_sdxl"):
+    with pytest.raises(SdfmError, match="differs from what SDFM expects.*is_sdxl"):
         host.run(p)
     assert "sample" not in vars(p)

@@ -339,7 +339,7 @@ class TestForge:
 
     def test_a_window_without_steps_is_named(self):
         reading = read_infotext(SCHEMA, {"pagi_enabled": "True", "pagi_end_step": "0.5"})
-        assert "their number is missing" in reading.warnings[0] and reading.values["pag.end_step"] == 150
+        assert "the number of steps is missing" in reading.warnings[0] and reading.values["pag.end_step"] == 150
 
     @pytest.mark.parametrize(
         "keys",

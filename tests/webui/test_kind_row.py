@@ -143,10 +143,8 @@ class TestTitle:
     def test_what_counts_and_why(self, tmp_path: Path):
         kinds = host(tmp_path, marks=["v_pred"])
         model = kinds.loaded()
-        assert (
-            title(kinds, model, None) == "Model kind: Noise, as the WebUI treats it; its file says v-prediction: press Detect"
-        )
-        assert title(host(tmp_path, own=V), model, None) == "Model kind: v-prediction, left to the WebUI"
+        assert title(kinds, model, None) == "Model kind: Noise, decided by the WebUI; its file says v-prediction: press Detect"
+        assert title(host(tmp_path, own=V), model, None) == "Model kind: v-prediction, decided by the WebUI"
         kinds.memory.put("abc", Remembered("On", 3.0))
         assert title(kinds, model, None) == "Model kind: Flow matching, shift 3, remembered"
         kinds.memory.put("abc", Remembered(V, zero_terminal_snr=True))
@@ -154,7 +152,7 @@ class TestTitle:
         assert title(kinds, model, NOISE) == "Model kind: Noise, chosen here"
         kinds.memory.put("abc", Remembered("Off"))
         assert title(kinds, model, None) == "Model kind: Noise, remembered"
-        assert title(host(tmp_path, own=V), model, None) == "Model kind: v-prediction, left to the WebUI"
+        assert title(host(tmp_path, own=V), model, None) == "Model kind: v-prediction, decided by the WebUI"
         assert title(kinds, None, None) == title(kinds, SimpleNamespace(), None) == "Model kind"
 
     @pytest.mark.parametrize("controls, kind", [

@@ -29,7 +29,7 @@ class EditedSkips:
 
     def __init__(self, unet: nn.Module, edit: Edit) -> None:
         if not hasattr(unet, "output_blocks"):
-            raise UnsupportedError(f"{type(unet).__name__} is not a Stable Diffusion UNet: FreeU has no place in it")
+            raise UnsupportedError(f"FreeU: this model is not a Stable Diffusion UNet ({type(unet).__name__}). Turn it off")
         self._unet, self._edit = unet, edit
         self._handles: list[RemovableHandle] = []
         self._backbone: Tensor | None = None

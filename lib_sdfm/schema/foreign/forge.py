@@ -20,12 +20,14 @@ def _windows(text: ForeignText, start_key: str, end_key: str) -> tuple[Window | 
         return None
     total, hires_total = first_pass_steps(text.pairs), hires_steps(text.pairs)
     if total is None:
-        text.name((start_key, end_key), "can't be converted to steps, because their number is missing; it acts on all steps")
+        text.name(
+            (start_key, end_key), "can't be converted to steps, because the number of steps is missing: it acts on all steps"
+        )
         return None
     sampler = str(text.pairs.get("Sampler", ""))
     known = resolve_sampler(sampler).sampler
     if known is not None and known.calls_per_step > 1:  # Forge's windows may take one call of a step
-        text.name((start_key, end_key), f"may begin or end in the middle of a step with {sampler}; here on whole steps")
+        text.name((start_key, end_key), f"may begin or end in the middle of a step with {sampler}; here it covers whole steps")
     return covered(start, end, total), None if hires_total is None else covered(start, end, hires_total)
 
 

@@ -33,7 +33,7 @@ def _neo_rescale(text: ForeignText) -> Said | None:
 
 def _mahiro(text: ForeignText) -> Said:
     if text.value("Rescale CFG", 0.0) >= SMALLEST_RESCALE:
-        text.name(["MaHiRo"], "was done after CFG rescale there, and is done before it here")
+        text.name(["MaHiRo"], "was applied after CFG rescale there; here it is applied before it")
     return {}
 
 
@@ -72,14 +72,14 @@ def _shift(text: ForeignText) -> Said | None:
         return {"shift": (text.value("Shift", 3.0), "Shift")}
     text.name(
         ["Shift"],
-        "the picture may have been made with a flow model, which the text doesn't tell for sure: if this checkpoint is one, "
-        "switch flow matching on with this shift",
+        "the picture may have been made with a flow model, but its parameters don't say so: if this checkpoint is one, "
+        "turn on flow matching with this shift",
     )
     return None
 
 
-ANOTHER_APG = "projects in a different space from the paper's APG, so its values mean nothing here, and was ignored"
-ANOTHER_CFG_ZERO = "applies the paper's factor to a different quantity from the paper and was ignored"
+ANOTHER_APG = "was ignored: it projects in a different space from the paper's APG, so its values mean nothing here"
+ANOTHER_CFG_ZERO = "was ignored: it applies the paper's factor to another quantity than the paper does"
 GUIDANCE = (
     Source("MaHiRo", "MaHiRo", "mahiro", (), _mahiro),
     Source("mahiro_cfg_enabled", "MaHiRo", "mahiro"),
@@ -90,7 +90,7 @@ GUIDANCE = (
     Source(
         "APG Active", "incantations' adaptive projected guidance (APG)", None,
         _keys("APG ", "Momentum,Norm Threshold,Start Step,End Step"),
-        why_not="projects onto the unconditional prediction, and its text leaves out one of its values: it was ignored",
+        why_not="was ignored: it projects onto the unconditional prediction, and one of its values is not written down",
     ),
     Source(
         "Integrated Guidance Enabled", "integrated guidance of an extension for Forge Classic", None,
@@ -104,7 +104,7 @@ GUIDANCE = (
         ), _apg, by_presence=True, unless="Integrated Guidance Enabled",
     ),
     Source("APG", "SD.Next's adaptive projected guidance (APG)", None, by_presence=True, why_not=ANOTHER_APG),
-    Source("CFGZero", "SD.Next's CFG-Zero* (the text leaves its values out)", None, by_presence=True),
+    Source("CFGZero", "SD.Next's CFG-Zero* (its values are not written down)", None, by_presence=True),
     Source(
         "cfgzero", "CFG-Zero* of an extension for Forge", None, (Key("cfgzero_zero_init_steps"),), by_presence=True,
         why_not=ANOTHER_CFG_ZERO,
@@ -116,7 +116,7 @@ GUIDANCE = (
     ),
     Source(
         "NAG Scale", "guidance on self-attention that is also called NAG", None, (Key("NAG Alpha"), Key("NAG Tau")),
-        by_presence=True, why_not="is a different method from NAG and not supported; it was ignored",
+        by_presence=True, why_not="was ignored: it is a different method from NAG, and not supported",
     ),
     Source("ICG Active", "ICG of a branch of incantations"),
     Source("TCG Active", "TCG of a branch of incantations", None, _keys("TCG ", "Scale,Alpha,Std Scale,Max Layer Index")),

@@ -27,7 +27,7 @@ def _keys(prefix: str, names: str) -> tuple[Key, ...]:
 
 def _name_order(text: ForeignText, key: str) -> None:
     if any(text.is_on(switch) for switch in PERTURBED):
-        text.name([key], "was done before PAG and SEG were added there, and is done afterwards here")
+        text.name([key], "was applied before PAG and SEG there; here it is applied after them")
 
 
 def _rescale(text: ForeignText) -> Said | None:
