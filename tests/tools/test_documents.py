@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import importlib.util
 import io
+import itertools
 import json
 import re
 import urllib.request
@@ -16,7 +17,7 @@ import pytest
 from fastapi import FastAPI
 
 from lib_sdfm.catalog import SCHEMA, SHIPPED_PRESETS, shipped_preset
-from lib_sdfm.errors import UserError
+from lib_sdfm.errors import ConflictError, UserError
 from lib_sdfm.planning.explain import explain_infotext
 from lib_sdfm.planning.unet_cost import unet_cost
 from lib_sdfm.schema.feature import PARTS
@@ -172,6 +173,34 @@ def test_the_example_of_a_technique_works(tmp_path: Path):
     schema = Schema((*TECHNIQUES, example))
     assert found == 1 and len(schema.positional) == free + 2 and example.rank > max(t.rank for t in TECHNIQUES)
     assert resolve_job(schema, [{"brighten": True}]).settings.techniques
+
+
+def excludes(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    try:
+        return not resolve_job(SCHEMA, [{**one, **other}])
+    except ConflictError:
+        return True
+
+
+def test_what_goes_with_what_is_as_the_code_has_it():
+    """Each row names the techniques that others can't be on together with."""
+    left = {"guidance", "hires_cfg", "model", "flow", "refiner_sync"}
+    asked = {t.label.lower(): {t.name: True} for t in TECHNIQUES if t.name not in left} | {"sanf": {"pag": {"sanf": True}}}
+    page = text_of(ROOT / "docs" / "techniques.md").replace("\\*", "*").lower()
+    table = (
+        page.replace("pag with sanf", "sanf")
+        .replace("pag without sanf", "pag")
+        .partition("combines with everything except |")[2]
+    )
+    said: dict[str, set[str]] = {}
+    for row in table.partition("\n\n")[0].splitlines()[2:]:
+        first, second = row.strip("| ").split(" | ")
+        names, others = first.split(", "), set(re.split(r", and |, | and ", second.partition(":")[0]))
+        said |= {name: {*others, *(names if "each other" in others else ())} - {name} for name in names}
+    assert set(said) == set(asked)
+    for one, other in itertools.permutations(set(asked) - {"pag"}, 2):
+        assert excludes(asked[one], asked[other]) == (other in said[one]), (one, other)
+    assert not any(excludes(asked["pag"], asked[other]) for other in set(asked) - {"pag", "sanf"})
 
 
 QUOTED_CONTROLS = ("techniques.md", "models.md", "reproduce.md")
