@@ -101,7 +101,7 @@ class WebUi:
 
     def is_for_flow(self, sampler: str) -> bool:
         """Whether it is one for flow models alone, which gives black pictures with others."""
-        return self.host == NEO and sampler.endswith("RF")
+        return self.host in (NEO, REFORGE) and sampler.endswith("RF")
 
     def can_switch_to(self, refiner: str) -> bool:
         """Whether it can go on with a refiner; Forge Neo fails by itself with one of another architecture."""

@@ -79,3 +79,13 @@ def test_what_needs_the_negative_prompt_says_so(forge: WebUi, plain: Pictures, s
     assert caught.value.status == 422
     assert label.lower() in caught.value.text.lower() and "CFG scale 1" in caught.value.text
     assert forge.txt2img() == plain
+
+
+@pytest.mark.parametrize("name", ["PAG", "FreeU"])
+def test_a_text_of_a_built_in_extension_is_left_to_it(with_built_ins: WebUi, name: str):
+    ours, theirs = PAIRS[name]
+    (technique,) = ours
+    made = with_built_ins.txt2img(alwayson_scripts={title: {"args": args} for title, args in theirs.items()}, steps=2)
+    report = with_built_ins.post("/sdfm/v1/explain", {"infotext": made.texts[0]})
+    assert technique not in report["techniques"] and report["unknown"] == report["errors"] == []
+    assert any("own controls; SDFM's stays off" in warning for warning in report["warnings"])

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 from PIL import Image, ImageDraw
 
-from tests.hosts.real.client import Pictures, Refused, WebUi
+from tests.hosts.real.client import A1111, Pictures, Refused, WebUi
+from tests.hosts.real.test_flow import is_picture
 
 PAG = {"pag": {"scale": 2}}
 EVERY_ATTENTION = {"pag": {"scale": 2}, "seg": {"blur": 2}, "freeu": {}}
@@ -70,6 +71,8 @@ def test_soft_inpainting_is_guided(webui: WebUi, sampler: str, request_: dict):
     fields = {**FAST, "sampler_name": sampler, "mask": mask(), "inpainting_fill": 1, "alwayson_scripts": SOFT}
     plain, guided = webui.img2img(**fields), webui.img2img(request_, **fields)
     assert "Soft inpainting enabled: True" in plain.texts[0]
+    if webui.host != A1111 and not is_picture(plain):
+        pytest.skip(f"soft inpainting of {webui.host} gives the grey picture back, with SDFM and without")
     assert guided.difference(plain) > 1
     assert webui.img2img(**fields).difference(plain) < 0.5
 

@@ -105,7 +105,7 @@ def test_a_refiner_has_its_own_encoding(webui: WebUi, another_checkpoint: str, c
 
 
 def test_a_refiner_in_the_hires_pass(webui: WebUi, another_checkpoint: str, cfg: int):
-    request = {"cfg_scale": cfg, "refiner_checkpoint": another_checkpoint, "refiner_switch_at": 0.7, **HIRES}
+    request = {"cfg_scale": cfg, "refiner_checkpoint": another_checkpoint, "refiner_switch_at": 0.5, **HIRES}
     plain = made(webui, **request)
     assert "Refiner switch at" in plain.texts[0]
     for nag in ({}, {"negative": "a cat"}, {"scale": 0, "hires_scale": 2}):
