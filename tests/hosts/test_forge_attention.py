@@ -24,7 +24,7 @@ CHANGES = {
 
 
 def run(unet: ForgeUnet, options: dict[str, Any]) -> Tensor:
-    given = {"cond_or_uncond": [0], **options}
+    given = {"cond_or_uncond": [0], "sigmas": torch.tensor([14.0, 1.0]), **options}
     return unet(noise_of(1, 2, 4, 8, 8), torch.tensor([500.0, 20.0]), noise_of(2, 2, 5, CONTEXT), given)
 
 

@@ -15,6 +15,7 @@ from ...sampling.layers import TransformerLayer
 from ...sampling.stages import Perturbation
 from ..attention import require_layers_ran, values_like, with_rows
 from ..unet_layers import UnetLayers
+from .rows import kinds_of_parts, require_repeated
 
 Place = tuple[str, int, int]
 """Section, block and transformer block, as Forge numbers them (the middle block is 0)."""
@@ -95,12 +96,17 @@ class AttentionPatches:
                 n = with_rows(n, rows, self._output(self._layers[place], value, n[rows]))
             return n
 
-        return {"attn1_patch": before, **({"attn1_output_patch": after} if self._perturbation.identity else {})}
+        def see_prompts(n: Tensor, context: Tensor, value: Tensor, extra: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+            require_repeated(context, extra)
+            return n, context, value
+
+        output = {"attn1_output_patch": after} if self._perturbation.identity else {}
+        return {"attn1_patch": before, **output, "attn2_patch": see_prompts}
 
     def _perturbed(self, layer: TransformerLayer, place: Place, n: Tensor, value: Tensor, extra: dict[str, Any]) -> Tensor:
         """Perturb the input of the query projection: the projection is linear, so blurring its input blurs the queries."""
         change = self._perturbation
-        for rows in self._chosen(n.shape[0], extra["cond_or_uncond"]):
+        for rows in self._chosen(n.shape[0], kinds_of_parts(extra)):
             if change.identity:
                 self._values.setdefault(place, []).append((rows, value[rows]))
             if change.query is not None:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from .attention import UNCOND
+from .rows import images_of_rows, require_repeated
 
 
 class MarkedRows:
@@ -17,31 +18,33 @@ class MarkedRows:
     """
 
     def __init__(self) -> None:
-        self._kinds: list[int] | None = None
+        self._options: dict[str, Any] | None = None
 
     def patch(self) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
         """Return the patch, for Forge's list ``attn2_patch``: a plain function, as Forge deep-copies its options."""
 
         def see(n: Tensor, context: Tensor, value: Tensor, extra: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
-            self._kinds = extra["cond_or_uncond"]
+            require_repeated(context, extra)
+            self._options = extra
             return n, context, value
 
         return see
 
     def images(self, rows: int) -> list[int | None] | None:
-        """Return the image of each row, ``None`` for unconditional ones; each equal part has one row per image."""
-        kinds, self._kinds = self._kinds, None
-        return None if kinds is None else _images_of(kinds, rows)
+        """Return the image of each row, ``None`` for unconditional ones; each equal part has one row per image.
+
+        :raises UnsupportedError: if there are more or fewer rows than in the UNet
+        """
+        options, self._options = self._options, None
+        return None if options is None else images_of_rows(rows, options, UNCOND)
 
 
 def images_of_block(rows: int, kwargs: dict[str, Any]) -> list[int | None]:
     """Return the image of each row in a call of a transformer block, ``None`` for unconditional ones.
 
     :param kwargs: keyword arguments of the call, with Forge's options
+    :raises UnsupportedError: if there are more or fewer rows than in the UNet
     """
-    return _images_of(kwargs["transformer_options"]["cond_or_uncond"], rows)
-
-
-def _images_of(kinds: list[int], rows: int) -> list[int | None]:
-    size = rows // len(kinds)
-    return [None if kind == UNCOND else image for kind in kinds for image in range(size)]
+    options = kwargs["transformer_options"]
+    require_repeated(kwargs.get("context"), options)
+    return images_of_rows(rows, options, UNCOND)

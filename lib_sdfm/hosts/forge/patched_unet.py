@@ -7,13 +7,15 @@ from typing import Any
 
 MODEL_OPTIONS = ("conditioning_modifiers", "sampler_post_cfg_function")
 """Lists in Forge's options; the others are lists of transformer patches."""
+LAST = "conditioning_modifiers"
+"""The list that we end: modifiers of others may call the model (ControlNet's reference modes predict another picture)."""
 
 
 class PatchedUnet:
     """Patched clone in ``forge_objects.unet``, from construction until :meth:`detach`.
 
     :param objects: the model's ``forge_objects``
-    :param functions: function by the name of the list in Forge's options in which it is put first
+    :param functions: function by the name of the list in Forge's options in which it is put, first except in :data:`LAST`
     """
 
     def __init__(self, objects: Any, functions: dict[str, Callable[..., Any]]) -> None:
@@ -25,6 +27,7 @@ class PatchedUnet:
             owner = _owner(self._clone.model_options, name)
             owner[name] = [function, *owner.get(name, ())]
         objects.unet = self._clone
+        self.come_last(objects)
 
     @property
     def model(self) -> Any:
@@ -45,6 +48,12 @@ class PatchedUnet:
         """Return True if the UNet of ``objects`` has our functions: it is our clone, or another extension's clone of it."""
         options = objects.unet.model_options
         return all(function in _owner(options, name).get(name, ()) for name, function in self._functions.items())
+
+    def come_last(self, objects: Any) -> None:
+        """Move our function to the end of :data:`LAST` in the UNet of ``objects``, where others may have added theirs."""
+        options, ours = objects.unet.model_options, self._functions[LAST]
+        if options[LAST][-1] is not ours:
+            options[LAST] = [*(other for other in options[LAST] if other is not ours), ours]
 
     def detach(self) -> None:
         """Restore the original UNet, and remove our functions from later clones; may be called again."""

@@ -3,7 +3,8 @@
 The pass replaces ``forge_objects.unet`` of the loaded model, and ``func`` of the sampler instance; both are restored when
 it ends. The work is done by functions in the clone's options:
 
-* a conditioning modifier sees the CFG scale of the call, before the model is called
+* a conditioning modifier, the last in its list, sees the CFG scale of the call, right before the model is called; what others
+  predict in theirs, for a picture of reference say, is left alone
 * a post-CFG function, the first in its list, combines the predictions, and makes the extra ones
 * transformer patches edit decoder features and the attention of unconditional rows, and tell whose rows cross-attention sees
 """
@@ -115,6 +116,7 @@ class ForgePass:
         if not self._patched.is_in(objects):
             self._patched.detach()
             self._patched = PatchedUnet(objects, self._functions())
+        self._patched.come_last(objects)
 
     def _unet_layers(self) -> UnetLayers:
         unet = self._patched.diffusion_model
@@ -175,9 +177,10 @@ class ForgePass:
     def _skip_patch(self) -> Callable[..., tuple[Tensor, Tensor]]:
         def edit(h: Tensor, skip: Tensor, extra: dict[str, Any]) -> tuple[Tensor, Tensor]:
             call = self._call
-            if call is not None:
-                call.decoder_ran = True
-            for technique in call.skip_editors if call else ():
+            if call is None or not call.begun:
+                return h, skip
+            call.decoder_ran = True
+            for technique in call.skip_editors:
                 h, skip = technique.skip(h, skip, call.base_width, call=call.model_call)
             return h, skip
 
@@ -243,7 +246,7 @@ class ForgePass:
 
     def _combine(self, args: dict[str, Any]) -> Tensor:
         call, denoised = self._call, args["denoised"]
-        if call is None or call.combined:
+        if call is None or call.combined or call.active and not call.begun:
             return denoised
         call.combined = True
         if not call.active:

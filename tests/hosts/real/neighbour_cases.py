@@ -30,6 +30,12 @@ REGIONS = {"prompt": "a castle BREAK a blue boat", "negative_prompt": "blurry"}
 NEGATIVE = {"prompt": "a castle, (blue boat:-1.4)", "negative_prompt": "blurry"}
 
 
+NO_MAP = {"save_detected_map": False}
+"""Without the picture that controls, of another size than a hires pass, among the pictures."""
+TILES = {"width": 192, "height": 128}
+"""Two tiles wide."""
+
+
 def _noise() -> str:
     data = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (128, 128, 3), np.uint8)).save(data, "PNG")
@@ -41,14 +47,18 @@ def _regional(mode: str) -> dict[str, Any]:
     return {"Regional Prompter": {"args": [*args, "", "0", "0", False]}}
 
 
-def _reference(module: str) -> dict[str, Any]:
-    unit = {"enabled": True, "module": module, "model": "None", "image": _noise(), "weight": 1.0, "threshold_a": 0.5}
-    return {"ControlNet": {"args": [unit]}}
+def _reference(module: str, weight: float = 1.0) -> dict[str, Any]:
+    unit = {"enabled": True, "module": module, "model": "None", "image": _noise(), "weight": weight, "threshold_a": 0.5}
+    return {"ControlNet": {"args": [unit | NO_MAP]}}
 
 
-def _control(mode: str) -> dict[str, Any]:
-    unit = {"enabled": True, "module": "none", "model": MODEL, "image": _noise(), "weight": 1.0, "control_mode": mode}
-    return {"ControlNet": {"args": [unit]}}
+def _control(mode: str, nothing: str = "none") -> dict[str, Any]:
+    unit = {"enabled": True, "module": nothing, "model": MODEL, "image": _noise(), "weight": 1.0, "control_mode": mode}
+    return {"ControlNet": {"args": [unit | NO_MAP]}}
+
+
+def _tiled(method: str, together: int) -> dict[str, Any]:
+    return {"Tiled Diffusion": {"args": [True, method, False, True, 256, 256, 16, 16, 8, together, "None", 2.0]}}
 
 
 MODEL = "<first that acts>"
@@ -77,12 +87,14 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "Neutral Prompt": ({"Neutral Prompt": {"args": [0]}}, {"prompt": PERPENDICULAR}),
     "Neutral Prompt, rescaled": ({"Neutral Prompt": {"args": [0.5]}}, {"prompt": PERPENDICULAR}),
     "Detail Daemon": ({"Detail Daemon": {"args": [True, True, False, "both", 0.2, 0.8, 0.5, 0.8]}}, {}),
-    "Tiled Diffusion": (
-        {"Tiled Diffusion": {"args": [True, "MultiDiffusion", False, True, 256, 256, 16, 16, 8, 1, "None", 2.0]}},
-        {"width": 256, "height": 256},
-    ),
+    "Tiled Diffusion": (_tiled("MultiDiffusion", 1), TILES),
+    "Tiled Diffusion, tiles together": (_tiled("MultiDiffusion", 4), TILES),
+    "Tiled Diffusion, mixture": (_tiled("Mixture of Diffusers", 4), TILES),
     "Tiled VAE": ({"Tiled VAE": {"args": [True, 128, 16, True, True, True, False]}}, {"width": 256, "height": 256}),
-    "Cutoff": ({"Cutoff": {"args": [True, "blue", 2.0]}}, {"prompt": "a castle, blue boat"}),
+    "Cutoff": (
+        {"Cutoff": {"args": [True, "red, blue, green", 2.0, True, True, "", "Lerp", False]}},
+        {"prompt": "a red castle, blue boat, green tree"},
+    ),
     "ADetailer": ({"ADetailer": {"args": [True, False, DETAIL]}}, {"width": 256, "height": 256}),
     "ControlNet, balanced": (_control("Balanced"), {}),
     "ControlNet, prompt first": (_control("My prompt is more important"), {}),
@@ -95,6 +107,30 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "Dynamic Prompts": ({"Dynamic Prompts v": {"args": [True]}}, {"prompt": "a {red castle|blue boat}"}),
 }
 """For each extension its arguments, and the request that it acts in."""
+EVERYWHERE = 2.0
+"""The weight with which Forge's reference modes act in layers of few channels as well."""
+FORGE_CASES = {
+    "MultiDiffusion": ({"MultiDiffusion Integrated": {"args": [True, "MultiDiffusion", 128, 128, 64, 1]}}, TILES),
+    "Mixture of Diffusers": ({"MultiDiffusion Integrated": {"args": [True, "Mixture of Diffusers", 128, 128, 64, 4]}}, TILES),
+    "Kohya HRFix": ({"Kohya HRFix Integrated": {"args": [True, 3, 2.0, 0.0, 0.5, True, "bicubic", "bicubic"]}}, {}),
+    "Forge's FreeU": ({"FreeU Integrated": {"args": [True, 1.3, 1.4, 0.9, 0.2, 0.0, 1.0]}}, {}),
+    "Forge's PAG": ({"PerturbedAttentionGuidance Integrated": {"args": [True, 3.0, 0.0, 0.0, 1.0]}}, {}),
+    "Forge's SAG": ({"SelfAttentionGuidance Integrated": {"args": [True, 2.0, 2.0, 0.5]}}, {}),
+    "HyperTile": ({"HyperTile Integrated": {"args": [True, 64, 2, 0, False]}}, {"width": 256, "height": 256}),
+    "ControlNet reference_only": (_reference("reference_only", EVERYWHERE), {}),
+    "ControlNet reference_adain": (_reference("reference_adain", EVERYWHERE), {}),
+    "ControlNet reference_adain+attn": (_reference("reference_adain+attn", EVERYWHERE), {}),
+    "ControlNet, balanced": (_control("Balanced", "None"), {}),
+    "ControlNet, prompt first": (_control("My prompt is more important", "None"), {}),
+    "ControlNet, control first": (_control("ControlNet is more important", "None"), {}),
+} | {
+    name: CASES[name]
+    for name in (
+        "ADetailer", "LoRA", "NegPiP", "NegPiP, long negative prompt",
+        "Regional Prompter", "Regional Prompter, unequal", "Regional Prompter, latent",
+    )
+}  # fmt: skip
+"""The same for Forge: what it has built in, and the extensions that run in it."""
 ALWAYS_ON = ("Neutral Prompt", "Dynamic Prompts")
 """Acts by its syntax in a prompt, on or off."""
 SIX = (

@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from tests.hosts.real.client import A1111, Pictures, Refused, WebUi
+from tests.hosts.real.client import Pictures, Refused, WebUi
 from tests.hosts.real.neighbour_cases import (
     ALWAYS_ON,
     CASES,
+    FORGE_CASES,
     MODEL,
     MODELS,
     NEUTRAL,
@@ -54,13 +55,16 @@ def installed(webui: WebUi) -> list[str]:
 
 def found(webui: WebUi, installed: list[str], name: str) -> Case:
     """A case as this WebUI can run it; the test is skipped if it lacks the extension or a model."""
-    scripts, settings = CASES[name]
+    cases = FORGE_CASES if webui.is_forge else CASES
+    if name not in cases:
+        pytest.skip(f"not for {webui.host}")
+    scripts, settings = cases[name]
     titles = {title: next((own for own in installed if own.startswith(title.lower())), None) for title in scripts}
     if None in titles.values():
         pytest.skip(f"not installed: {', '.join(title for title, own in titles.items() if own is None)}")
-    if name.startswith("Dynamic Prompts") and "dp_ignore_whitespace" not in webui.options:
-        pytest.skip("Dynamic Prompts does nothing before its settings have been saved once")
     case = Case(name, {titles[title]: args for title, args in scripts.items()}, {"prompt": "a castle", **settings})
+    if name.startswith("Dynamic Prompts") and "{" in made(webui, None, case.scripts, **case.settings).texts[0]:
+        pytest.skip("Dynamic Prompts does nothing before its settings have been saved once")
     return with_model(webui, case) if MODEL in json.dumps([scripts, settings]) else case
 
 
@@ -79,10 +83,8 @@ def with_model(webui: WebUi, case: Case) -> Case:
     pytest.skip("no model for this checkpoint")
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params={**CASES, **FORGE_CASES})
 def case(request: pytest.FixtureRequest, webui: WebUi, installed: list[str]) -> Case:
-    if webui.host != A1111:
-        pytest.skip(f"this is {webui.host}")
     return found(webui, installed, request.param)
 
 
@@ -119,41 +121,41 @@ def distance(
 
 
 @pytest.mark.parametrize("images", [1, 3])
-def test_beside_an_extension(a1111: WebUi, case: Case, images: int):
+def test_beside_an_extension(webui: WebUi, case: Case, images: int):
     scripts, settings = case.scripts, {**case.settings, "batch_size": images}
     without = {**case.without, "batch_size": images}
-    plain = made(a1111, None, {}, **without)
+    plain = made(webui, None, {}, **without)
     try:
-        alone = made(a1111, None, scripts, **settings)
+        alone = made(webui, None, scripts, **settings)
     except Refused as error:
-        assert made(a1111, None, {}, **without).pixels == plain.pixels, "its own failure leaves its things in the model"
+        assert made(webui, None, {}, **without).pixels == plain.pixels, "its own failure leaves its things in the model"
         pytest.skip(f"it fails alone with this checkpoint: {error.text[:200]}")
     assert case.name.startswith(ALWAYS_ON) or alone.difference(plain) > 0.1, "it has no effect alone"
     same_scale = {"dynamic_thresholding": {"mimic_scale": settings.get("cfg_scale", SMALL["cfg_scale"])}}
-    assert_all_neutral(a1111, scripts, alone, settings)
-    assert_neutral(a1111, scripts, alone, settings, {"thresholding": same_scale})
-    assert made(a1111, None, {}, **without).pixels == plain.pixels
+    assert_all_neutral(webui, scripts, alone, settings)
+    assert_neutral(webui, scripts, alone, settings, {"thresholding": same_scale})
+    assert made(webui, None, {}, **without).pixels == plain.pixels
 
 
-def test_pag_and_the_extension_both_act_and_are_written(a1111: WebUi, case: Case):
-    plain = made(a1111, None, {}, **case.without)
+def test_pag_and_the_extension_both_act_and_are_written(webui: WebUi, case: Case):
+    plain = made(webui, None, {}, **case.without)
     strong = {"pag": {"scale": 4}}
     try:
-        alone = made(a1111, None, case.scripts, **case.settings)
-        both = made(a1111, strong, case.scripts, **case.settings)
+        alone = made(webui, None, case.scripts, **case.settings)
+        both = made(webui, strong, case.scripts, **case.settings)
     except Refused as error:
         pytest.skip(error.text[:200])
     assert both.difference(alone) > 0.1
-    assert case.name.startswith(ALWAYS_ON) or both.difference(made(a1111, strong, {}, **case.without)) > 0.1
+    assert case.name.startswith(ALWAYS_ON) or both.difference(made(webui, strong, {}, **case.without)) > 0.1
     assert "PAG Scale: 4" in both.texts[0]
-    assert made(a1111, None, {}, **case.without).pixels == plain.pixels
+    assert made(webui, None, {}, **case.without).pixels == plain.pixels
 
 
-def test_an_error_of_ours_leaves_nothing_of_the_extension(a1111: WebUi, case: Case):
-    plain = made(a1111, None, {}, **case.without)
+def test_an_error_of_ours_leaves_nothing_of_the_extension(webui: WebUi, case: Case):
+    plain = made(webui, None, {}, **case.without)
     with pytest.raises(Refused, match="output block 99"):
-        made(a1111, {"pag": {"layers": "output.99"}}, case.scripts, **case.settings)
-    assert made(a1111, None, {}, **case.without).pixels == plain.pixels
+        made(webui, {"pag": {"layers": "output.99"}}, case.scripts, **case.settings)
+    assert made(webui, None, {}, **case.without).pixels == plain.pixels
 
 
 @pytest.fixture(scope="module")

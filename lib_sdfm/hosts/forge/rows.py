@@ -1,0 +1,63 @@
+"""The rows of a call of Forge's UNet, told by Forge's transformer options.
+
+The host marks the rows that it predicts. MultiDiffusion calls the UNet with several tiles of a latent at once: the same
+rows, one tile after the other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...errors import UnsupportedError
+
+
+def kinds_of_parts(options: dict[str, Any]) -> list[int]:
+    """Return the kind of each equal part of the rows of a call: conditional or unconditional.
+
+    :param options: transformer options of the call
+    :raises UnsupportedError: if its rows are no multiple of those that the host predicts
+    """
+    called, rows = _predicted(options), options["original_shape"][0]
+    repeats, left = divmod(rows, called)
+    if left or not repeats:
+        raise _unknown_rows(rows, called)
+    return options["cond_or_uncond"] * repeats
+
+
+def images_of_rows(rows: int, options: dict[str, Any], unconditional: int) -> list[int | None]:
+    """Return the image of each row in a layer, ``None`` for unconditional ones.
+
+    :param options: transformer options of the call
+    :param unconditional: Forge's mark of these
+    :raises UnsupportedError: if the layer has other rows than the UNet
+    """
+    kinds = kinds_of_parts(options)
+    if rows != options["original_shape"][0]:
+        raise _unknown_rows(rows, options["original_shape"][0])
+    images = range(rows // len(kinds))
+    return [None if kind == unconditional else image for kind in kinds for image in images]
+
+
+def require_repeated(context: Tensor | None, options: dict[str, Any]) -> None:
+    """Raise :class:`UnsupportedError` if a call with more rows than the host predicts isn't one tile after another.
+
+    :param context: encoded prompt of each row
+    """
+    called = _predicted(options)
+    if context is not None and len(context) > called and not torch.equal(context[called:], context[:-called]):
+        raise _unknown_rows(len(context), called)
+
+
+def _predicted(options: dict[str, Any]) -> int:
+    """Return the number of rows that the host predicts in a call; ``sigmas`` has one entry per image."""
+    return len(options["sigmas"]) * len(options["cond_or_uncond"])
+
+
+def _unknown_rows(rows: int, called: int) -> UnsupportedError:
+    return UnsupportedError(
+        f"attention sees {rows} rows where the model was called with {called}: another extension splits or repeats them, and "
+        "prompts can't be told from negative prompts. Turn off that extension, or PAG, SEG, TPG and NAG"
+    )
