@@ -39,7 +39,7 @@ else:
     from sdfm_webui.axes import add_axes_option, register_axes
     from sdfm_webui.built_ins import built_ins_on
     from sdfm_webui.controls import build_panel
-    from sdfm_webui.expectation import HostSchedule, NoiseTables
+    from sdfm_webui.expectation import HostSchedule
     from sdfm_webui.foreign_pictures import note_asked, note_local, watch_pictures
     from sdfm_webui.host_a1111 import a1111_parts
     from sdfm_webui.host_controls import HostControls, present
@@ -52,6 +52,7 @@ else:
     from sdfm_webui.kind_watch import DetectWatch
     from sdfm_webui.loaded import LoadedModel
     from sdfm_webui.model_kinds import KindHost
+    from sdfm_webui.noise_tables import NoiseTables
     from sdfm_webui.old_entries import entry_classes, installed_originals, old_payloads, originals_notice, rivals
     from sdfm_webui.paste import PasteTargets, labels_of
     from sdfm_webui.preset_row import HOST_IDS

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class _Backend(backend_registration._DummyBackendModule):
-    """What torch asks of a kind of device: this one has no random numbers of its own."""
+    """Functions that torch asks of a kind of device: this one has no random numbers of its own."""
 
     def device_count(self) -> int:
         return 0

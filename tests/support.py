@@ -1,4 +1,4 @@
-"""What several tests need: small models with random weights, and what is attached to objects."""
+"""Helpers of several tests: small models with random weights, and a list of what is attached to objects."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def stable_diffusion_alphas() -> Tensor:
 
 
 def fingerprint(*owners: object) -> dict[str, object]:
-    """What is attached to objects: their attributes that can be called, and the hooks of all modules that they are or hold.
+    """Return what is attached to objects: their callable attributes, and the hooks of all modules that they are or hold.
 
     Two fingerprints are equal when nobody attached or detached anything in between.
     """

@@ -1,4 +1,4 @@
-"""What version 0.1 wrote (tests/recorded/0.1) means the same today: presets, flow memory, payloads and pictures' texts."""
+"""Files and texts of version 0.1 (tests/recorded/0.1) mean the same today: presets, flow memory, payloads, parameters."""
 
 from __future__ import annotations
 

@@ -186,7 +186,7 @@ class Bench:
         return self.flow.distance(result) if noisy else float((result - self.exact).square().mean().sqrt())
 
     def sample(self, name: str, schedule: str, shift: float, calls: int) -> Tensor:
-        """What the extension makes the WebUI do."""
+        """Return the result as the WebUI computes it with the extension."""
         if name in OWN_GRIDS:
             return OWN_GRIDS[name](self, shift, calls)
         end = default_end(name, shift)

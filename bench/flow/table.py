@@ -10,7 +10,7 @@ from tools.documents import markdown_table, with_tables
 SHIFT, SCHEDULE, CALLS, NAIVE_CALLS = 3.0, "Automatic", (10, 20, 40), (20, 40)
 KIND = "flow samplers"
 LEFT_OUT = ("DDIM (host's grid)", "PLMS (host's grid)", "DPM adaptive")
-"""What the extension replaces, and what makes as many calls as it likes."""
+"""Samplers that the extension replaces, and one that makes as many calls as it likes."""
 
 Row = dict[str, Any]
 

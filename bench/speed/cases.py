@@ -88,7 +88,7 @@ CASES = {
 
 @dataclass
 class Row:
-    """What is found for a case; times are milliseconds per step, ``None`` where nothing was measured.
+    """Measurements of a case; times are milliseconds per step, ``None`` where nothing was measured.
 
     :param method: ``graph``: a denoiser call repeated as a CUDA graph; ``events``: events around each eager call; ``clock``:
         the CPU's clock around each call

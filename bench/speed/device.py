@@ -16,7 +16,7 @@ from torch import Tensor
 
 MEGABYTE = 1e6
 WAITED = "called a synchronizing CUDA operation"
-"""What torch warns of in its debug mode for synchronisation."""
+"""Text of torch's warning in its debug mode for synchronisation."""
 
 
 @dataclass

@@ -81,7 +81,7 @@ def _deepen(unet: UNetModel, shape: Shape) -> None:
 
 
 class Denoiser(nn.Module):
-    """What stands around the UNet: it takes as many rows of conditioning as of latents.
+    """Surroundings of the UNet: it takes as many rows of conditioning as of latents.
 
     :param depth: most transformer blocks of a level; the class wants a context for each
     """

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..sampling.stages import Perturbation
 from .attributes import InstanceAttribute
 from .run import Together
-from .unet_layers import UnetLayers, replaced_forward
+from .unet_layers import UnetLayers
 
 
 @dataclass
@@ -293,16 +293,6 @@ def tail_start(unet: UnetLayers, perturbations: list[Perturbation], edits_skips:
 
 def _place(section: str, block: int) -> int | None:
     return {"input": None, "middle": 0, "output": block + 1}[section]
-
-
-def is_plain(unet: nn.Module, wrappers: tuple[str, ...] = ()) -> bool:
-    """Return True if a UNet runs its class' own forward, not replaced on the instance (ControlNet, compilers) or the class.
-
-    ControlNet leaves the method of the class on the instance, which is plain.
-
-    :param wrappers: modules of the host that replace the class' forward
-    """
-    return not replaced_forward(unet) and type(unet).forward.__module__ in (type(unet).__module__, *wrappers)
 
 
 def parts_of(rows: int, count: int) -> Iterator[slice]:

@@ -96,6 +96,16 @@ def replaced_forward(module: nn.Module, name: str = "forward") -> Any:
     return None if getattr(found, "__func__", None) is getattr(type(module), name, found) else found
 
 
+def is_plain(unet: nn.Module, wrappers: tuple[str, ...] = ()) -> bool:
+    """Return True if a UNet runs its class' own forward, not replaced on the instance (ControlNet, compilers) or the class.
+
+    ControlNet leaves the method of the class on the instance, which is plain.
+
+    :param wrappers: modules of the host that replace the class' forward
+    """
+    return not replaced_forward(unet) and type(unet).forward.__module__ in (type(unet).__module__, *wrappers)
+
+
 def _blocks(unet: nn.Module) -> Iterator[nn.Module]:
     """Return the modules at which extensions replace others: blocks and their parts."""
     for part in unet.children():

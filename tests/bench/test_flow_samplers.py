@@ -1,4 +1,4 @@
-"""What flow mode promises about samplers, measured as ``bench/flow/samplers.py`` does."""
+"""Promises of flow mode about samplers, measured as ``bench/flow/samplers.py`` does."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Slopes:
 
 
 def final(sampler, model, sigmas, skipped: int) -> float:
-    """What the steps after the first ones add, by a run whose first steps are subtracted."""
+    """Return what the steps after the first ones add, by a run whose first steps are subtracted."""
     zero = torch.zeros(1, 1, 1, 1, dtype=torch.float64)
     return float(sampler(model, zero, sigmas) - sampler(model, zero, sigmas[: skipped + 1]))
 

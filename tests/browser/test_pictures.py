@@ -33,7 +33,7 @@ def is_of_hires_pass(name: str) -> bool:
 
 
 def wanted_values(text: str) -> dict:
-    """What the library reads; a value that follows another shows that one's."""
+    """Return the values that the library reads; a value that follows another shows that one's."""
     values = read_infotext(SCHEMA, parse_infotext(text)).values
     return {
         f.id: values[f"{f.technique.name}.{f.param.follows}"] if values[f.id] is None else values[f.id] for f in SCHEMA.fields

@@ -15,7 +15,7 @@ EVIL = "<img src=x onerror=\"window.evil = 'yes'\">"
 
 
 class Plot:
-    """What is drawn in the present tab."""
+    """Return the drawing in the present tab."""
 
     def __init__(self, panel) -> None:
         self.panel, self.page = panel, panel.page

@@ -25,7 +25,7 @@ DEFAULTS = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What the API answered to a job."""
+    """The API's answer to a job."""
 
     status: int
     body: dict

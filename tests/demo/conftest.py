@@ -80,7 +80,8 @@ def expected(shapes_host):
     """From values of the panel to the pass in which the refiner takes over."""
     from modules import libraries, sd_samplers, sd_samplers_common, sd_samplers_kdiffusion, sd_samplers_timesteps, shared
 
-    from sdfm_webui.expectation import HostSchedule, NoiseTables
+    from sdfm_webui.expectation import HostSchedule
+    from sdfm_webui.noise_tables import NoiseTables
     from sdfm_webui.samplers import SamplerModules
 
     modules = SamplerModules(sd_samplers, sd_samplers_common, sd_samplers_kdiffusion, sd_samplers_timesteps, libraries.sampling)

@@ -62,7 +62,7 @@ def recorded() -> Iterator[list[tuple]]:
 
 
 def course_of(request: dict, fields: dict, from_picture: bool = False) -> Course:
-    """What the panel computes for a job's values."""
+    """Return the course that the panel computes for a job's values."""
     from modules.script_loading import loaded_scripts
 
     script = next(module for path, module in loaded_scripts.items() if path.endswith("scripts/sdfm.py"))

@@ -1,4 +1,4 @@
-"""What the panel says about a refiner's switch beforehand, against what happens."""
+"""Predictions of a refiner's switch in the panel, compared with what happens."""
 
 from __future__ import annotations
 

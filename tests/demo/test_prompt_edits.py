@@ -1,4 +1,4 @@
-"""What we know about prompt editing, against a host's own grammar and conds."""
+"""Our reading of prompt editing, compared with a host's own grammar and conds."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Prompts(list):
 
 @dataclass(frozen=True)
 class ScheduledCond:
-    """What prompt editing gives up to a step: a tensor ``(tokens, channels)``, or SDXL's dictionary."""
+    """Conditioning up to a step, from prompt editing: a tensor ``(tokens, channels)``, or SDXL's dictionary."""
 
     end_at_step: float
     cond: Any
@@ -82,7 +82,7 @@ class SdModel(nn.Module):
 
 
 class TimestepDenoiser(nn.Module):
-    """What timestep samplers call: the noise prediction as it is. Has no ``sigmas``, by which it is told apart."""
+    """The model of timestep samplers: the noise prediction as it is. Has no ``sigmas``, by which it is told apart."""
 
     def __init__(self, sd_model: SdModel) -> None:
         super().__init__()
@@ -527,7 +527,7 @@ def get_learned_conditioning(
 
 
 class Host:
-    """What A1111 keeps in its modules: the checkpoint, options, state and callbacks."""
+    """Contents of A1111's modules: the checkpoint, options, state and callbacks."""
 
     processing, sampler_functions = Processing, SAMPLERS
 
@@ -598,7 +598,7 @@ class Host:
         self.call(self.on_cfg_denoised, params)
 
     def reset_tables(self) -> None:
-        """What the host does to the noise table before each picture."""
+        """Prepare the noise table as the host does before each picture."""
         table = self.sd_model.alphas_cumprod_original
         self.sd_model.alphas_cumprod = rescaled_table(table) if self.rescales_table else table
 

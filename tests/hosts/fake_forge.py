@@ -50,7 +50,7 @@ class Predictor(nn.Module):
 
 
 class UnetPatcher:
-    """What Forge patches: a model with options, which a clone copies deeply."""
+    """The object that Forge patches: a model with options, which a clone copies deeply."""
 
     def __init__(self, model: nn.Module, options: dict | None = None) -> None:
         self.model = model
@@ -313,7 +313,7 @@ def sample_heunpp2(model: Any, x: Tensor, sigmas: Tensor, extra_args: dict, call
 
 
 class ForgeHost(Host):
-    """What Forge keeps in its modules."""
+    """Contents of Forge's modules."""
 
     processing, sampler_functions = ForgeProcessing, {**SAMPLERS, "HeunPP2": (sample_heunpp2, {})}
 

@@ -293,7 +293,7 @@ def sample_euler_cfg_pp(model: Any, x: Tensor, sigmas: Tensor, extra_args: dict,
 
 
 class ReforgeHost(Host):
-    """What reForge keeps in its modules."""
+    """Contents of reForge's modules."""
 
     processing = ReforgeProcessing
     on_cfg_after_cfg: tuple[Callable[[Any], None], ...] = ()

@@ -21,7 +21,7 @@ from tests.support import fingerprint, tiny_sdxl_unet, tiny_unet
 
 
 class SdfmScript:
-    """What ``scripts/sdfm.py`` does, without the host's classes."""
+    """The work of ``scripts/sdfm.py``, without the host's classes."""
 
     def __init__(self, host: Host, schema: Schema = SCHEMA) -> None:
         self.host, self.schema = host, schema
@@ -33,7 +33,7 @@ class SdfmScript:
 
     @property
     def objects(self) -> HostObjects:
-        """What a job needs of the host."""
+        """Return the parts of the host that a job needs."""
         return HostObjects(
             new_pass=self.host.new_pass,
             model=lambda: ModelFacts(sdxl=self.host.sd_model.is_sdxl),
@@ -97,7 +97,7 @@ def job(host: Host, request: dict | None = None, **settings: Any) -> Processing:
 
 
 def samples(host: Host, request: dict | None = None, **settings: Any) -> Tensor:
-    """What a job samples; extensions' errors count here."""
+    """Return the latents that a job samples; extensions' errors count here."""
     host.swallowed.clear()
     result = host.run(job(host, request, **settings))
     assert not host.swallowed, host.swallowed
@@ -110,7 +110,7 @@ def another_checkpoint(host: Host, seed: int = 7, **changes: Any) -> SdModel | E
 
 
 def attached(model: SdModel | Engine) -> dict[str, object]:
-    """What is attached to a checkpoint: see :func:`fingerprint`; on Forge and reForge also its patches."""
+    """Return what is attached to a checkpoint: see :func:`fingerprint`; on Forge and reForge also its patches."""
     found = fingerprint(model)
     if hasattr(model, "forge_objects"):
         patcher = model.forge_objects.unet

@@ -12,7 +12,7 @@ from tests.hosts.fake_a1111 import Host, Processing, prompt
 from tests.hosts.test_tail import unet_of
 
 STRENGTH = 1.4
-"""What the stand-ins multiply attention to the prompt with."""
+"""Factor of the stand-ins for attention to the prompt."""
 PROMPT, NEGATIVE = 2, 3
 """Tokens of the texts of a job with :func:`unequal` texts, by which the rows can be told apart."""
 

@@ -39,7 +39,7 @@ NEUTRAL = {"pag": {"scale": 1e-6}, "seg": {"scale": 1e-6, "blur": 1}, "tpg": {"s
 
 
 def beside(kind: type[Extension] | None, request_: dict | None, host: Host | None = None, **settings: Any) -> Tensor:
-    """What a job gives with an extension, whose things are gone afterwards."""
+    """Return the result of a job with an extension, whose things are gone afterwards."""
     host = host or new_host()
     before = attached(host.sd_model)
     p = job(host, request_, **settings)

@@ -99,7 +99,7 @@ class Looking(Around):
 
 
 def last(kind: type[Extension], request_: dict) -> Tensor:
-    """What a job gives with an extension that comes after us."""
+    """Return the result of a job with an extension that comes after us."""
     from tests.hosts.jobs import job
 
     host = new_host()

@@ -1,4 +1,4 @@
-"""What the Refiner's panel foretells, against what happens on the stand-ins; and that asking for it disturbs no job."""
+"""Predictions of the Refiner's panel, compared with what happens on the stand-ins; asking for them disturbs no job."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from torch import Tensor
 from lib_sdfm.hosts.named_samplers import NAMED_SAMPLERS, hosted
 from lib_sdfm.prompts.report import Expected
 from lib_sdfm.sampling.model_call import ModelCall
-from sdfm_webui.expectation import HostSchedule, NoiseTables
+from sdfm_webui.expectation import HostSchedule
+from sdfm_webui.noise_tables import NoiseTables
 from sdfm_webui.refiner_line import RefinerLine
 from sdfm_webui.samplers import SamplerModules
 from tests.hosts.fake_a1111 import Host, Processing, Sampler

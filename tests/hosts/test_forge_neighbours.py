@@ -48,7 +48,7 @@ class Neighbour:
 
 
 def run_beside(host: ForgeHost, request_: dict | None, patch: Patch, first: bool = False, **settings: Any) -> Tensor:
-    """What a job gives with a neighbour that is called before us or after us."""
+    """Return the result of a job with a neighbour that is called before us or after us."""
     p = job(host, request_, **settings)
     neighbour = Neighbour(host, patch)
     p.scripts = [neighbour, *p.scripts] if first else [*p.scripts, neighbour]

@@ -26,7 +26,7 @@ def assert_same_picture(got: Tensor, wanted: Tensor) -> None:
 
 
 def reference_samples(host: Host, sampler_name: str = "Euler", **settings: Any) -> Tensor:
-    """What k-diffusion's own sampler gives around :class:`Reference`, from the host's noise and schedule."""
+    """Return the result of k-diffusion's own sampler around :class:`Reference`, from the host's noise and schedule."""
     reference_settings = {name: settings.pop(name) for name in ("cfg", "pag", "recipe") if name in settings}
     p = job(host, sampler_name=sampler_name, **settings)
     p.setup_conds()

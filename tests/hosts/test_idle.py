@@ -19,7 +19,7 @@ from tests.hosts.fake_a1111 import Host
 from tests.hosts.jobs import SdfmScript, job, new_host, samples
 
 ASKED = [field.name for field in dataclasses.fields(HostObjects) if field.name not in ("new_pass", "kinds", "end_others")]
-"""What SDFM asks of a host for every job."""
+"""Objects of a host that SDFM reads in every job."""
 
 
 def gone(*args: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What techniques keep lasts for one pass, one model and one size, in either host; after an interrupt it is gone."""
+"""Memory of techniques lasts for one pass, one model and one size, in either host; after an interrupt it is gone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step must not cost: waiting for a GPU, hooks where none are needed, memory for features that are kept anyway."""
+"""Costs that a step must not have: waiting for a GPU, hooks where none are needed, memory for features that are kept anyway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever happens in a run, afterwards everything is as it was, and a plain picture is bit-equal to one before."""
+"""After a run everything is as it was, however it ends, and a plain picture is bit-equal to one before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is reForge's alone: its options of a call, uncond left out late, its own flow models."""
+"""Peculiarities of reForge: its options of a call, uncond left out late, its own flow models."""
 
 from __future__ import annotations
 

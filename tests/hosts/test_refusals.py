@@ -1,4 +1,4 @@
-"""What can't be done is said by ``p.sample``, in words, and leaves nothing behind."""
+"""Impossible jobs are refused by ``p.sample``, in words, and leave nothing behind."""
 
 from __future__ import annotations
 

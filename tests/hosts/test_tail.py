@@ -30,7 +30,7 @@ from tests.support import CONTEXT, DEPTH, noise_of, tiny_unet
 
 
 class Model(nn.Module):
-    """What stands around the UNet in the host."""
+    """Surroundings of the UNet in the host."""
 
     def __init__(self, unet: nn.Module) -> None:
         super().__init__()

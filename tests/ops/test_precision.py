@@ -86,7 +86,7 @@ ON_FEATURES: dict[str, Callable[[Tensor], Tensor]] = {
     "tokens.permute_tokens": lambda x: tokens.permute_tokens(tokens_of(x), order_of(tokens_of(x))),
     "precision.at_least_float32": lambda x: at_least_float32(x).to(x.dtype),
 }
-"""What runs inside the UNet, on its features in whatever type they are."""
+"""Functions inside the UNet, on its features in whatever type they are."""
 
 
 class Denoiser:
@@ -181,7 +181,7 @@ ON_LATENTS: dict[str, Callable[[Tensor], Tensor]] = {
         if name.startswith("sample_")
     },
 }
-"""What runs around the UNet, on predictions and latents in float32."""
+"""Functions around the UNet, on predictions and latents in float32."""
 
 NO_ARITHMETIC = {
     "flow_time.in_time", "flow_time.two_calls", "flow_time.from_level",  # wrap samplers, which are tested above

@@ -1,4 +1,4 @@
-"""What numbers of prompt edits mean, and the number that means a change."""
+"""Meaning of the numbers in prompt edits, and the number for a given change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the panel says about a refiner and the prompts."""
+"""Lines of the panel about a refiner and the prompts."""
 
 from __future__ import annotations
 

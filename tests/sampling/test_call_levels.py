@@ -69,7 +69,7 @@ class Recorder:
 
 
 def run(record: SamplerRecord, **offered: Any) -> tuple[Recorder, list[tuple[float, ...]]]:
-    """What the sampler's function does with arguments, and what the table says of them."""
+    """Return the calls that the sampler's function makes with arguments, and those by the table."""
     function, recorder, x = function_of(record), Recorder(), noise_of(1, 1, 4, 2, 2)
     offered |= {"noise_sampler": lambda *levels: torch.zeros_like(x), "extra_args": {}}
     wanted = inspect.signature(function).parameters
@@ -95,7 +95,7 @@ def assert_as_recorded(record: SamplerRecord, recorder: Recorder, calls: list[tu
 
 
 def arguments_of(record: SamplerRecord, steps: int, part: float, eta: float = 1.0, schedule: str = "Karras") -> dict[str, Any]:
-    """What a WebUI hands to the sampler's function in the last ``part`` of a schedule, or in all of it."""
+    """Return the arguments that a WebUI gives to the sampler's function in the last ``part`` of a schedule, or in all of it."""
     kept = max(int(part * steps), 1)
     if record.in_timesteps:
         timesteps = torch.clip(torch.arange(0, 1000, 1000 // steps) + 1, 0, 999)

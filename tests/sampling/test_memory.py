@@ -1,4 +1,4 @@
-"""What techniques keep from step to step."""
+"""Memory of techniques from step to step."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ REFORGE_PICTURE = text(
     "dynthres_interpolate_phi: 0.3, sag_enabled: True, sag_scale: 0.5, sag_blur_sigma: 2",
     steps=64, cfg=4, version="f1.0.0v2-v1.10.1RC-latest-2502-g630cf49b",
 )  # fmt: skip
-"""The public one by the author of mission.md's texts: made with a flow-matching model."""
+"""A published one by the author of the texts in ``published.py``, made with a flow-matching model."""
 ALL = {
     "Forge's FreeU": FORGE_FREEU, "Forge's PAG": FORGE_PAG, "Forge's PAG of 2024": OLD_FORGE_PAG,
     "Forge's thresholding": FORGE_THRESHOLDING, "Forge's SAG": FORGE_SAG, "PAG": PAMPARAMM_PAG, "SEG": PAMPARAMM_SEG,

@@ -15,7 +15,7 @@ AXES = {axis.label: axis for axis in axes_of(SCHEMA)}
 
 
 def typed(axis: Axis, text: str) -> object:
-    """What the plot makes of a typed value."""
+    """Return the value that the plot makes of a typed one."""
     return axis.values(axis.type(text))[axis.field.id]
 
 

@@ -1,4 +1,4 @@
-"""What people paste and post, from public reports: every text is read rightly, or what can't be is named."""
+"""Texts and requests from public reports: each is read rightly, or what can't be read is named."""
 
 from __future__ import annotations
 
@@ -328,7 +328,7 @@ class TestPayloads:
 
 
 class TestWithoutEffect:
-    """What does nothing in the whole job is named with the reason."""
+    """Techniques that do nothing in the whole job are named with the reason."""
 
     @pytest.mark.parametrize(
         ("keys", "technique", "why"),

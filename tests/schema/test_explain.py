@@ -1,4 +1,4 @@
-"""What a text or payload would do, in words."""
+"""Explanations of texts and payloads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Forge, reForge and pamparamm's extension wrote, read into recipe sdfm."""
+"""Parameters of Forge, reForge and pamparamm's extension, read into recipe sdfm."""
 
 from __future__ import annotations
 

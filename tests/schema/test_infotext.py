@@ -196,7 +196,7 @@ def test_reading_never_raises_for_monsters(text: str):
 
 
 class TestGrammar:
-    """What the host's own parser does (``originals.md`` 2.1)."""
+    """Parse as the host's own parser does."""
 
     @pytest.mark.parametrize(
         ("pairs", "parsed"),

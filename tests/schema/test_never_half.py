@@ -1,4 +1,4 @@
-"""What is asked for is taken exactly as it is written, or refused with its name: never in part, never something near it."""
+"""A request is taken exactly as it is written, or refused with its name: never in part, never something near it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def texts(draw: st.DrawFn) -> dict[str, str]:
 
 
 def same(text: str, value: Any) -> bool:
-    """Whether a text says a value."""
+    """Return True if a text says a value."""
     if isinstance(value, bool):
         return text.strip() in (str(value), str(value).lower())
     return text.strip() == value if isinstance(value, str) else value is not None and float(text) == float(value)
@@ -112,7 +112,7 @@ def test_a_dictionary_is_taken_as_it_is_written_or_refused_by_name(request: dict
 
 
 def _names_something_of(request: dict[str, Any], error: str) -> bool:
-    """Whether an error names a technique, a setting or a key of the request."""
+    """Return True if an error names a technique, a setting or a key of the request."""
     names: set[str] = {"Recipe"} if "recipe" in request else set()
     for name, said in request.items():
         if isinstance(said, dict):

@@ -1,4 +1,4 @@
-"""What pasting does to the controls: total functions with raw values of the controls' types."""
+"""Pasting into the controls: total functions with raw values of the controls' types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job asks for is either understood or refused; never does anything else come out."""
+"""A job's request is either understood or refused; nothing else ever comes out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What public implementations of guidance methods gave (``tests/recorded/README.md``), and calls to feed techniques with."""
+"""Results of public implementations of guidance methods (``tests/recorded/README.md``), and calls to feed techniques with."""
 
 from __future__ import annotations
 

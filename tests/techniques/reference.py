@@ -34,7 +34,7 @@ Model = Callable[[Processing], Callable[..., Tensor]]
 
 @torch.no_grad()
 def euler_samples(host: Host, model: Model, **settings: Any) -> Tensor:
-    """What k-diffusion's Euler gives around a model, with the settings of a job."""
+    """Return the result of k-diffusion's Euler around a model, with the settings of a job."""
     p = job(host, **settings)
     p.setup_conds()
     sigmas = Sampler(host, "Euler").get_sigmas(p.steps)

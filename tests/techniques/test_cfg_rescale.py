@@ -31,7 +31,7 @@ levels = st.floats(0.03, 1000)
 
 
 def velocity(denoised: Tensor, noisy: Tensor, sigma: float) -> Tensor:
-    """What a model with v-prediction would have said: ``sqrt(alpha_bar) * eps - sqrt(1 - alpha_bar) * x0``."""
+    """Return the prediction of a v-prediction model: ``sqrt(alpha_bar) * eps - sqrt(1 - alpha_bar) * x0``."""
     alpha_bar = 1 / (sigma**2 + 1)
     return alpha_bar**0.5 * (noisy - denoised) / sigma - (1 - alpha_bar) ** 0.5 * denoised
 

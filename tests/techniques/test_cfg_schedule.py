@@ -41,7 +41,7 @@ def test_it_is_the_schedule_at_the_step(name: str, index: int, scale: float):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "Clamp" not in name])
 def test_the_scales_of_a_run_are_in_proportion_to_the_samplers(name: str):
-    """What the sampler multiplies CFG with stays: a schedule of DDIM CFG++ is one of small scales."""
+    """The sampler's own factor of CFG stays: a schedule of DDIM CFG++ is one of small scales."""
     for index in range(10):
         divided = scale_at(schedule=name, index=index, scale=7.0 * MULTIPLIER, cfg_unit=MULTIPLIER)
         assert divided == pytest.approx(scale_at(schedule=name, index=index) * MULTIPLIER, abs=1e-12)

@@ -1,4 +1,4 @@
-"""What holds for every technique that takes CFG's place: it is plain CFG where nothing is guided, and images don't mix."""
+"""Properties of every technique that takes CFG's place: it is plain CFG where nothing is guided, and images don't mix."""
 
 from __future__ import annotations
 

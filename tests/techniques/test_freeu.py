@@ -190,7 +190,7 @@ def plain_cat(h: Tensor, skip: Tensor) -> Tensor:
 
 
 def freeu_cat(h: Tensor, skip: Tensor) -> Tensor:
-    """What :data:`STAGES` mean to a UNet of base width 32."""
+    """Meaning of :data:`STAGES` for a UNet of base width 32."""
     factors = {128: (1.1, 0.6), 64: (1.3, 0.4), 32: (1.2, 1.0)}
     if h.shape[1] not in factors:
         return plain_cat(h, skip)

@@ -30,7 +30,7 @@ def corrected(recipe: str = "sdfm", at: ModelCall | None = None, **settings: Any
 
 
 def term(scale: float) -> Tensor:
-    """What PAG adds to each image."""
+    """Return what PAG adds to each image."""
     rows = [weight * scale * (COND[row] - PERTURBED[row]) for row, weight in enumerate(WEIGHTS)]
     return torch.stack([rows[0] + rows[1], rows[2]])
 

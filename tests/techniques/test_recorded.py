@@ -56,7 +56,7 @@ def recorded_plan(name: str) -> Plan:
 
 
 def calls_of(name: str) -> Iterator[tuple[dict[str, Any], ModelCall]]:
-    """What was recorded in each call, and the step that it was."""
+    """Return the record of each call, and its step."""
     for said in CASES[name]["calls"]:
         call = {**CASES[name]["common"], **said}
         host = HostCounters(**{counter: call[counter] for counter in COUNTERS if counter in call})

@@ -219,7 +219,7 @@ def test_finite_blurs_are_those_of_a_plain_convolution(host: Host, recipe: str, 
 
 
 def outputs_of_the_first_call(host: Host, request: dict | None, **settings: Any) -> Tensor:
-    """What the UNet gave in the first denoiser call: cond rows, then uncond rows."""
+    """Return the UNet's output in the first denoiser call: cond rows, then uncond rows."""
     outputs: list[Tensor] = []
     unet = host.sd_model.model.diffusion_model
     with unet.register_forward_hook(lambda module, args, output: outputs.append(output.clone())):

@@ -41,7 +41,7 @@ class Script:
 
 
 class CFGDenoiserParams:
-    """What the host tells about a denoiser call."""
+    """The host's description of a denoiser call."""
 
     def __init__(self, x: Any, denoiser: Any = None) -> None:
         self.x, self.denoiser = x, denoiser

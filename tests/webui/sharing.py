@@ -60,7 +60,7 @@ class Machine:
         self.places = places
 
     def settings(self, payload: str) -> Settings | None:
-        """What a payload asks of SDFM there; what is more than its list is cut.
+        """Return what a payload asks of SDFM there; what is more than its list is cut.
 
         :raises UserError: if it refuses it
         """

@@ -1,4 +1,4 @@
-"""What the page's script may do in a WebUI in which SDFM stands aside."""
+"""The page's script in a WebUI in which SDFM stands aside."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ def test_a_value_that_implies_another_sets_it_when_it_is_moved(tmp_path: Path):
 
 
 SAVED = {gr.Slider: ("value", "minimum", "maximum", "step"), gr.Button: ("visible",)}
-"""What the hosts keep in ui-config.json of a kind of control; of the others the value."""
+"""Attributes that the hosts keep in ui-config.json of a kind of control; of the others the value."""
 
 
 def load_defaults(blocks: gr.Blocks, tab: str, file: dict[str, Any]) -> list[str]:

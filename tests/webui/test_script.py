@@ -95,7 +95,7 @@ def test_both_tabs_and_later_calls_paste_with_the_same_functions(modules: FakeMo
 
 
 def api_fields(script: Any) -> dict[str, Any]:
-    """What pasting sets in requests of the API, by the field's name."""
+    """Return the functions by which pasting fills requests of the API, by the field's name."""
     return {field.api: field[1] for field in script.infotext_fields if getattr(field, "api", None)}
 
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from ...sampling.stages import Perturbation
 from ..run import Together
-from ..tail import Features, Tail, chosen_rows, in_the_tail, is_plain, tail_start
-from ..unet_layers import UnetLayers
+from ..tail import Features, Tail, chosen_rows, in_the_tail, tail_start
+from ..unet_layers import UnetLayers, is_plain
 from .attention import PerturbedAttention
 
 HOST_FORWARD = ("modules.sd_unet",)

@@ -36,6 +36,7 @@ from .attention import AttentionPatches, cond_rows, every_row
 from .cross_attention import MarkedRows, images_of_block
 from .denoiser_call import DenoiserCall, is_one, prompts_weight, require_no_uncond_needed
 from .model_kind import is_host_flow
+from .option_functions import attention_patch, cfg_of_function, skip_patch
 from .patched_unet import PatchedUnet
 from .space import ForgeSpace
 from .tail import ForgeTail, others_in
@@ -167,32 +168,12 @@ class ForgePass:
 
         functions = {"conditioning_modifiers": modify, "sampler_post_cfg_function": combine}
         if skip_editors(self._plan.techniques):
-            functions["output_block_patch"] = self._skip_patch()
+            functions["output_block_patch"] = skip_patch(lambda: self._call)
         if self._cross.technique is not None:
             functions["attn2_patch"] = self._marked_rows.patch()
         if any(type(t).main_perturbation is not Stages.main_perturbation for t in self._plan.techniques):
-            functions["attn1_patch"] = self._attention_patch()
+            functions["attn1_patch"] = attention_patch(lambda: self._call)
         return functions
-
-    def _skip_patch(self) -> Callable[..., tuple[Tensor, Tensor]]:
-        def edit(h: Tensor, skip: Tensor, extra: dict[str, Any]) -> tuple[Tensor, Tensor]:
-            call = self._call
-            if call is None or not call.begun:
-                return h, skip
-            call.decoder_ran = True
-            for technique in call.skip_editors:
-                h, skip = technique.skip(h, skip, call.base_width, call=call.model_call)
-            return h, skip
-
-        return edit
-
-    def _attention_patch(self) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
-        def change(n: Tensor, context: Tensor, value: Tensor, extra: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
-            for patches in self._call.query_patches if self._call else ():
-                n, context, value = patches.functions()["attn1_patch"](n, context, value, extra)
-            return n, context, value
-
-        return change
 
     def _before_model(
         self, scale: float, options: dict[str, Any], cond: list[dict], device: torch.device
@@ -318,13 +299,3 @@ class ForgePass:
         uncond = args["uncond"] if self._whole.names and not call.skips_uncond else None
         denoised, _ = self._predict(args["model"], args["cond"], uncond, args["input"], args["sigma"], options)
         return denoised
-
-
-def cfg_of_function(function: Callable[[dict[str, Any]], Tensor], args: dict[str, Any], scale: float) -> Tensor:
-    """Return what another extension's ``sampler_cfg_function`` gives in CFG's place, a denoised image.
-
-    :param args: the arguments of a post-CFG function
-    """
-    x, cond, uncond = args["input"], args["cond_denoised"], args["uncond_denoised"]
-    given = {"cond": x - cond, "uncond": x - uncond, "cond_scale": scale, "timestep": args["sigma"]}
-    return x - function({**args, **given})

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ...sampling.stages import Perturbation
 from ..run import Together
-from ..tail import Features, Tail, chosen_rows, in_the_tail, is_plain, parts_of, tail_start
-from ..unet_layers import UnetLayers, owner_of
+from ..tail import Features, Tail, chosen_rows, in_the_tail, parts_of, tail_start
+from ..unet_layers import UnetLayers, is_plain, owner_of
 from .attention import COND, UNCOND, AttentionPatches
 
 OTHER_WAYS = ("block_modifiers", "block_inner_modifiers", "group_norm_wrapper", "wrappers")

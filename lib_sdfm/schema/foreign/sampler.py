@@ -58,7 +58,7 @@ def unknown_samplers(pairs: Mapping[str, Any], known: Collection[str], schedules
             lines.append(unknown_sampler(key, said, known))
         schedule = _said_schedule(pairs, schedule_key)
         if schedule and schedule not in schedules and schedule_named(schedule) is None:
-            lines.append(f"{schedule_key}: {schedule}: this WebUI has no such schedule and uses another one")
+            lines.append(f"{schedule_key}: {schedule}: this WebUI has no such schedule and uses {AUTOMATIC}")
     return lines
 
 

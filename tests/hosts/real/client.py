@@ -38,7 +38,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Pictures:
-    """What a request gave: each picture's bytes, RGB row by row, and its generation parameters."""
+    """The answer to a request: each picture's bytes, RGB row by row, and its generation parameters."""
 
     pixels: list[bytes]
     texts: list[str]
@@ -78,7 +78,7 @@ class WebUi:
 
     @property
     def is_forge(self) -> bool:
-        """Whether it is Forge or Forge Neo."""
+        """True for Forge and Forge Neo."""
         return self.host in (FORGE, NEO)
 
     @cached_property
@@ -100,11 +100,11 @@ class WebUi:
         return {"refiner_use_steps": True} if self.host == NEO else {}
 
     def is_for_flow(self, sampler: str) -> bool:
-        """Whether it is one for flow models alone, which gives black pictures with others."""
+        """Return True if it is one for flow models alone, which gives black pictures with others."""
         return self.host in (NEO, REFORGE) and sampler.endswith("RF")
 
     def can_switch_to(self, refiner: str) -> bool:
-        """Whether it can go on with a refiner; Forge Neo fails by itself with one of another architecture."""
+        """Return True if it can go on with a refiner; Forge Neo fails by itself with one of another architecture."""
         if self.host != NEO:
             return True
         try:

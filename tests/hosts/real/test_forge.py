@@ -1,4 +1,4 @@
-"""What only Forge has: extensions of its own that do the same, and the jobs in which it makes no uncond."""
+"""Peculiarities of Forge: extensions of its own that do the same, and the jobs in which it makes no uncond."""
 
 from __future__ import annotations
 

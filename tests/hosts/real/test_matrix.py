@@ -78,7 +78,7 @@ WITHOUT_EFFECT = {
     (ORIGINAL, "SEG, finite blur", WEAK): "CFG is its strength",
     (ORIGINAL, "FreeU", WEAK): "a small model's decoder has other widths",
 }
-"""What is written although it changes nothing, and why it changes nothing."""
+"""Settings that are written although they change nothing, and the reason."""
 LONG = "a house in the hills, " * 20
 JOBS = {
     "hires": {
@@ -163,7 +163,7 @@ class Bench:
         assert {"SDFM: 1" in text for text in texts} == {acts}, (acts, texts[0])
 
     def rounding(self, job: str) -> int:
-        """What may differ: in img2img the hosts don't seed their encoder's noise either."""
+        """Return how far pictures may differ: in img2img the hosts don't seed their encoder's noise either."""
         return 3 * ROUNDING if job == "img2img" else ROUNDING
 
 
@@ -174,7 +174,7 @@ def farthest(one: bytes, other: bytes) -> int:
 
 
 def is_a_choice(sdfm: dict[str, Any], singles: list[Pictures], together: list[bytes]) -> bool:
-    """Whether SANF chose otherwise at a few places: it takes one of two terms, and of two that are alike rounding decides."""
+    """Return True if SANF chose otherwise at a few places: of two terms that are alike, rounding decides which it takes."""
     far = [share_apart(single.pixels[0], one) for single, one in zip(singles, together)]
     return sdfm.get("pag", {}).get("sanf", False) and max(far) < 0.05
 

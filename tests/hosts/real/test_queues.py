@@ -28,7 +28,7 @@ CLIENTS: tuple[tuple[dict[str, Any] | None, ...], ...] = (
 
 @pytest.fixture(scope="module")
 def alone(webui: WebUi) -> list[list[Pictures]]:
-    """What each client's requests give one by one."""
+    """Return the pictures of each client's requests, made one by one."""
     return [[webui.txt2img(settings, **FAST) for settings in requests] for requests in CLIENTS]
 
 

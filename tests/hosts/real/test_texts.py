@@ -1,4 +1,4 @@
-"""What people paste and post, in a real WebUI: the picture is made with what the text says."""
+"""Texts and requests from public reports in a real WebUI: the picture is made as they say."""
 
 from __future__ import annotations
 
