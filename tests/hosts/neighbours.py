@@ -271,6 +271,36 @@ HALVES = torch.tensor([[1.0] * 4 + [0.0] * 4, [0.0] * 4 + [1.0] * 4])
 """Masks of two regions, left and right, for latents 8 wide."""
 
 
+class Tiles(Extension):
+    """Tiled Diffusion: the denoiser calls the model with both halves of all rows at once, or one after the other.
+
+    :param together: at once
+    """
+
+    def __init__(self, host: Host, together: bool = True) -> None:
+        super().__init__(host)
+        self._together = together
+
+    def process_before_every_sampling(self, p: Processing, *args: Any) -> None:
+        inner = p.sampler.model_wrap_cfg.inner_model
+        own = inner.forward
+
+        def forward(x: Tensor, sigma: Tensor, cond: dict[str, Any]) -> Tensor:
+            halves = x.chunk(2, 3)
+            if not self._together:
+                return torch.cat([own(half, sigma, cond=cond) for half in halves], 3)
+            twice = {name: [torch.cat([value] * 2) for value in values] for name, values in cond.items()}
+            return torch.cat(own(torch.cat(halves), torch.cat([sigma] * 2), cond=twice).chunk(2), 3)
+
+        inner.forward = forward
+
+    def attach(self) -> None:
+        """Wait for the sampler."""
+
+    def detach(self) -> None:
+        """Leave the sampler, which is made anew."""
+
+
 class Noisy(Extension):
     """Adds noise to the predictions."""
 

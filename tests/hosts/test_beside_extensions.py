@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from tests.hosts.neighbours import (
     Perpendicular,
     Scaler,
     Scalers,
+    Tiles,
     unequal,
 )
 from tests.hosts.test_tail import difference, rows_through, unet_of
@@ -246,3 +248,23 @@ def test_what_needs_the_sum_of_prompts_is_refused_by_name():
     request_ = {"recipe": "original", "pag": {"scale": 2, "sanf": True}}
     with pytest.raises(SdfmError, match=r"PAG with SANF: tests\.hosts\.neighbours combines the prompts"):
         beside(Perpendicular, request_, conds=PERPENDICULAR, batch_size=2)
+
+
+TWO = {"batch_size": 2, "conds": [[(prompt(1), 1.0)], [(prompt(2), 1.0)]]}
+
+
+@pytest.mark.parametrize("name", ["PAG", "PAG and SEG", "PAG in the encoder"])
+def test_tiles_in_one_call_are_guided_as_in_a_call_each(name: str):
+    got, wanted = (beside(functools.partial(Tiles, together=way), REQUESTS[name], **TWO) for way in (True, False))
+    assert difference(got, wanted) < 1e-4
+    assert difference(got, beside(Tiles, None, **TWO)) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["TPG", "NAG", "original"])
+def test_tiles_in_one_call_are_refused_where_rows_have_to_be_told_apart(name: str):
+    request_ = {**REQUESTS, "NAG": {"nag": {}}}[name]
+    apart = beside(functools.partial(Tiles, together=False), request_, **TWO)
+    assert difference(apart, beside(Tiles, None, **TWO)) > 1e-3
+    with pytest.raises(SdfmError, match="SEG|TPG|NAG") as refused:
+        beside(Tiles, request_, **TWO)
+    assert "rows where the model was called with" in str(refused.value)

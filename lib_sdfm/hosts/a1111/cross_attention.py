@@ -39,11 +39,19 @@ class CondFirst:
         own = rows if own is None else own
         repeats, left = divmod(rows - own, len(cond)) if cond else (0, rows - own)
         if left or own not in (0, called, len(cond)):
-            raise UnsupportedError(
-                f"{self._label}: attention sees {rows} rows where the model was called with {called}: another extension splits "
-                f"or repeats them. Turn off that extension or {self._label}"
-            )
+            raise other_rows(self._label, rows, called)
         return (cond + [None] * (own - len(cond)) if own else []) + cond * repeats
+
+
+def other_rows(label: str, rows: int, called: int) -> UnsupportedError:
+    """Return the error for a technique whose rows can't be told, as attention sees others than the model was called with.
+
+    :param label: the technique's name
+    """
+    return UnsupportedError(
+        f"{label}: attention sees {rows} rows where the model was called with {called}: another extension splits or repeats "
+        f"them. Turn off that extension or {label}"
+    )
 
 
 def images_of_prompts(cond: object) -> list[int]:

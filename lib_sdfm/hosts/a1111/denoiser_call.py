@@ -14,6 +14,7 @@ from ..run import Together
 from ..unet_layers import UnetLayers
 from .attention import PerturbedAttention
 from .cond_only import CondOnly
+from .cross_attention import other_rows
 from .decoder import EditedSkips
 from .recorded_calls import CallRecorder, row_count
 from .tail import A1111Tail, a1111_tail
@@ -40,7 +41,7 @@ class DenoiserCall:
         """
         unet.require_for(self.active, self.model_call)
         for perturbation in main_perturbations(self.active, self.model_call):
-            hooks = PerturbedAttention(unet, perturbation, lambda rows: self._uncond_rows(rows, recorder.rows_before()))
+            hooks = PerturbedAttention(unet, perturbation, lambda rows: self._uncond_rows(rows, *recorder.current_rows()))
             self._attention.append(hooks)
             hooks.attach()
         for technique in skip_editors(self.active):
@@ -63,12 +64,17 @@ class DenoiserCall:
         if cond_only is not None:
             cond_only.detach()
 
-    def _uncond_rows(self, rows: int, earlier: int) -> slice:
+    def _uncond_rows(self, rows: int, earlier: int, called: int) -> slice:
         """Return the unconditional ones of the host's rows in a call.
 
         :param earlier: rows of the calls before
+        :param called: rows of this one
+        :raises UnsupportedError: if attention sees others, as with several tiles of a latent in one call of the UNet
         """
         own = rows if self.shared is None or self.shared.own_rows is None else self.shared.own_rows
+        if own not in (0, called, min(max(self.cond_rows - earlier, 0), called)):
+            changing = [technique.label for technique in self.active if technique.main_perturbation(self.model_call)]
+            raise other_rows(", ".join(changing), rows, called)
         return slice(min(max(self.cond_rows - earlier, 0), own), own)
 
     def end_main_prediction(self) -> None:
