@@ -99,11 +99,16 @@ def _transformer(layer: BasicTransformerBlock, x: Tensor, context: Tensor, optio
     for patch in patches.get("attn1_output_patch", ()):
         n = patch(n, extra)
     x = n + x
-    n, other = layer.norm2(x), context
+    n, other = layer.norm2(x), context if patches.get("attn2_patch") else None
     for patch in patches.get("attn2_patch", ()):
         n, context, other = patch(n, context, other, extra)
-    q, k, v = layer.attn2.to_q(n), layer.attn2.to_k(context), layer.attn2.to_v(other)
-    x = layer.attn2.to_out(_attention(q, k, v, layer.attn2.heads)) + x
+    if "forward" in vars(layer.attn2):  # replaced by an extension
+        return _feed_forward(layer, layer.attn2.forward(n, context=context, value=other) + x)
+    q, k, v = layer.attn2.to_q(n), layer.attn2.to_k(context), layer.attn2.to_v(context if other is None else other)
+    return _feed_forward(layer, layer.attn2.to_out(_attention(q, k, v, layer.attn2.heads)) + x)
+
+
+def _feed_forward(layer: BasicTransformerBlock, x: Tensor) -> Tensor:
     return layer.ff(layer.norm3(x)) + x
 
 

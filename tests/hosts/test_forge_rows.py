@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib_sdfm.errors import UnsupportedError
 from lib_sdfm.hosts.forge.cross_attention import MarkedRows
+from lib_sdfm.ops.nag import attention
 from sdfm_webui.errors import SdfmError
 from tests.hosts import fake_forge, fake_reforge
 from tests.hosts.fake_a1111 import Host, prompt
@@ -129,3 +130,27 @@ def test_what_others_predict_in_a_modifier_is_left_alone(host: Host):
     assert difference(run_beside(host, NEUTRAL, Reference(host), **TWO), alone) < 1e-4
     assert difference(run_beside(host, TECHNIQUES["PAG"], Reference(host), **TWO), alone) > 1e-3
     assert difference(run_beside(host, None, lambda unet: None, **TWO), alone) > 1e-3
+
+
+def longer(unet: UnetPatcher) -> None:
+    """NegPiP: makes keys and values of a longer context, unless it is given values."""
+
+    def replaced(module: nn.Module) -> Callable[..., Tensor]:
+        def forward(x: Tensor, context: Tensor, value: Tensor | None = None) -> Tensor:
+            context = torch.cat([context, context[:, :2] * 1.5], 1)
+            of_keys, of_values = module.to_k(context), module.to_v(context if value is None else value)
+            return module.to_out(attention(module.to_q(x), of_keys, of_values, module.heads))
+
+        return forward
+
+    for module in unet.model.modules():
+        if hasattr(module, "attn2"):
+            module.attn2.forward = replaced(module.attn2)
+
+
+@pytest.mark.parametrize("name", ["PAG", "SEG", "TPG", "NAG"])
+def test_cross_attention_makes_its_values_as_without_us(host: Host, name: str):
+    request_ = {"nag": {"alpha": 1e-6}} if name == "NAG" else {name.lower(): {**TECHNIQUES[name][name.lower()], "scale": 1e-6}}
+    alone = run_beside(host, None, longer, **TWO)
+    assert difference(run_beside(host, request_, longer, **TWO), alone) < 1e-4
+    assert difference(run_beside(host, TECHNIQUES[name], longer, **TWO), alone) > 1e-3

@@ -15,7 +15,7 @@ from ...sampling.layers import TransformerLayer
 from ...sampling.stages import Perturbation
 from ..attention import require_layers_ran, values_like, with_rows
 from ..unet_layers import UnetLayers
-from .rows import kinds_of_parts, require_repeated
+from .rows import kinds_of_parts, require_repeated, values_of
 
 Place = tuple[str, int, int]
 """Section, block and transformer block, as Forge numbers them (the middle block is 0)."""
@@ -65,11 +65,12 @@ class AttentionPatches:
     def added_to(self, transformer_options: dict[str, Any]) -> dict[str, Any]:
         """Return a copy of Forge's transformer options with the patches added.
 
-        Queries are changed first, while they still form a map: Forge's token merging is a patch too.
+        Queries are changed first, while they still form a map: Forge's token merging is a patch too. In cross-attention we are
+        the last, see :func:`values_of`.
         """
         patches = dict(transformer_options.get("patches", {}))
         for name, function in self.functions().items():
-            others, first = patches.get(name, ()), self._perturbation.query is not None
+            others, first = patches.get(name, ()), self._perturbation.query is not None and name != "attn2_patch"
             patches[name] = [function, *others] if first else [*others, function]
         return {**transformer_options, "patches": patches}
 
@@ -98,7 +99,7 @@ class AttentionPatches:
 
         def see_prompts(n: Tensor, context: Tensor, value: Tensor, extra: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
             require_repeated(context, extra)
-            return n, context, value
+            return n, context, values_of(context, value)
 
         output = {"attn1_output_patch": after} if self._perturbation.identity else {}
         return {"attn1_patch": before, **output, "attn2_patch": see_prompts}

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from .attention import UNCOND
-from .rows import images_of_rows, require_repeated
+from .rows import images_of_rows, require_repeated, values_of
 
 
 class MarkedRows:
@@ -26,7 +26,7 @@ class MarkedRows:
         def see(n: Tensor, context: Tensor, value: Tensor, extra: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
             require_repeated(context, extra)
             self._options = extra
-            return n, context, value
+            return n, context, values_of(context, value)
 
         return see
 

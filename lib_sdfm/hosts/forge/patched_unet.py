@@ -7,8 +7,9 @@ from typing import Any
 
 MODEL_OPTIONS = ("conditioning_modifiers", "sampler_post_cfg_function")
 """Lists in Forge's options; the others are lists of transformer patches."""
-LAST = "conditioning_modifiers"
-"""The list that we end: modifiers of others may call the model (ControlNet's reference modes predict another picture)."""
+LAST = ("conditioning_modifiers", "attn2_patch")
+"""Lists that we end. Modifiers of others may call the model (ControlNet's reference modes predict another picture), and who is
+last in cross-attention can leave its values to be made of the context, of which others make more (NegPiP)."""
 
 
 class PatchedUnet:
@@ -50,10 +51,11 @@ class PatchedUnet:
         return all(function in _owner(options, name).get(name, ()) for name, function in self._functions.items())
 
     def come_last(self, objects: Any) -> None:
-        """Move our function to the end of :data:`LAST` in the UNet of ``objects``, where others may have added theirs."""
-        options, ours = objects.unet.model_options, self._functions[LAST]
-        if options[LAST][-1] is not ours:
-            options[LAST] = [*(other for other in options[LAST] if other is not ours), ours]
+        """Move our functions to the end of :data:`LAST` in the UNet of ``objects``, where others may have added theirs."""
+        for name in LAST:
+            owner, ours = _owner(objects.unet.model_options, name), self._functions.get(name)
+            if ours is not None and owner[name][-1] is not ours:
+                owner[name] = [*(other for other in owner[name] if other is not ours), ours]
 
     def detach(self) -> None:
         """Restore the original UNet, and remove our functions from later clones; may be called again."""

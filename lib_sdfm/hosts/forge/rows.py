@@ -51,6 +51,14 @@ def require_repeated(context: Tensor | None, options: dict[str, Any]) -> None:
         raise _unknown_rows(len(context), called)
 
 
+def values_of(context: Tensor, value: Tensor | None) -> Tensor | None:
+    """Return what the last patch of cross-attention hands on as values: ``None`` where they are made of the context.
+
+    Without any patch the host gives ``None``, and a replaced cross-attention may make keys and values of a longer context.
+    """
+    return None if value is context else value
+
+
 def _predicted(options: dict[str, Any]) -> int:
     """Return the number of rows that the host predicts in a call; ``sigmas`` has one entry per image."""
     return len(options["sigmas"]) * len(options["cond_or_uncond"])
