@@ -233,7 +233,7 @@ def test_edits_that_change_nothing_are_bit_equal(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_model_without_decoder_blocks_is_named():
-    with pytest.raises(UnsupportedError, match="Linear is not a Stable Diffusion UNet: FreeU"):
+    with pytest.raises(UnsupportedError, match=r"FreeU: this model is not a Stable Diffusion UNet \(Linear\)"):
         EditedSkips(nn.Linear(1, 1), lambda h, skip, base_width: (h, skip))
 
 
