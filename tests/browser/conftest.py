@@ -9,6 +9,11 @@ import pytest
 from .panel import Panel, chromium, opened, pythons
 
 
+def under(gradio: str) -> pytest.MarkDecorator:
+    """Run a test under one gradio: what it is about happens in the browser and in our scripts, whatever gradio there is."""
+    return pytest.mark.parametrize("panel", [gradio], indirect=True)
+
+
 @pytest.fixture(scope="package", params=["gradio3", "gradio4"])
 def panel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
     """The page, as a test before has left it: each test begins by setting what it is about."""

@@ -26,6 +26,12 @@ PAINT = "() => new Promise((done) => requestAnimationFrame(() => setTimeout(done
 """Waits until the page has done what was due."""
 SWITCH = ".visible-switch, [id$=-visible-checkbox]"
 """The mark in an accordion that is a switch: the demo's and the WebUIs'."""
+STILL = """() => document.addEventListener("DOMContentLoaded", () => {
+    const style = document.createElement("style");
+    style.textContent = "*, *::before, *::after { animation: none !important; transition: none !important; }";
+    document.head.append(style);
+})"""
+"""Nothing moves: without a GPU a spinner takes half of a processor."""
 READ = """(ids) => Object.fromEntries(ids.map((id) => {
     const block = document.getElementById(id);
     if (!block) { return [id, null]; }
@@ -141,6 +147,7 @@ class Panel:
         page.on("request", lambda request: self._open.add(request) if "/run/predict" in request.url else None)
         for ended in ("requestfinished", "requestfailed"):
             page.on(ended, lambda request: self._open.discard(request))
+        page.add_init_script(f"({STILL})()")
         page.goto(address, timeout=LOADING)
         page.wait_for_selector("#txt2img_prompt textarea", timeout=LOADING)
         page.wait_for_selector(SWITCH, state="attached", timeout=LOADING)

@@ -9,6 +9,8 @@ import pytest
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.schema.feature import PARTS
 
+from .conftest import under
+
 PLAIN = "a\nSteps: 4, Sampler: Euler, CFG scale: 5, Seed: 1, Size: 128x128"
 PANEL = "#script_txt2img_sdfm_panel"
 EVIL = "<img src=x onerror=\"window.evil = 'yes'\">"
@@ -101,6 +103,7 @@ def test_one_click_turns_guidance_off_and_on_and_keeps_all_settings(view: View):
     assert view.page.is_checked(f"{PANEL} .sdfm-switch"), "a text brings its own guidance"
 
 
+@under("gradio4")
 def test_the_title_follows_the_host(view: View):
     view.panel.part("CFG")
     view.toggle("cfg_rescale")
@@ -111,6 +114,7 @@ def test_the_title_follows_the_host(view: View):
     view.toggle("cfg_rescale")
 
 
+@under("gradio3")
 def test_what_ruins_the_picture_is_marked_and_told_under_it(view: View):
     view.toggle("pag")
     view.panel.part("CFG")
@@ -259,7 +263,7 @@ def test_typing_asks_once_it_rests(view: View):
     view.page.fill("#txt2img_prompt textarea", "")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("panel", "theme"), [("gradio3", "light"), ("gradio4", "dark")], indirect=["panel"])
 def test_the_panel_fits_a_narrow_page(view: View, theme: str):
     view.page.set_viewport_size({"width": 400, "height": 900})
     view.page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")

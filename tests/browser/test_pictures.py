@@ -8,6 +8,7 @@ from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.schema.fields import HIRES_GROUP
 from lib_sdfm.schema.infotext import parse_infotext, read_infotext
 
+from .conftest import under
 from .panel import MILLISECONDS, ROOT
 
 EXAMPLES = ROOT / "demo" / "examples.py"
@@ -134,6 +135,7 @@ def test_what_a_text_gets_wrong_is_told_beside_the_controls(panel):
     panel.page.wait_for_function("(id) => !document.querySelector(id).innerText.includes('read')", arg=title)
 
 
+@under("gradio4")
 def test_interrupt_and_progress(panel):
     panel.paste("x\nSteps: 140, Sampler: Heun, CFG scale: 5, Seed: 1, Size: 256x256")
     panel.page.click("#txt2img_generate")
@@ -142,12 +144,7 @@ def test_interrupt_and_progress(panel):
     panel.page.wait_for_function("() => document.querySelector('#html_info_txt2img').innerText.includes('Steps: 140')")
 
 
-def test_a_narrow_page_does_not_scroll_sideways(panel):
-    panel.page.set_viewport_size({"width": 400, "height": 900})
-    panel.page.wait_for_function("() => document.documentElement.scrollWidth <= 400")
-    panel.page.set_viewport_size({"width": 1280, "height": 1000})
-
-
+@under("gradio3")
 def test_the_sheets_are_shown_with_their_figures(panel):
     panel.page.click("#tabs button:has-text('Techniques')")
     figures = panel.page.locator("#sheets figure")

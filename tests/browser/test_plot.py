@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from .conftest import under
+
 PLOT = "div.sdfm-run[id=script_{tab}_sdfm_plot] .sdfm-plot"
 TEXT = (
     "a house\nSteps: 20, Sampler: Euler, Schedule type: Karras, CFG scale: 5, Seed: 1, Size: 128x128, PAG Active: True, "
@@ -71,6 +73,7 @@ def test_it_follows_a_pasted_text_and_what_is_typed(panel, drawn: Plot, tab: str
     assert ">PAG<" not in drawn.wait("Euler")
 
 
+@under("gradio3")
 def test_a_hires_pass_and_a_refiner_are_shown(panel, drawn: Plot):
     page = panel.page
     panel.paste(f"{TEXT}, Denoising strength: 0.5, Hires upscale: 2, Hires steps: 6, Hires upscaler: Latent")

@@ -6,6 +6,8 @@ from uuid import uuid4
 
 import pytest
 
+from .conftest import under
+
 EVIL = f"<img src=x onerror=\"window.evil = '{uuid4().hex[:8]}'\">"
 """A name that no earlier run of these tests has left behind."""
 PLAIN = "Steps: 20, Sampler: DPM++ 2M, Schedule type: Automatic, CFG scale: 7, Seed: 1, Size: 128x128"
@@ -80,6 +82,7 @@ def test_choosing_one_loads_it_and_undo_takes_it_back(panel, presets: Presets):
     assert presets.values("pag-checkbox", "sampling", "cfg_scale", "neg_prompt") == [False, "DPM++ 2M", "7", ""]
 
 
+@under("gradio4")
 def test_values_of_the_webui_can_be_left_alone(panel, presets: Presets):
     panel.page.click(f"{presets.id('_also')} input")
     presets.choose("PAG")
