@@ -50,7 +50,7 @@ def same(text: str, value: Any) -> bool:
     return text.strip() == value if isinstance(value, str) else value is not None and float(text) == float(value)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(texts())
 def test_a_text_is_taken_as_it_is_written_or_refused_by_name(pairs: dict[str, str]):
     reading = read_infotext(SCHEMA, pairs)
@@ -94,7 +94,7 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
     return request
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(requests())
 def test_a_dictionary_is_taken_as_it_is_written_or_refused_by_name(request: dict[str, Any]):
     try:

@@ -18,6 +18,7 @@ from tests.hosts.fake_a1111 import Host, Processing, encoded, prompt
 from tests.hosts.jobs import HOSTS, another_checkpoint, new_forge, new_host, samples
 from tests.hosts.reference import Reference
 from tests.hosts.variety import VARIETIES
+from tests.pairs import in_pairs
 from tests.support import noise_of
 from tests.techniques.recorded_guidance import Case, assert_recorded, recorded
 from tests.techniques.reference import assert_same_picture, euler_samples, fresh_host
@@ -150,17 +151,16 @@ def negatives(*texts: str) -> dict[str, Any]:
 
 LONG = torch.stack([prompt(0, 6), prompt(9, 6)])
 AND = [[(prompt(1), 1.0), (prompt(2), 0.6)], [(prompt(3), 1.3)]]
-JOBS = [
-    pytest.param({}, id="one"),
-    pytest.param({"batch_size": 3}, id="three"),
-    pytest.param({"batch_size": 2, **negatives("a", "b")}, id="negative prompts that differ"),
-    pytest.param({"batch_size": 2, **negatives("a" * 80, "b" * 80)}, id="of another length"),
-]
+JOBS = {
+    "one": {},
+    "three": {"batch_size": 3},
+    "negative prompts that differ": {"batch_size": 2, **negatives("a", "b")},
+    "of another length": {"batch_size": 2, **negatives("a" * 80, "b" * 80)},
+}
+MAKE = {"A1111": fresh_host, "Forge": new_forge}
 
 
-@pytest.mark.parametrize("make", [fresh_host, new_forge], ids=["A1111", "Forge"])
-@pytest.mark.parametrize("cfg", [7.0, 1.0])
-@pytest.mark.parametrize("settings", JOBS)
+@in_pairs(make=MAKE, cfg=[7.0, 1.0], settings=JOBS)
 def test_pictures_are_those_of_plain_torch(make: Any, settings: dict, cfg: float):
     host = make()
     got = samples(host, {"nag": VALUES}, cfg_scale=cfg, **settings)
@@ -176,9 +176,11 @@ def test_odd_sizes(host: Host, monkeypatch: pytest.MonkeyPatch):
     assert got.isfinite().all() and (got - samples(host, {"pag": {}, "freeu": {}}, **size)).std() > 0.02
 
 
-@pytest.mark.parametrize("make", [fresh_host, new_forge], ids=["A1111", "Forge"])
-@pytest.mark.parametrize("whole", [False, True], ids=["tail", "whole passes"])
-@pytest.mark.parametrize("settings", [{}, {"batch_size": 2}, {"batch_size": 3, "cfg_scale": 1.0}], ids=str)
+@in_pairs(
+    make=MAKE,
+    whole={"tail": False, "whole passes": True},
+    settings=[{}, {"batch_size": 2}, {"batch_size": 3, "cfg_scale": 1.0}],
+)
 def test_perturbed_rows_have_it_too(make: Any, settings: dict, whole: bool):
     host, cfg = make(), settings.get("cfg_scale", 7.0)
     if whole:
