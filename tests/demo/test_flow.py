@@ -36,13 +36,13 @@ def test_it_paints_with_flow_matching_and_worse_without(shapes_host):
 def test_remembered_it_needs_no_setting(shapes_host, monkeypatch):
     from modules import shared
 
-    scene = SCENES[0]
-    wanted = batch(shapes_host, scene, **FLOW, **settings("On"))
+    scene, short = SCENES[0], {"steps": 6, "batch_size": 2}
+    wanted = batch(shapes_host, scene, **FLOW, **settings("On"), **short)
     shared.opts.data["sd_model_checkpoint"] = "shapes-flow"
     assert shapes_host.http.post("/sdfm/v1/flow", json={"mode": "On", "shift": 1}).status_code == 200
     try:
-        assert np.array_equal(batch(shapes_host, scene, **FLOW), wanted)
-        assert np.array_equal(batch(shapes_host, scene, **FLOW, **settings("Auto")), wanted)
+        assert np.array_equal(batch(shapes_host, scene, **FLOW, **short), wanted)
+        assert np.array_equal(batch(shapes_host, scene, **FLOW, **settings("Auto"), **short), wanted)
     finally:
         shapes_host.http.post("/sdfm/v1/flow", json={"mode": "Auto"})
 

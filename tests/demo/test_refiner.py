@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.pairs import in_pairs, in_turn
+
 from .switching import (
     AFTER,
     BEFORE,
@@ -28,7 +30,8 @@ from .switching import (
 
 HALF = 500
 """The model's time at which "Switch at" 0.5 has come where the host goes by it, give or take what it rounds."""
-RULES = pytest.mark.parametrize("by_steps", [False, True], ids=["by the model's time", "by steps"])
+BY_STEPS = {"by the model's time": False, "by steps": True}
+RULES = pytest.mark.parametrize("by_steps", BY_STEPS.values(), ids=BY_STEPS)
 PASSES = ["first pass", "second pass", "both passes"]
 
 
@@ -102,9 +105,7 @@ def test_with_both_models_in_memory(switching):
 
 
 class TestHires:
-    @RULES
-    @pytest.mark.parametrize("which", PASSES)
-    @pytest.mark.parametrize("early_conds", [False, True])
+    @in_pairs(which=PASSES, by_steps=BY_STEPS, early_conds={"own conds": False, "early conds": True})
     def test_passes(self, switching, which: str, by_steps: bool, early_conds: bool):
         settings = {"hires_fix_refiner_pass": which, "hires_fix_use_firstpass_conds": early_conds, **rule(by_steps)}
         fields = {**REFINER, **HIRES, "override_settings": settings}
@@ -223,8 +224,7 @@ class TestFlow:
         sd_models.reload_model_weights()
         return switching
 
-    @RULES
-    @pytest.mark.parametrize("name", ["Euler", "Euler a", "Heun", "LMS", "DPM++ 2M", "DPM++ 2M SDE", "DPM fast"])
+    @in_turn(name=["Euler", "Heun", "Euler a", "DPM++ 2M SDE", "LMS", "DPM++ 2M", "DPM fast"], by_steps=BY_STEPS)
     def test_both_switch(self, flow, name: str, by_steps: bool):
         fields = {**self.FIELDS, "sampler_name": name, "override_settings": rule(by_steps)}
         answer, seen = flow.txt2img(**fields)

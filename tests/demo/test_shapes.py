@@ -9,6 +9,7 @@ from safetensors import safe_open
 
 from bench.quality import adherence
 from bench.quality.judge import judge, look
+from tests.pairs import in_turn
 from tools import drawing, shapes, tiny_model, tiny_sampling
 from tools.shapes import Group, Scene
 
@@ -78,9 +79,8 @@ def test_three_red_circles_on_blue(shapes_host):
     check(batch(shapes_host, CIRCLES), CIRCLES, 0.4)
 
 
-@pytest.mark.parametrize("scene", SINGLES, ids=Scene.words)
-@pytest.mark.parametrize("name", ["shapes-eps", "shapes-ink"])
-def test_single_objects(shapes_host, name, scene):
+@in_turn(scene={scene.words(): scene for scene in SINGLES}, name=["shapes-eps", "shapes-ink"])
+def test_single_objects(shapes_host, scene, name):
     check(batch(shapes_host, scene, override_settings={"sd_model_checkpoint": name}), scene)
 
 
