@@ -26,10 +26,11 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "FDG": {"fdg": {}},
 }
 JOB = {
-    "scheduler": "Karras", "steps": 6, "width": 96, "height": 96,
+    "scheduler": "Karras", "steps": 6, "width": 128, "height": 128,
     "override_settings": {"CLIP_stop_at_last_layers": 1, "enable_quantization": True, "randn_source": "CPU"},
 }  # fmt: skip
-"""Forge rounds noise levels to whole timesteps, as A1111 does with that option; Forge Neo skips a layer by default."""
+"""Forge rounds noise levels to whole timesteps, as A1111 does with that option; Forge Neo skips a layer by default, and makes
+sides multiples of 64."""
 ALIKE, NEAR = 1, 2
 """Of 255: by how much plain pictures of two WebUIs that agree may differ, and then those of a technique."""
 
@@ -91,7 +92,7 @@ def test_techniques_agree_where_plain_pictures_do(webui: WebUi, pictures: dict, 
             told.append(f"{host} or {webui.host} has no {sampler}")
             continue
         if theirs[plain].shape != pictures[plain].shape:
-            told.append(f"{host}'s pictures are of an older version of this test")
+            told.append(f"{host}'s pictures have another size")
             continue
         apart = farthest(pictures[plain], theirs[plain])
         found = {name: farthest(pictures[f"{sampler}, {name}"], theirs[f"{sampler}, {name}"]) for name in TECHNIQUES}
