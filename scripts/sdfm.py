@@ -46,7 +46,7 @@ else:
     from sdfm_webui.host_forge import ForgeSampling, forge_parts
     from sdfm_webui.host_parts import HostModules
     from sdfm_webui.host_reforge import reforge_parts
-    from sdfm_webui.job import HostObjects, begin_batch, begin_job, forget_earlier
+    from sdfm_webui.job import HostObjects, begin_batch, begin_job, end_without_pictures, forget_earlier
     from sdfm_webui.kind_memory import KindMemory
     from sdfm_webui.kind_row import add_kind_routes, build_kind_row, kind_in_title
     from sdfm_webui.kind_watch import DetectWatch
@@ -134,7 +134,7 @@ else:
         old_timelines=lambda: bool(getattr(shared.opts, "use_old_scheduling", False)),
         kinds=KINDS,
         refiner_rule=lambda: rule_of(shared.opts),
-        end_others=lambda p: p.scripts.postprocess(p, processing.Processed(p, [])),
+        end_others=lambda p: end_without_pictures(p, processing.Processed(p, [])),
     )
 
     def state(p):

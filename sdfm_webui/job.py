@@ -8,6 +8,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from lib_sdfm.errors import UserError
 from lib_sdfm.hosts.attributes import InstanceAttribute, undo_all
 from lib_sdfm.hosts.refiner import ALIKE, RefinerRule
@@ -31,7 +33,7 @@ from .model_kinds import KindHost
 from .refiner import RefinerJob, forget_keys
 from .warnings import prompt_warnings, scale_warnings, tell, thresholding_warnings
 
-__all__ = ["HostObjects", "begin_batch", "begin_job", "forget_earlier"]
+__all__ = ["HostObjects", "begin_batch", "begin_job", "end_without_pictures", "forget_earlier"]
 
 LOG = logging.getLogger("sdfm")
 Payloads = Sequence[tuple[OldEntry, Sequence[Any]]]
@@ -192,6 +194,15 @@ def _ending_others(sampling: Sampling, p: Any, host: HostObjects) -> Sampling:
             raise
 
     return run
+
+
+def end_without_pictures(p: Any, processed: Any) -> None:
+    """Tell scripts that a batch and its job have ended, with no pictures: some clean up after the one, some after the other.
+
+    :param processed: the host's result of a job without pictures
+    """
+    p.scripts.postprocess_batch(p, torch.empty(0, 3, p.height, p.width), batch_number=p.iteration)
+    p.scripts.postprocess(p, processed)
 
 
 def _recording(schema: Schema, plan: Plan, p: Any, sampling: Sampling) -> Sampling:

@@ -639,8 +639,13 @@ class Host:
             p.setup_conds()
             self.reset_tables()
             batches.append(self.sample_batch(p))
+            self.end_batch(p)
         self.end_job(p)
         return torch.cat(batches)
+
+    def end_batch(self, p: Processing) -> None:
+        """Tells the scripts that a batch has its pictures, if nothing was raised."""
+        self.call([script.postprocess_batch for script in p.scripts or () if hasattr(script, "postprocess_batch")], p)
 
     def end_job(self, p: Processing) -> None:
         """Tells the scripts that a job has ended; the host does so if nothing was raised."""

@@ -40,8 +40,13 @@ class SdfmScript:
             old_payloads=lambda p: [],
             rivals=lambda p: [],
             kinds=self.kinds,
-            end_others=self.host.end_job,
+            end_others=self.end_others,
         )
+
+    def end_others(self, p: Processing) -> None:
+        """End a batch and its job, as :func:`sdfm_webui.job.end_without_pictures` does."""
+        self.host.end_batch(p)
+        self.host.end_job(p)
 
     def process(self, p: Processing, *args: Any) -> None:
         begin_job(self.schema, p, args, self.objects)

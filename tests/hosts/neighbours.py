@@ -107,6 +107,16 @@ class ByCount(CrossAttention):
         return output * STRENGTH if is_prompt else output
 
 
+class UntilBatchEnds(ByLength):
+    """Incantations: detaches when a batch ends, not when the job does."""
+
+    def postprocess_batch(self, p: Processing, *args: Any, **kwargs: Any) -> None:
+        self.detach()
+
+    def postprocess(self, p: Processing, *args: Any) -> None:
+        self.host.on_cfg_denoiser.remove(self.on_cfg_denoiser)
+
+
 class ByPairs(CrossAttention):
     """Regional Prompter: of two rows per image the first half is the prompt's; else it goes by the text's length."""
 

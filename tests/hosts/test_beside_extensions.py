@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sdfm_webui.errors import SdfmError
+from sdfm_webui.job import end_without_pictures
 from tests.hosts.fake_a1111 import Host, prompt
 from tests.hosts.jobs import attached, job, new_host, samples
 from tests.hosts.neighbours import (
@@ -23,6 +25,7 @@ from tests.hosts.neighbours import (
     Scaler,
     Scalers,
     Tiles,
+    UntilBatchEnds,
     unequal,
 )
 from tests.hosts.test_tail import difference, rows_through, unet_of
@@ -112,7 +115,7 @@ def test_a_failure_of_ours_leaves_nothing_of_others(request_: dict):
     host = new_host()
     plain = samples(host)
     before, blocks = attached(host.sd_model), list(unet_of(host).output_blocks)
-    for kind in (Scalers, ByCount):
+    for kind in (Scalers, ByCount, UntilBatchEnds):
         p = job(host, request_)
         p.scripts = [kind(host), *p.scripts]
         with pytest.raises(SdfmError):
@@ -120,6 +123,20 @@ def test_a_failure_of_ours_leaves_nothing_of_others(request_: dict):
     assert attached(host.sd_model) == before and list(unet_of(host).output_blocks) == blocks
     host.on_cfg_denoiser = host.on_cfg_denoiser[:1]
     assert torch.equal(samples(host), plain)
+
+
+def test_scripts_are_told_that_a_failed_batch_and_its_job_have_ended():
+    told: list[Any] = []
+
+    class Scripts:
+        def postprocess_batch(self, p: Any, images: Tensor, **kwargs: Any) -> None:
+            told.append((tuple(images.shape), kwargs))
+
+        def postprocess(self, p: Any, processed: Any) -> None:
+            told.append(processed)
+
+    end_without_pictures(SimpleNamespace(scripts=Scripts(), width=64, height=96, iteration=1), "nothing")
+    assert told == [((0, 3, 96, 64), {"batch_number": 1}), "nothing"]
 
 
 def test_who_cannot_be_repeated_is_refused_by_name():

@@ -90,7 +90,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "Tiled Diffusion": (_tiled("MultiDiffusion", 1), TILES),
     "Tiled Diffusion, tiles together": (_tiled("MultiDiffusion", 4), TILES),
     "Tiled Diffusion, mixture": (_tiled("Mixture of Diffusers", 4), TILES),
-    "Tiled VAE": ({"Tiled VAE": {"args": [True, 128, 16, True, True, True, False]}}, {"width": 256, "height": 256}),
+    "Tiled VAE": ({"Tiled VAE": {"args": [True, 128, 16, True, True, True, False]}}, {"width": 384, "height": 64}),
     "Cutoff": (
         {"Cutoff": {"args": [True, "red, blue, green", 2.0, True, True, "", "Lerp", False]}},
         {"prompt": "a red castle, blue boat, green tree"},
