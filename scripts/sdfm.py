@@ -61,7 +61,7 @@ else:
     from sdfm_webui.routes import add_routes, authentication
     from sdfm_webui.run_course import RunCourse
     from sdfm_webui.run_view import connect_view
-    from sdfm_webui.samplers import SamplerModules, mend_samplers, register_samplers
+    from sdfm_webui.samplers import SamplerModules, mend_samplers, names_of, register_samplers
     from sdfm_webui.stated_args import state_settings
 
     WATCH = DetectWatch(lambda: shared.state)
@@ -176,7 +176,7 @@ else:
     )
 
     def known_samplers():
-        return sd_samplers.all_samplers_map
+        return names_of(sd_samplers.all_samplers_map)
 
     SCHEMA = schema_for(
         lambda field: hasattr(processing.StableDiffusionProcessingTxt2Img, field), lambda name: PRESETS.get(name).request

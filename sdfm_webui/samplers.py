@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any
@@ -77,6 +77,14 @@ def _has(known: Collection[str], named: NamedSampler) -> bool:
     :param known: the host's names, normalised
     """
     return any(normalised(name) in known for name in (named.name, *named.aliases))
+
+
+def names_of(table: Mapping[str, Any]) -> dict[str, str]:
+    """Return the name in the host's list by each name that it looks up.
+
+    :param table: the host's entries, by those names
+    """
+    return {name: entry.name for name, entry in table.items()}
 
 
 def mend_samplers(p: Any, known: Collection[str]) -> None:

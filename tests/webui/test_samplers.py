@@ -7,8 +7,10 @@ import types
 
 import pytest
 
+from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.hosts.named_samplers import DDIM_CFGPP, NAMED_SAMPLERS
-from sdfm_webui.samplers import SamplerModules, register_samplers
+from lib_sdfm.planning.explain import explain_infotext, explain_payload
+from sdfm_webui.samplers import SamplerModules, names_of, register_samplers
 from tests.webui.host import FakeSampler, FakeSamplers, SamplerData
 
 NAMES = [
@@ -75,6 +77,27 @@ def test_what_the_host_has_stays_the_hosts():
     assert all(table[name] is own for name in ("Euler a CFG++", "Euler Ancestral CFG++", "euler_ancestral_cfg_pp"))
     assert host.samplers.get_sampler_and_scheduler("Euler Ancestral CFG++", "Karras")[0] == "Euler a CFG++"
     assert names(host)[:2] == ["Euler", "Euler a CFG++"] and "Euler Ancestral CFG++" not in names(host)
+
+
+@pytest.mark.parametrize(("own", "said", "name"), [
+    ("Euler Comfy", "Euler Comfy", "Euler Comfy"), ("Euler Comfy", "k_euler", "Euler"),
+    ("Euler a CFG++", "Euler Ancestral CFG++", "Euler a CFG++"), ("Euler", "Euler a CFG++", "Euler Ancestral CFG++"),
+])  # fmt: skip
+def test_a_sampler_is_explained_by_its_name_in_the_hosts_list(own: str, said: str, name: str):
+    """reForge has its own variants of some samplers, Forge Neo its own name of one."""
+    host = modules()
+    if own not in host.samplers.all_samplers_map:
+        host.samplers.all_samplers.append(SamplerData(own, lambda model: "own", [], {}))
+        host.samplers.all_samplers_map[own] = host.samplers.all_samplers[-1]
+    register_samplers(host, forge=True)
+    known = names_of(host.samplers.all_samplers_map)
+    assert (
+        explain_infotext(SCHEMA, f"a house\nSteps: 4, Sampler: {said}, CFG scale: 5, Seed: 1", samplers=known)["sampler"][
+            "name"
+        ]
+        == name
+    )
+    assert explain_payload(SCHEMA, {"prompt": "a house", "sampler_name": said}, samplers=known)["sampler"]["name"] == name
 
 
 def test_a_name_that_was_looked_up_before_is_looked_up_anew():

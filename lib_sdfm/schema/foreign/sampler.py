@@ -110,7 +110,13 @@ def _said(pairs: Mapping[str, Any], key: str) -> str:
 
 
 def shown_name(name: str, known: Collection[str]) -> str:
-    """Return the name in the WebUI's list of a sampler that it also knows by other names."""
+    """Return the name in the WebUI's list of a sampler that it also knows by other names.
+
+    :param known: the names that the WebUI looks up; a mapping gives for each the one in the list, which may be the WebUI's own
+        variant of a sampler that SDFM knows by one name (reForge: Euler Comfy)
+    """
+    if isinstance(known, Mapping) and name in known:
+        return known[name]
     record = resolve_sampler(name).sampler
     return record.name if record is not None and record.name in known else name
 

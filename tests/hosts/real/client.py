@@ -115,10 +115,11 @@ class WebUi:
         return True
 
     def plot_of(self, axis: str, values: str) -> dict[str, Any]:
-        """The fields of a request for a plot with one axis; its script's list of arguments is longer on Forge Neo."""
+        """The fields of a request for a plot with one axis; Forge Neo's and reForge's scripts have more arguments."""
         name, nothing = "x/y/z plot", 0
         known = next(script for script in self.get("/sdapi/v1/script-info") if script["name"] == name)["args"]
         args = [nothing if argument.get("choices") else argument["value"] for argument in known]
+        args[[argument["label"] for argument in known].index("Include Sub Images")] = True
         args[:3] = [known[0]["choices"].index(axis), values, []]
         return {"script_name": name, "script_args": args}
 

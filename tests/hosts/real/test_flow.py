@@ -51,7 +51,7 @@ def farthest(one: Pictures, other: Pictures) -> int:
 
 def is_picture(pictures: Pictures) -> bool:
     """Neither black, which the hosts make of NaN, nor all of one colour."""
-    return float(pixels(pictures).std()) > 1
+    return float(pixels(pictures).std(axis=0).max()) > 1
 
 
 def test_the_text_says_what_was_used(flowing: Pictures):
