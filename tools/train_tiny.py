@@ -22,19 +22,19 @@ from torch.nn import functional
 from tools import drawing, shapes
 from tools.tiny_model import DEMO, EPS, FLOW, MODELS, TinyModel, V, load, new_model
 from tools.tiny_sampling import TIMESTEPS, noise_table, sample, shifted, v_table
-from tools.training import fit, step_random
+from tools.training import fit, fit_in_rounds, step_random
 
 CODING = {"steps": 5000, "batch": 32, "crop": 64, "rate": 2e-3, "pictures": 16000}
 TEXT = {"steps": 1000, "batch": 128, "rate": 2e-3, "captions": 20000}
 BASE = "shapes-base"
 STAGES = {
-    BASE: {"objective": EPS, "style": drawing.PLAIN, "steps": 6000, "rate": 1e-3, "pictures": 40000},
-    "shapes-eps": {"objective": EPS, "style": drawing.PLAIN, "steps": 2000, "rate": 8e-4, "pictures": 40000},
-    "shapes-ink": {"objective": EPS, "style": drawing.INK, "steps": 1200, "rate": 8e-4, "pictures": 40000},
-    "shapes-flow": {"objective": FLOW, "style": drawing.PLAIN, "steps": 2000, "rate": 8e-4, "pictures": 40000},
-    "shapes-v": {"objective": V, "style": drawing.PLAIN, "steps": 1200, "rate": 8e-4, "pictures": 40000},
+    BASE: {"objective": EPS, "style": drawing.PLAIN, "steps": (6000,), "rate": 1e-3, "pictures": 40000},
+    "shapes-eps": {"objective": EPS, "style": drawing.PLAIN, "steps": (6000, 3000), "rate": 8e-4, "pictures": 40000},
+    "shapes-ink": {"objective": EPS, "style": drawing.INK, "steps": (1200,), "rate": 8e-4, "pictures": 40000},
+    "shapes-flow": {"objective": FLOW, "style": drawing.PLAIN, "steps": (2000,), "rate": 8e-4, "pictures": 40000},
+    "shapes-v": {"objective": V, "style": drawing.PLAIN, "steps": (1200,), "rate": 8e-4, "pictures": 40000},
 }
-"""All but the first begin with its weights."""
+"""All but the first begin with its weights. The rate falls at the end of each number of steps, and begins anew."""
 BATCH = 32
 NO_CAPTION = 0.15
 UNKNOWN_WORD = 0.015
@@ -224,7 +224,7 @@ def train_stage(model: TinyModel, name: str, seed: int, work: Path) -> None:
         rows = torch.randint(len(latents), (BATCH,), generator=random)
         return networks["difficulty"](*diffusion_errors(trained, latents[rows].float(), numbers[rows], random))
 
-    fitted = fit(networks.train().requires_grad_(True), loss, settings, work / f"{name}.state")
+    fitted = fit_in_rounds(networks.train().requires_grad_(True), loss, settings, work / f"{name}.state")
     for part in ("unet", "text"):
         getattr(model, part).load_state_dict(fitted[part].state_dict())
 
@@ -254,7 +254,7 @@ def make(name: str, options: argparse.Namespace) -> None:
     measure_coding(model, options.seed)
     train_stage(model, name, options.seed, options.work)
     model.coding.load_state_dict(torch.load(options.work / "coding.pt"))
-    model.save(path, seed=options.seed, steps=STAGES[name]["steps"], style=STAGES[name]["style"])
+    model.save(path, seed=options.seed, steps=sum(STAGES[name]["steps"]), style=STAGES[name]["style"])
     show(path, options.work)
     print(f"{name} took {(time.perf_counter() - started) / 60:.1f} min", flush=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,22 @@ def fit(network: nn.Module, loss: Loss, settings: dict[str, Any], state: Path) -
             torch.save({"step": i + 1} | {name: part.state_dict() for name, part in parts.items()}, partial)
             partial.replace(state)
     return mean.module
+
+
+def fit_in_rounds(network: nn.Module, loss: Loss, settings: dict[str, Any], state: Path) -> nn.Module:
+    """Fit once for each number in ``settings["steps"]``, each time from the last weights at the full rate (warm restarts,
+    `Loshchilov and Hutter 2017 <https://arxiv.org/abs/1608.03983>`_). Returns the network with the last round's mean."""
+    done = 0
+    for number, steps in enumerate(settings["steps"], start=1):
+        of_round = partial(_shifted, loss, done)
+        mean = fit(network, of_round, {**settings, "steps": steps}, state.with_stem(f"{state.stem}-{number}"))
+        network.load_state_dict(mean.state_dict())
+        done += steps
+    return network
+
+
+def _shifted(loss: Loss, done: int, step: int) -> Tensor:
+    return loss(done + step)
 
 
 @torch.no_grad()

@@ -10,11 +10,11 @@ from tools import tiny_model, train_tiny
 
 @pytest.fixture
 def short(monkeypatch):
-    """Stages of two steps."""
+    """Stages of two rounds of a step each."""
     small = {"steps": 2, "batch": 8, "pictures": 40, "captions": 40}
     for settings in (train_tiny.CODING, train_tiny.TEXT, *train_tiny.STAGES.values()):
         for name in settings.keys() & small.keys():
-            monkeypatch.setitem(settings, name, small[name])
+            monkeypatch.setitem(settings, name, (1, 1) if isinstance(settings[name], tuple) else small[name])
     monkeypatch.setattr(train_tiny, "BATCH", 8)
     monkeypatch.setattr(train_tiny, "show", lambda path, folder: None)
 

@@ -54,7 +54,7 @@ def test_noised_latents_and_what_is_to_be_predicted_belong_together():
 
 
 def fitted(steps, state, stop=None):
-    """A line through noisy points; ``stop`` interrupts it there."""
+    """A line through noisy points, in several rounds if there are several ``steps``; ``stop`` interrupts it there."""
     torch.manual_seed(0)
     network = torch.nn.Linear(1, 1)
 
@@ -64,7 +64,8 @@ def fitted(steps, state, stop=None):
         x = torch.randn(64, 1, generator=training.step_random(3, step))
         return (network(x) - (2 * x + 1)).square().mean()
 
-    return training.fit(network, loss, {"steps": steps, "rate": 0.05}, state)
+    fit = training.fit if isinstance(steps, int) else training.fit_in_rounds
+    return fit(network, loss, {"steps": steps, "rate": 0.05}, state)
 
 
 def test_training_finds_the_line_and_goes_on_after_an_interruption(tmp_path, monkeypatch):
@@ -75,3 +76,14 @@ def test_training_finds_the_line_and_goes_on_after_an_interruption(tmp_path, mon
         fitted(300, tmp_path / "parts.state", stop=170)
     again = fitted(300, tmp_path / "parts.state")
     assert torch.equal(again.weight, whole.weight) and torch.equal(again.bias, whole.bias)
+
+
+@pytest.mark.parametrize("stop", [70, 170])
+def test_rounds_go_on_from_each_other_and_after_an_interruption(tmp_path, monkeypatch, stop):
+    monkeypatch.setattr(training, "SAVE_EVERY", 50)
+    first, both = fitted(100, tmp_path / "first.state"), fitted((100, 100), tmp_path / "both.state")
+    assert torch.equal(fitted((100,), tmp_path / "one.state").weight, first.weight)
+    assert not torch.equal(both.weight, first.weight)
+    with pytest.raises(KeyboardInterrupt):
+        fitted((100, 100), tmp_path / "parts.state", stop)
+    assert torch.equal(fitted((100, 100), tmp_path / "parts.state").weight, both.weight)
