@@ -50,16 +50,18 @@ PAIRS: dict[str, Pair] = {
         fields=_with("shapes-v"),
     ),
     "flow matching": Pair("a green triangle on white", _guided(flow={"shift": 3}), fields=_with("shapes-flow", seed=3)),
-    "CFG 2, PAG 5": Pair(
-        "six equal stars in two rows on purple", _guided(pag={"scale": 5}), fields={"cfg_scale": 2, "seed": 46}
+    "CFG 2, PAG 4": Pair(
+        "four equal squares in two rows on black", _guided(pag={"scale": 4}), fields={"cfg_scale": 2, "seed": 44}
     ),
     "CFG 20, thresholded": Pair(
-        "three red circles on blue", _guided(dynamic_thresholding={"mimic_scale": 5}), fields={"cfg_scale": 20}
+        "three red circles on blue",
+        _guided(dynamic_thresholding={"mimic_scale": 5}),
+        fields={"cfg_scale": 20, "seed": 0},
     ),
     "CFG 15, APG": Pair(
-        "a large yellow star on purple", _guided(apg={"norm_threshold": 1.9}), fields={"cfg_scale": 15, "seed": 5}
+        "a large yellow star on purple", _guided(apg={"norm_threshold": 1.9}), fields={"cfg_scale": 15, "seed": 3}
     ),
-    "CFG 12, CFG++": Pair("two green squares on white", _guided(cfgpp={"scale": 0.96}), fields={"cfg_scale": 12}),
+    "CFG 12, CFG++": Pair("two green squares on white", _guided(cfgpp={"scale": 0.96}), fields={"cfg_scale": 12, "seed": 2}),
     "refiner, synced prompt": Pair(
         "[two purple triangles on yellow:two purple stars on yellow:refiner]",
         {"refiner_checkpoint": "shapes-ink", "refiner_switch_at": 0.4},
