@@ -45,7 +45,8 @@ READ = """(ids) => Object.fromEntries(ids.map((id) => {
 
 
 def chromium() -> str | None:
-    return shutil.which("chromium") or next((path for path in ("/usr/bin/chromium",) if os.path.exists(path)), None)
+    """Path of Debian's chromium, the smaller one without windows first: it takes less time for the same page."""
+    return next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "/usr/bin/chromium"))), None)
 
 
 def pythons() -> dict[str, str]:
