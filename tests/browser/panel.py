@@ -148,6 +148,7 @@ class Panel:
         page.on("request", lambda request: self._open.add(request) if "/run/predict" in request.url else None)
         for ended in ("requestfinished", "requestfailed"):
             page.on(ended, lambda request: self._open.discard(request))
+        page.on("framenavigated", lambda frame: self._open.clear())  # Forge Neo's page loads itself again, dark
         page.add_init_script(f"({STILL})()")
         page.goto(address, timeout=LOADING)
         page.wait_for_selector("#txt2img_prompt textarea", timeout=LOADING)
