@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from tests.hosts.variety import written_in
 
 FIRST, SECOND, FLOW = "shapes-eps", "shapes-ink", "shapes-flow"
-SMALL = {"width": 96, "height": 96, "steps": 6}
+SMALL = {"width": 64, "height": 64, "steps": 6}
 REFINER = {"refiner_checkpoint": SECOND, "refiner_switch_at": 0.5, **SMALL}
 MARKED = {"prompt": "[red:blue:refiner] circle", "negative_prompt": "[small:large:refiner], star"}
 HIRES = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.8}
