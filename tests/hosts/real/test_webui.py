@@ -234,8 +234,10 @@ def test_img2img_is_guided_and_neutral_when_off(webui: WebUi):
 
 
 def test_a_plot_sets_our_settings_and_leaks_nothing(webui: WebUi, plain: Pictures):
-    grid, zero, two = webui.txt2img(**webui.plot_of("[PAG] PAG Scale", "0, 2")).pixels
-    assert zero == plain.pixels[0]
-    assert two == webui.txt2img(PAG).pixels[0]
+    """Under its old label an axis means recipe original, where nothing else is on."""
+    for axis, recipe in (("[SDFM] PAG scale", "sdfm"), ("[PAG] PAG Scale", "original")):
+        grid, zero, two = webui.txt2img(**webui.plot_of(axis, "0, 2")).pixels
+        assert zero == plain.pixels[0]
+        assert two == webui.txt2img({"recipe": recipe, **PAG}).pixels[0]
     assert grid not in (zero, two)
     assert webui.txt2img() == plain
