@@ -62,7 +62,8 @@ def reader(webui: WebUi) -> WebUi:
 def loaded(webui: WebUi) -> str:
     """The title of the loaded checkpoint."""
     name, *_ = str(webui.get("/sdapi/v1/options")["sd_model_checkpoint"]).split(" [")
-    return next(model["title"] for model in webui.get("/sdapi/v1/sd-models") if model["title"].split(" [")[0] == name)
+    models = webui.get("/sdapi/v1/sd-models")
+    return next(model["title"] for model in models if name in (model["model_name"], model["title"].split(" [")[0]))
 
 
 @pytest.fixture(scope="session")
