@@ -112,7 +112,10 @@ EVERYWHERE = 2.0
 FORGE_CASES = {
     "MultiDiffusion": ({"MultiDiffusion Integrated": {"args": [True, "MultiDiffusion", 128, 128, 64, 1]}}, TILES),
     "Mixture of Diffusers": ({"MultiDiffusion Integrated": {"args": [True, "Mixture of Diffusers", 128, 128, 64, 4]}}, TILES),
-    "Kohya HRFix": ({"Kohya HRFix Integrated": {"args": [True, 3, 2.0, 0.0, 0.5, True, "bicubic", "bicubic"]}}, {}),
+    "Kohya HRFix": (
+        {"Kohya HRFix Integrated": {"args": [True, 3, 2.0, 0.0, 0.5, True, "bicubic", "bicubic"]}},
+        {"width": 256, "height": 256},
+    ),
     "Forge's FreeU": ({"FreeU Integrated": {"args": [True, 1.3, 1.4, 0.9, 0.2, 0.0, 1.0]}}, {}),
     "Forge's PAG": ({"PerturbedAttentionGuidance Integrated": {"args": [True, 3.0, 0.0, 0.0, 1.0]}}, {}),
     "Forge's SAG": ({"SelfAttentionGuidance Integrated": {"args": [True, 2.0, 2.0, 0.5]}}, {}),
