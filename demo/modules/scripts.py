@@ -31,8 +31,8 @@ class PostprocessImageArgs:
 
 
 def basedir() -> str:
-    """Of the extension whose script is being loaded."""
-    return _current_basedir[-1]
+    """Of the extension whose script is being loaded. Extensions keep files there: with ``SDFM_DEMO_DATA`` it is that folder."""
+    return os.environ.get("SDFM_DEMO_DATA", _current_basedir[-1])
 
 
 class Script:

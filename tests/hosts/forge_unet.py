@@ -103,7 +103,8 @@ def _transformer(layer: BasicTransformerBlock, x: Tensor, context: Tensor, optio
     for patch in patches.get("attn2_patch", ()):
         n, context, other = patch(n, context, other, extra)
     if "forward" in vars(layer.attn2):  # replaced by an extension
-        return _feed_forward(layer, layer.attn2.forward(n, context=context, value=other) + x)
+        own_values = {} if other is None else {"value": other}  # LDM's class, which takes none, stands in for Forge's
+        return _feed_forward(layer, layer.attn2.forward(n, context=context, **own_values) + x)
     q, k, v = layer.attn2.to_q(n), layer.attn2.to_k(context), layer.attn2.to_v(context if other is None else other)
     return _feed_forward(layer, layer.attn2.to_out(_attention(q, k, v, layer.attn2.heads)) + x)
 

@@ -51,7 +51,9 @@ def test_rows_on_forge():
     marked = MarkedRows()
     see = marked.patch()
     assert marked.images(2) is None  # a call without our patch
-    assert see("n", "context", "value", {"cond_or_uncond": [1, 0, 0]}) == ("n", "context", "value")
+    context = torch.zeros(6, 77, 8)
+    options = {"cond_or_uncond": [1, 0, 0], "sigmas": torch.ones(2), "original_shape": (6, 4, 8, 8)}
+    assert see("n", context, "value", options) == ("n", context, "value")
     assert marked.images(6) == [None, None, 0, 1, 0, 1]
     assert marked.images(6) is None
 
