@@ -420,8 +420,8 @@ class TestLateAnswersInTheExtensionsPanel:
         assert answer.requests == 1
         answer.arrive()
         # gradio 4 may take the values for the second before it shows the first one's: then nothing changed for it
-        answered = "() => /SEG off|Nothing changed/.test(document.querySelector('#script_txt2img_sdfm_preset_message').innerText)"
-        page.wait_for_function(answered)
+        message = "#script_txt2img_sdfm_preset_message"
+        page.wait_for_function("(id) => /SEG off|Nothing changed/.test(document.querySelector(id).innerText)", arg=message)
         panel.settle()
         assert "SEG" not in page.inner_text(TITLE)
 
