@@ -23,7 +23,7 @@ if importlib.util.find_spec("k_diffusion"):  # the environment of gradio 4 has n
     from hypothesis import HealthCheck, settings
 
     settings.register_profile(
-        "sdfm", deadline=None, derandomize=True, max_examples=60, suppress_health_check=list(HealthCheck), database=None,
+        "sdfm", deadline=None, derandomize=True, max_examples=40, suppress_health_check=list(HealthCheck), database=None,
         report_multiple_bugs=False,
     )  # fmt: skip
     settings.register_profile("fast", settings.get_profile("sdfm"), max_examples=10)
