@@ -36,7 +36,7 @@ DEMO_VENV = .venv$(if $(filter 4,$(GRADIO)),-gradio4)
 demo: $(DEMO_VENV)/ready ## make example pictures, then serve the WebUI; ONCE=1 stops after the pictures, AGAIN=1 makes them again; PORT=, GRADIO=4
 	$(DEMO_VENV)/bin/python demo/launch.py --pictures --port $(or $(PORT),7860) $(if $(ONCE),--once) $(if $(AGAIN),--again)
 
-models: .venv/ready ## train the demo's models again (about an hour); then run make adherence
+models: .venv/ready ## train the demo's models again (two hours on two cores); then run make adherence
 	.venv/bin/python -m tools.train_tiny --again
 
 adherence: .venv/ready ## count how often the demo's models draw what the caption says
