@@ -1,4 +1,4 @@
-"""What papers and our own texts say about quality, and what the figures say to it."""
+"""Claims of papers and of our own texts about quality, and the verdicts of the figures."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """What the widened interval says to the claim."""
+        """The verdict of the widened interval on the claim."""
         low, high = self.bounds
         margin = MARGINS[self.claim.measure]
         least = -margin if self.claim.equal else 0.0

@@ -54,7 +54,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a picture holds."""
+    """The content of a picture."""
 
     objects: tuple[Found, ...]
     background: str | None
@@ -62,7 +62,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What of a promise was kept; ``None`` where nothing was promised."""
+    """Parts of a promise that were kept; ``None`` where nothing was promised."""
 
     count: bool
     shape: bool

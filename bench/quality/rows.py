@@ -27,7 +27,7 @@ WORK = DEMO / "cache" / "quality"
 ROOT = DEMO.parent
 SOURCES = ("lib_sdfm/**/*.py", "sdfm_webui/*.py", "demo/modules/**/*.py", "bench/quality/judge.py", "bench/quality/features.py",
            "tools/shapes.py", "tools/drawing.py")  # fmt: skip
-"""Whatever decides a row besides checkpoints: while none of it changes, rows are kept."""
+"""Files that decide a row besides checkpoints: while none of them changes, rows are kept."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def recoloured(scene: Scene, number: int) -> Scene:
 
 
 def prompt_of(setting: Setting, scene: Scene, number: int) -> str:
-    """What stands in the prompt for a promise."""
+    """Return the prompt for a promise."""
     if setting.prompts == NOTHING:
         return ""
     if setting.prompts == UNWANTED:
@@ -85,7 +85,7 @@ def unwanted(scene: Scene, number: int) -> str:
 
 
 def negative_of(setting: Setting, scene: Scene, number: int) -> str:
-    """What stands in the negative prompt: nothing, or the caption with the unwanted background."""
+    """Return the negative prompt: nothing, or the caption with the unwanted background."""
     return replace(scene, background=unwanted(scene, number)).words() if setting.prompts == UNWANTED else ""
 
 

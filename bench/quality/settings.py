@@ -1,4 +1,4 @@
-"""What ``bench.quality`` compares: each setting is a name and the request that it adds to everybody's."""
+"""Settings that ``bench.quality`` compares: each is a name and the request that it adds to everybody's."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def claims_table(results: dict[str, Any]) -> str:
 
 
 def styles_table(results: dict[str, Any]) -> str:
-    """What the refiner makes of the style."""
+    """Shares of ink drawings, with and without a refiner that draws in ink."""
     lines = [[name, _share_within(*found)] for name, found in results["inked"].items()]
     return markdown_table(["setting", "ink drawings"], lines)
 

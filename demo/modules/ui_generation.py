@@ -134,7 +134,7 @@ def infotext_html(text: str) -> str:
 
 
 def _log_html(comments: str, seconds: float) -> str:
-    """What a job says; the time of its end makes it another text than the last job's, else gradio 4 shows nothing new."""
+    """A job's comments and duration. The time of its end makes the text a new one: gradio 4 doesn't draw an equal one again."""
     notes = "".join(f"<li>{html.escape(line)}</li>" for line in comments.split("\n") if line)
     ended = f"<p class='time' data-ended='{time.time()}'>Time taken: {seconds:.1f} s</p>"
     return (f"<ul class='comments'>{notes}</ul>" if notes else "") + ended

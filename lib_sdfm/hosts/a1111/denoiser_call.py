@@ -72,10 +72,11 @@ class DenoiserCall:
         :raises UnsupportedError: if attention sees others, as with several tiles of a latent in one call of the UNet
         """
         own = rows if self.shared is None or self.shared.own_rows is None else self.shared.own_rows
-        if own not in (0, called, min(max(self.cond_rows - earlier, 0), called)):
+        cond = max(self.cond_rows - earlier, 0)
+        if own not in (0, called, min(cond, called)):
             changing = [technique.label for technique in self.active if technique.main_perturbation(self.model_call)]
             raise other_rows(", ".join(changing), rows, called)
-        return slice(min(max(self.cond_rows - earlier, 0), own), own)
+        return slice(min(cond, own), own)
 
     def end_main_prediction(self) -> None:
         """Detach what affects only the main prediction; decoder edits also apply to the extra predictions.

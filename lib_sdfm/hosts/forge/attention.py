@@ -15,6 +15,7 @@ from ...sampling.layers import TransformerLayer
 from ...sampling.stages import Perturbation
 from ..attention import require_layers_ran, values_like, with_rows
 from ..unet_layers import UnetLayers
+from .patched_unet import LAST
 from .rows import kinds_of_parts, require_repeated, values_of
 
 Place = tuple[str, int, int]
@@ -70,7 +71,7 @@ class AttentionPatches:
         """
         patches = dict(transformer_options.get("patches", {}))
         for name, function in self.functions().items():
-            others, first = patches.get(name, ()), self._perturbation.query is not None and name != "attn2_patch"
+            others, first = patches.get(name, ()), self._perturbation.query is not None and name not in LAST
             patches[name] = [function, *others] if first else [*others, function]
         return {**transformer_options, "patches": patches}
 
