@@ -52,10 +52,11 @@ def scale_warnings(p: Any, settings: Settings) -> list[str]:
 
 
 def thresholding_warnings(schema: Schema, settings: Settings, rivals: Iterable[tuple[OldEntry, Sequence[Any]]]) -> list[str]:
-    """Return a note if dynamic thresholding, ours or the original's, hardly acts with CFG++.
+    """Return a note if dynamic thresholding, ours or the original's, has hardly anything to limit with CFG++.
 
     CFG++'s scale stands in the CFG scale's place. With the default measures the result is brought down to the range of the
-    mimic scale, and a range that is larger, as it is nearly everywhere at a larger scale, changes nothing.
+    mimic scale. A range that is larger, as it mostly is at a larger scale, changes nothing; the few that are smaller make
+    small changes that nobody asked for.
 
     :param rivals: the arguments of originals that are installed themselves
     """
@@ -68,8 +69,8 @@ def thresholding_warnings(schema: Schema, settings: Settings, rivals: Iterable[t
         if values[f"{name}.enabled"]:
             asked.append((entry.title, *(values[f"{name}.{field}"] for field in ("mimic_scale", "startpoint", "measure"))))
     return [
-        f"{title}: the mimic scale {mimic:g} is not below CFG++'s scale {cfgpp.scale:g}, which replaces the CFG scale: it "
-        "has hardly any effect. Lower it, or turn off one of them"
+        f"{title}: the mimic scale {mimic:g} is not below CFG++'s scale {cfgpp.scale:g}, which replaces the CFG scale: "
+        "there is hardly anything for it to limit. Lower it, or turn off one of them"
         for title, mimic, startpoint, measure in asked
         if cfgpp is not None and mimic >= cfgpp.scale and (startpoint, measure) == (MEAN, AD)
     ]

@@ -13,7 +13,7 @@ ADM = 8
 """Channels of the vector that :func:`tiny_sdxl_unet` is given besides."""
 
 DEPTH = 2
-"""Its transformer blocks wherever there is attention."""
+"""Its transformer blocks wherever there is attention, but for the first level, which has one: SDXL has more further down."""
 
 UNET = {
     "image_size": 8, "in_channels": 4, "out_channels": 4, "model_channels": 32, "num_res_blocks": 1, "channel_mult": (1, 2),
@@ -56,6 +56,9 @@ def _new_unet(seed: int, **changes: object) -> UNetModel:
         torch.manual_seed(seed)
         unet = UNetModel(**{**UNET, **changes})
         for module in unet.modules():
+            if getattr(module, "in_channels", None) == UNET["model_channels"] and hasattr(module, "transformer_blocks"):
+                del module.transformer_blocks[1:]
+        for module in unet.modules():
             own = list(module.parameters(recurse=False))
             if own and not any(bool(weight.any()) for weight in own):  # what training starts from zero: no output without
                 module.reset_parameters()
@@ -94,6 +97,10 @@ def stable_diffusion_alphas() -> Tensor:
     return torch.cumprod(1 - betas, 0).float()
 
 
+HOOKS = [name for name in vars(nn.Module()) if "_hooks" in name]
+"""The dictionaries in which a module keeps what is called beside it."""
+
+
 def fingerprint(*owners: object) -> dict[str, object]:
     """Return what is attached to objects: their callable attributes, and the hooks of all modules that they are or hold.
 
@@ -104,7 +111,10 @@ def fingerprint(*owners: object) -> dict[str, object]:
         for name, value in vars(owner).items():
             found[f"{number}.{name}"] = value if callable(value) and not isinstance(value, nn.Module) else "there"
         for path, module in owner.named_modules() if isinstance(owner, nn.Module) else ():
-            for name, value in vars(module).items():
-                if "_hooks" in name or name == "forward":
-                    found[f"{number}.{path}.{name}"] = dict(value) if isinstance(value, dict) else value
+            own = vars(module)
+            for name in HOOKS:
+                if own[name]:
+                    found[f"{number}.{path}.{name}"] = dict(own[name])
+            if "forward" in own:
+                found[f"{number}.{path}.forward"] = own["forward"]
     return found

@@ -173,6 +173,7 @@ def test_layers_are_chosen_or_typed(view: View):
     view.open_group("pag_advanced")
 
 
+@under("gradio3")
 def test_moving_a_value_of_the_hires_pass_turns_them_on(view: View):
     view.toggle("pag")
     view.open_group("pag_hires_pass")
@@ -184,6 +185,7 @@ def test_moving_a_value_of_the_hires_pass_turns_them_on(view: View):
     assert view.page.locator("#script_img2img_sdfm_pag_hires_pass:visible").count() == 0
 
 
+@under("gradio4")
 def test_a_cfg_schedule_begins_as_an_interval_and_a_pasted_one_stays(view: View):
     view.panel.part("CFG")
     assert view.value("cfg_schedule_schedule") == "Constant"
@@ -195,6 +197,7 @@ def test_a_cfg_schedule_begins_as_an_interval_and_a_pasted_one_stays(view: View)
     assert view.value("cfg_schedule_schedule") == "Constant"
 
 
+@under("gradio3")
 def test_what_the_old_extensions_lack_is_disabled(view: View):
     recipe = view.id("recipe")
     assert view.page.inner_text(f"{recipe} [data-testid=block-info]").strip() == "Calculation"
@@ -218,6 +221,7 @@ def test_what_the_old_extensions_lack_is_disabled(view: View):
     view.open_group("pag_advanced")
 
 
+@under("gradio4")
 def test_remember_asks_before_it_contradicts_detect(view: View):
     view.panel.part("Model")
     view.page.click(view.id("model_detect"))
@@ -253,6 +257,7 @@ def test_nothing_that_a_text_contains_is_rendered(view: View):
         view.page.fill(f"#txt2img_{box} textarea", "")
 
 
+@under("gradio3")
 def test_typing_asks_once_it_rests(view: View):
     asked = []
     view.page.on("request", lambda request: asked.append(request) if "/run/predict" in request.url else None)

@@ -121,6 +121,7 @@ def test_an_error_is_told_in_the_panel_and_no_picture_is_made(panel):
     assert "SdfmError" in text and "layers" in text.lower() and "nowhere" in text
 
 
+@under("gradio4")
 def test_what_a_text_gets_wrong_is_told_beside_the_controls(panel):
     panel.paste("Steps: 4, Sampler: Euler, CFG scale: 5, Seed: 1, Size: 128x128, PAG Active: True, PAG Scale: much, SDFM: 1")
     pasted = f"#{panel.control_id('pasted')}"

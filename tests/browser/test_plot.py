@@ -53,7 +53,7 @@ def type_into(panel, id: str, text: str) -> None:
     panel.page.keyboard.type(text)
 
 
-@pytest.mark.parametrize("tab", ["txt2img", "img2img"])
+@pytest.mark.parametrize(("panel", "tab"), [("gradio4", "txt2img"), ("gradio3", "img2img")], indirect=["panel"])
 def test_it_follows_a_pasted_text_and_what_is_typed(panel, drawn: Plot, tab: str):
     panel.show(tab)
     if tab == "img2img" and not panel.page.is_visible(f"#{panel.control_id('plot')} >> nth=0"):

@@ -16,7 +16,7 @@ from lib_sdfm.sampling.stages import Perturbation
 from tests.hosts.reference import without_self_attention
 from tests.support import fingerprint, noise_of, predict, tiny_unet
 
-LAYERS = ["middle", "middle.0", "input.1", "input.3.1, output.0", "output.3.0-1, middle.1", "d1, m0.0, u0-2.1"]
+LAYERS = ["middle", "middle.0", "input.1", "input.3.1, output.0", "output.1.0-1, middle.1", "d1, m0.0, u0-1.1"]
 
 
 @pytest.fixture(scope="module")

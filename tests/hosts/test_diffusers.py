@@ -27,6 +27,7 @@ THEIR_BLOCKS = [
     "mid_block",
     *(f"up_blocks.{i}.attentions.{j}" for i in (0, 1) for j in (0, 1)),
 ]
+FIRST_LEVEL = ("down_blocks.0", "up_blocks.1.attentions.0", "up_blocks.1.attentions.1")
 
 
 def their_unet(unet: nn.Module) -> UNet2DConditionModel:
@@ -34,7 +35,7 @@ def their_unet(unet: nn.Module) -> UNet2DConditionModel:
     theirs = UNet2DConditionModel(
         sample_size=8, in_channels=4, out_channels=4, block_out_channels=(32, 64), layers_per_block=1, attention_head_dim=2,
         down_block_types=("CrossAttnDownBlock2D",) * 2, up_block_types=("CrossAttnUpBlock2D",) * 2,
-        cross_attention_dim=CONTEXT, transformer_layers_per_block=DEPTH,
+        cross_attention_dim=CONTEXT, transformer_layers_per_block=[1, DEPTH],
     )  # fmt: skip
     weights = {f"model.diffusion_model.{name}": weight for name, weight in unet.state_dict().items()}
     theirs.load_state_dict(convert_ldm_unet_checkpoint(weights, theirs.config))
@@ -44,7 +45,7 @@ def their_unet(unet: nn.Module) -> UNet2DConditionModel:
 def perturb(theirs: UNet2DConditionModel, block: str, processor: object) -> None:
     """Sets a processor in the self-attention of a block."""
     chosen = [name for name in theirs.attn_processors if name.startswith(block) and "attn1" in name]
-    assert len(chosen) == DEPTH
+    assert len(chosen) == (1 if block in FIRST_LEVEL else DEPTH)
     theirs.set_attn_processor({**theirs.attn_processors, **dict.fromkeys(chosen, processor)})
 
 

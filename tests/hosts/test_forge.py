@@ -18,7 +18,7 @@ from tests.pairs import in_turn
 REQUESTS = {
     "off": None,
     "pag": {"pag": {"scale": 2}},
-    "pag-layers": {"pag": {"scale": 2, "layers": "input.1.1,output.0", "rescale": 0.5, "adaptive": 0.3}},
+    "pag-layers": {"pag": {"scale": 2, "layers": "input.3.1,output.0", "rescale": 0.5, "adaptive": 0.3}},
     "pag-original": {"recipe": "original", "pag": {"scale": 2}},
     "pag-sanf": {"pag": {"scale": 2, "sanf": True}},
     "sanf-original": {"recipe": "original", "pag": {"scale": 2, "sanf": True}},

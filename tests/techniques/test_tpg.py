@@ -17,6 +17,7 @@ from lib_sdfm.techniques.tpg import seed_of
 from sdfm_webui.errors import SdfmError
 from tests.hosts.fake_a1111 import Host, prompt
 from tests.hosts.jobs import attached, new_forge, new_host, samples
+from tests.support import DEPTH
 from tests.techniques.recorded_guidance import Case, assert_recorded, call, prediction, recorded, technique
 
 HOSTS = {"a1111": new_host, "forge": new_forge}
@@ -102,7 +103,7 @@ def test_all_chosen_blocks_get_shuffled_tokens_in_a_row_of_their_own(make: Calla
     host, seen = make(), []
     with patch("lib_sdfm.techniques.tpg.permute_tokens", lambda x, orders: seen.append((len(x), orders)) or x):
         neutral = samples(host, TPG, steps=1)
-    assert [rows for rows, _ in seen] == [1] * len(seen) and len(seen) == 4
+    assert [rows for rows, _ in seen] == [1] * len(seen) and len(seen) == 1 + DEPTH
     assert len({tuple(orders[0].tolist()) for _, orders in seen}) == len(seen)
     assert close(neutral, samples(host, None, steps=1))
 
