@@ -1,5 +1,8 @@
 PYTHON ?= python3
-PIP = -m pip install --quiet --disable-pip-version-check
+
+# bytecode is made of what is imported, when it is: of all that is installed it takes as long as the rest
+unexport PYTHONDONTWRITEBYTECODE
+PIP = -m pip install --no-compile --quiet --disable-pip-version-check
 
 PYTEST = .venv/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -rs --durations=15
 

@@ -13,7 +13,7 @@ import torch
 from tests.progress import Progress
 
 torch.set_num_threads(1)
-gc.set_threshold(20_000)  # else a tenth of the time goes into looking through thousands of tests and modules again and again
+gc.set_threshold(20_000)  # else a tenth of the time goes into looking for what can go
 
 if importlib.util.find_spec("k_diffusion"):  # the environment of gradio 4 has none of these: only the panel is tested there
     from demo.importable import make_importable
@@ -29,7 +29,8 @@ if importlib.util.find_spec("k_diffusion"):  # the environment of gradio 4 has n
     settings.register_profile("fast", settings.get_profile("sdfm"), max_examples=10)
     settings.load_profile("sdfm")
 
-LONGEST = ("tests/browser/", "tests/demo/", "tests/hosts/")
+DEMO = "tests/demo/"
+LONGEST = ("tests/browser/", DEMO, "tests/hosts/")
 """Folders whose tests come first: what is left for the process that ends before the other is short."""
 
 
@@ -38,10 +39,18 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Progress(config))
 
 
+def pytest_collection_finish() -> None:
+    """Thousands of tests and modules stay to the end: they need not be looked through again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order the tests, and keep those together that share what takes long to set up: a file, or one gradio in a browser."""
+    """Order the tests, and keep those together that share what is slow to set up: a file, the demo, a gradio in a browser."""
     for item in items:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
-        item.add_marker(pytest.mark.xdist_group(parameters.get("panel", item.nodeid.split("::")[0])))
+        file = item.nodeid.split("::")[0]
+        shared = DEMO if file.startswith(DEMO) else file
+        item.add_marker(pytest.mark.xdist_group(parameters.get("panel", shared)))
     items.sort(key=lambda item: [not item.nodeid.startswith(folder) for folder in LONGEST])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import torch
 from ldm.modules.diffusionmodules.openaimodel import UNetModel
 from torch import Tensor, nn
@@ -34,6 +36,9 @@ def tiny_unet(seed: int = 0, **changes: object) -> UNetModel:
     return copied(_made[key])
 
 
+COLLECTIONS = {dict, OrderedDict, list, set}
+
+
 def copied(module: nn.Module, known: dict[nn.Module, nn.Module] | None = None) -> nn.Module:
     """A module that shares nothing with another one; what it keeps in dictionaries and lists is its own as well.
 
@@ -42,7 +47,9 @@ def copied(module: nn.Module, known: dict[nn.Module, nn.Module] | None = None) -
     known = {} if known is None else known
     if module not in known:
         new = known[module] = module.__class__.__new__(module.__class__)
-        new.__dict__.update((name, value.copy() if hasattr(value, "copy") else value) for name, value in vars(module).items())
+        own = vars(new)
+        own.update(vars(module))
+        own.update((name, value.copy()) for name, value in vars(module).items() if type(value) in COLLECTIONS)
         new._parameters.update(
             (name, nn.Parameter(p.clone(), False)) for name, p in module._parameters.items() if p is not None
         )

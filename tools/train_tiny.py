@@ -24,7 +24,7 @@ from tools.tiny_model import DEMO, EPS, FLOW, MODELS, TinyModel, V, load, new_mo
 from tools.tiny_sampling import TIMESTEPS, noise_table, sample, shifted, v_table
 from tools.training import fit, fit_in_rounds, step_random
 
-CODING = {"steps": 5000, "batch": 32, "crop": 64, "rate": 2e-3, "pictures": 16000}
+CODING = {"steps": 5000, "batch": 32, "crop": 64, "rate": 2e-3, "pictures": 16000, "measured": 400}
 TEXT = {"steps": 1000, "batch": 128, "rate": 2e-3, "captions": 20000}
 BASE = "shapes-base"
 STAGES = {
@@ -76,7 +76,7 @@ def _crops(scenes: int, rng: np.random.Generator) -> np.ndarray:
 
 def measure_coding(model: TinyModel, seed: int) -> None:
     """Fits the fixed part of the latent coding."""
-    pictures = np.stack([picture for picture, _ in draw_many(400, None, np.random.default_rng([seed, 2]))])
+    pictures = np.stack([picture for picture, _ in draw_many(CODING["measured"], None, np.random.default_rng([seed, 2]))])
     model.coding.measure(as_input(pictures))
 
 

@@ -16,6 +16,7 @@ from bench.flow.table import KIND, LEFT_OUT, refreshed, table
 from lib_sdfm.ops.flow import LATEST_TIME
 from lib_sdfm.ops.flow_schedules import flow_times, times_to_sigmas
 from lib_sdfm.sampling.flow import AUTOMATIC
+from tests.pairs import in_pairs
 
 DETERMINISTIC = [name for name, sampler in FIXED.items() if not sampler.noisy]
 
@@ -46,9 +47,7 @@ def test_euler_is_comfyui_s_up_to_the_cap(bench: Bench, shift: float):
     assert float((ours - comfyui).abs().median()) < 1e-4 and float((ours - comfyui).abs().max()) < 5e-3
 
 
-@pytest.mark.parametrize("shift", [1.0, 3.0, 6.0])
-@pytest.mark.parametrize("calls", [20, 40])
-@pytest.mark.parametrize("name", DETERMINISTIC)
+@in_pairs(name=DETERMINISTIC, shift=[1.0, 3.0, 6.0], calls=[20, 40])
 def test_no_deterministic_sampler_is_worse_than_euler(bench: Bench, name: str, calls: int, shift: float):
     assert bench.error(name, AUTOMATIC, shift, calls) <= 1.05 * bench.error("Euler", AUTOMATIC, shift, calls)
 

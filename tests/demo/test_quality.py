@@ -14,7 +14,7 @@ from tools.shapes import SIZE
 
 from .conftest import DEMO
 
-COUNT, SEED, DRAWN = 16, 4, 64
+COUNT, SEED, DRAWN = 10, 4, 64
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 MEASURED = ("CFG 4", "CFG 20", "CFG 20, dynamic thresholding", "flow, taken for a noise model", "flow, Euler, 10 calls")
 

@@ -69,7 +69,7 @@ def test_the_demo_lists_them_and_begins_with_epsilon(shapes_host):
 def test_single_objects_are_what_the_caption_says(name):
     """Measured at 20 steps and CFG 4; required are three in five."""
     model = tiny_model.load(tiny_model.MODELS / f"{name}.safetensors")
-    scenes = adherence.scenes_of("single object", 32, seed=8)
+    scenes = adherence.scenes_of("single object", 16, seed=8)
     pictures = adherence.painted(model, scenes, seed=8, steps=20, cfg=4.0)
     kept = [judge(picture, scene).kept for picture, scene in zip(pictures, scenes, strict=True)]
     assert np.mean(kept) >= 0.6, np.mean(kept)

@@ -11,7 +11,7 @@ from tools import tiny_model, train_tiny
 @pytest.fixture
 def short(monkeypatch):
     """Stages of two rounds of a step each."""
-    small = {"steps": 2, "batch": 8, "pictures": 40, "captions": 40}
+    small = {"steps": 2, "batch": 8, "pictures": 40, "captions": 40, "measured": 20}
     for settings in (train_tiny.CODING, train_tiny.TEXT, *train_tiny.STAGES.values()):
         for name in settings.keys() & small.keys():
             monkeypatch.setitem(settings, name, (1, 1) if isinstance(settings[name], tuple) else small[name])

@@ -29,7 +29,7 @@ from tests.hosts.neighbours import (
     unequal,
 )
 from tests.hosts.test_tail import difference, rows_through, unet_of
-from tests.pairs import in_pairs
+from tests.pairs import in_turn
 
 PAG = {"pag": {"scale": 2}}
 REQUESTS = {
@@ -56,8 +56,12 @@ def beside(kind: type[Extension] | None, request_: dict | None, host: Host | Non
     return result
 
 
-@in_pairs(name=list(REQUESTS), kind={"by count": ByCount, "by pairs": ByPairs}, images=[1, 3])
-def test_who_counts_gives_the_same_as_who_does_not(kind: type[Extension], name: str, images: int):
+@in_turn(
+    name=list(REQUESTS),
+    case={"by count-1": (ByCount, 1), "by pairs-3": (ByPairs, 3), "by count-3": (ByCount, 3), "by pairs-1": (ByPairs, 1)},
+)
+def test_who_counts_gives_the_same_as_who_does_not(name: str, case: tuple[type[Extension], int]):
+    kind, images = case
     got = beside(kind, REQUESTS[name], **unequal(images))
     assert difference(got, beside(ByLength, REQUESTS[name], **unequal(images))) < 1e-5
     assert difference(got, beside(None, REQUESTS[name], **unequal(images))) > 1e-3
@@ -84,8 +88,10 @@ def test_each_perturbed_prediction_has_the_hosts_calls(settings: dict, batch_con
     assert calls["PAG"] == calls["plain"] * 3
 
 
-@pytest.mark.parametrize("kind", [ByCount, ByPairs, Bank, Scalers, Perpendicular])
-@pytest.mark.parametrize("settings", [{}, unequal(2)], ids=["equal", "unequal"])
+KINDS = (ByCount, ByPairs, Bank, Scalers, Perpendicular)
+
+
+@in_turn(kind={one.__name__: one for one in KINDS}, settings={"equal": {}, "unequal": unequal(2)})
 def test_techniques_without_effect_leave_the_picture(kind: type[Extension], settings: dict):
     alone = beside(kind, None, **settings)
     assert difference(beside(kind, NEUTRAL, **settings), alone) < 1e-4

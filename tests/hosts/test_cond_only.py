@@ -7,6 +7,7 @@ import torch
 
 from tests.hosts.fake_a1111 import prompt
 from tests.hosts.jobs import new_host, samples
+from tests.pairs import in_pairs
 
 FREEU = {"freeu": {}}
 ONE = {"cfg_scale": 1.0, "batch_size": 2}
@@ -20,9 +21,10 @@ def rows_of(request: dict | None, **settings: object) -> int:
     return sum(host.sd_model.calls)
 
 
-@pytest.mark.parametrize("portions", [{}, {"unconds": UNEVEN}, {"together": False}], ids=["together", "uneven", "apart"])
-@pytest.mark.parametrize("sampler", ["Euler", "Heun", "DDIM"])
-@pytest.mark.parametrize("request_", [FREEU, {"pag": {}}, {"seg": {}, "pag": {}}], ids=str)
+@in_pairs(
+    request_={"FreeU": FREEU, "PAG": {"pag": {}}, "SEG and PAG": {"seg": {}, "pag": {}}}, sampler=["Euler", "Heun", "DDIM"],
+    portions={"together": {}, "uneven": {"unconds": UNEVEN}, "apart": {"together": False}},
+)  # fmt: skip
 def test_the_picture_is_the_same_for_half_the_rows(request_: dict, sampler: str, portions: dict):
     results, rows = [], []
     for scale in (1.0, 1.0 + 1e-7):

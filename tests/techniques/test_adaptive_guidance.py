@@ -264,12 +264,12 @@ class TestMeasuring:
     @pytest.mark.parametrize("sampler", ["Euler", "Heun"])
     def test_one_read_from_the_device_per_step_at_most(self, sampler: str):
         counts = []
-        for request in (None, adaptive(compare="noise", threshold=1.0), adaptive(step=3)):
+        for request in (None, adaptive(compare="noise", threshold=1.0), adaptive(step=2)):
             host = new_host(variety=VARIETIES["SD1 accelerator"])
             with torch.no_grad(), host.variety.running() as device:
-                host._run(job(host, request, steps=6, sampler_name=sampler))
+                host._run(job(host, request, steps=4, sampler_name=sampler))
             counts.append(device.waits)
-        assert counts[1] - counts[0] == 5 and counts[2] == counts[0]  # at the start of a step, of the one before
+        assert counts[1] - counts[0] == 3 and counts[2] == counts[0]  # at the start of a step, of the one before
 
     def test_similarity(self):
         x = noise_of(1, 2, 4, 8, 8)

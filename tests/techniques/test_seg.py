@@ -19,6 +19,7 @@ from lib_sdfm.techniques.seg import Seg, SegSettings
 from tests.hosts.fake_a1111 import Conds, Host, Processing, prompt
 from tests.hosts.jobs import samples
 from tests.hosts.reference import Reference, middle_attentions
+from tests.pairs import in_pairs
 from tests.support import noise_of, predict
 from tests.techniques.reference import assert_same_picture, euler_samples, fresh_host
 
@@ -185,20 +186,18 @@ def ngms(call: int, sigma: float) -> float | None:
     return None if call % 2 else 7.0
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-@pytest.mark.parametrize("batch_cond_uncond", [True, False], ids=["together", "apart"])
-@pytest.mark.parametrize(
-    "settings",
-    [
-        pytest.param({}, id="one"),
-        pytest.param({"batch_size": 2}, id="two"),
-        pytest.param({"width": 80, "height": 48}, id="not square"),
-        pytest.param({"conds": AND, "batch_size": 2}, id="AND"),
-        pytest.param({"unconds": LONG[:1]}, id="unequal lengths"),
-        pytest.param({"conds": AND, "unconds": LONG, "batch_size": 2}, id="AND, unequal lengths, two"),
-        pytest.param({"s_min_uncond": 100.0, "cfg": ngms}, id="NGMS"),
-    ],
-)
+JOBS = {
+    "one": {},
+    "two": {"batch_size": 2},
+    "not square": {"width": 80, "height": 48},
+    "AND": {"conds": AND, "batch_size": 2},
+    "unequal lengths": {"unconds": LONG[:1]},
+    "AND, unequal lengths, two": {"conds": AND, "unconds": LONG, "batch_size": 2},
+    "NGMS": {"s_min_uncond": 100.0, "cfg": ngms},
+}
+
+
+@in_pairs(settings=JOBS, batch_cond_uncond={"together": True, "apart": False}, recipe=list(RECIPES))
 def test_pictures_are_those_of_plain_torch(host: Host, settings: dict, batch_cond_uncond: bool, recipe: str):
     host.batch_cond_uncond = batch_cond_uncond
     run = {"steps": 2, **{key: value for key, value in settings.items() if key != "cfg"}}

@@ -17,6 +17,7 @@ from lib_sdfm.techniques.tpg import seed_of
 from sdfm_webui.errors import SdfmError
 from tests.hosts.fake_a1111 import Host, prompt
 from tests.hosts.jobs import attached, new_forge, new_host, samples
+from tests.pairs import in_turn
 from tests.support import DEPTH
 from tests.techniques.recorded_guidance import Case, assert_recorded, call, prediction, recorded, technique
 
@@ -79,7 +80,7 @@ def test_the_generator_of_the_sampler_is_left_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("sampler", ["Euler", "Euler a", "Heun", "DDIM"])
+@in_turn(sampler=["Euler", "Euler a", "Heun", "DDIM"], make=HOSTS)
 def test_a_batch_is_its_single_pictures(make: Callable[..., Host], sampler: str):
     host, settings = make(), {"sampler_name": sampler, "steps": STEPS}
     batch = samples(host, TPG, batch_size=3, **settings)

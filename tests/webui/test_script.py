@@ -21,8 +21,6 @@ from sdfm_webui.axes import axes_of_job
 from sdfm_webui.errors import SdfmError
 from tests.webui.host import FakeModules, PasteField, Script
 
-pytestmark = pytest.mark.panel
-
 
 @pytest.fixture
 def modules(tmp_path: Path) -> FakeModules:
@@ -63,12 +61,14 @@ def process_batch(modules: FakeModules, script: Script, p: Any, args: list[Any])
     script.process_batch(p, *args)
 
 
+@pytest.mark.panel
 def test_it_is_an_always_visible_script_with_the_entries_of_the_old_titles(modules: FakeModules):
     scripts = install(modules)
     assert set(scripts) == {"SDFM", *(entry.title for entry in ALL_ENTRIES)}
     assert all(script.show(False) is modules.scripts.AlwaysVisible for script in scripts.values())
 
 
+@pytest.mark.panel
 def test_the_panel_has_as_many_inputs_as_places_and_the_old_titles_as_many_as_they_had(modules: FakeModules):
     scripts = install(modules)
     sizes = {title: script.args_to - script.args_from for title, script in scripts.items()}
@@ -81,6 +81,7 @@ def test_reloading_the_ui_registers_again_and_keeps_nothing(modules: FakeModules
     assert {name: len(found) for name, found in modules.callbacks.items()} == dict.fromkeys(modules.callbacks, 2)
 
 
+@pytest.mark.panel
 def test_both_tabs_and_later_calls_paste_with_the_same_functions(modules: FakeModules):
     cls = modules.script_classes()["SdfmScript"]
     targets = []
@@ -187,6 +188,7 @@ def test_bad_settings_are_raised_by_sample_and_not_before(modules: FakeModules):
     assert p.sample is own
 
 
+@pytest.mark.panel
 def test_an_installed_original_answers_to_its_own_title(modules: FakeModules):
     class Original(Script):
         def title(self) -> str:
