@@ -34,6 +34,7 @@ else:
     from lib_sdfm.ops.flow_schedules import Shape
     from lib_sdfm.sampling.stages import ModelFacts
     from lib_sdfm.schema.feature import MODEL, REFINER
+    from lib_sdfm.schema.host_names import HostNames
     from lib_sdfm.schema.presets import PresetStore
     from lib_sdfm.schema.shapes import TITLE
     from sdfm_webui.axes import add_axes_option, register_axes
@@ -175,13 +176,13 @@ else:
         SCHEDULE, facts_of_course, lambda settings: None if LOADED() is None else KINDS.use_of(settings), is_forge()
     )
 
-    def known_samplers():
-        return names_of(sd_samplers.all_samplers_map)
+    def known_names():
+        return HostNames(names_of(sd_samplers.all_samplers_map), sd_schedulers.schedulers_map)
 
     SCHEMA = schema_for(
         lambda field: hasattr(processing.StableDiffusionProcessingTxt2Img, field), lambda name: PRESETS.get(name).request
     )
-    TARGETS = PasteTargets(SCHEMA, claimed, known_samplers)
+    TARGETS = PasteTargets(SCHEMA, claimed, known_names)
     PRESETS = PresetStore(SCHEMA, SHIPPED_PRESETS, Path(scripts.basedir()) / "user_presets.json")
 
     PANELS = {}
@@ -254,9 +255,8 @@ else:
             SCHEMA,
             app,
             claimed,
-            known_samplers,
+            known_names,
             lambda: WAYS.report(LOADED.unet()),
-            lambda: sd_schedulers.schedulers_map,
             **authentication(shared.cmd_opts),
         )
         add_kind_routes(KINDS, app, **authentication(shared.cmd_opts))

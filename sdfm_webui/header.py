@@ -91,10 +91,15 @@ def _on(schema: Schema, settings: Settings, job: JobFacts, cost: str) -> tuple[l
 
 
 def unread(args: Sequence[Any]) -> str:
-    """Return how many values of the last pasted parameters were not read, in words; empty if all were."""
+    """Return how many values of the last pasted parameters were not read, and notes on others, in words; empty if none."""
     try:
         errors, warnings = read_notes(args)
     except UserError:
         return ""
-    number = len(errors) + len(warnings)
-    return f"{SIGN} {number} value{'' if number == 1 else 's'} not read" if number else ""
+    found = [f"{_number(errors, 'value')} not read"] if errors else []
+    found += [f"{_number(warnings, 'note')} on the pasted text"] if warnings else []
+    return f"{SIGN} {', '.join(found)}" if found else ""
+
+
+def _number(of: Sequence[Any], name: str) -> str:
+    return f"{len(of)} {name}{'' if len(of) == 1 else 's'}"

@@ -11,10 +11,9 @@ from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
 from lib_sdfm import __version__
 from lib_sdfm.planning.explain import explain_infotext, explain_payload
+from lib_sdfm.schema.host_names import HostNames
 from lib_sdfm.schema.infotext import FORMAT
 from lib_sdfm.schema.jsonschema import json_schema
-from lib_sdfm.schema.reading import NAMES
-from lib_sdfm.schema.request_sampler import HOST_SCHEDULES
 from lib_sdfm.schema.settings import Schema
 from lib_sdfm.schema.shapes import TITLE
 
@@ -39,17 +38,15 @@ def add_routes(
     schema: Schema,
     app: FastAPI,
     claimed: Callable[[], Collection[str]] = frozenset,
-    samplers: Callable[[], Collection[str]] = lambda: NAMES,
+    names: Callable[[], HostNames] = HostNames,
     whole_passes: Callable[[], dict[str, Any]] = dict,
-    schedules: Callable[[], Collection[str]] = lambda: HOST_SCHEDULES,
     **options: Any,
 ) -> None:
     """Add our routes to the host's server.
 
     :param claimed: returns the keys that the host pastes itself
-    :param samplers: returns the sampler names that the host looks up
+    :param names: returns the names that the host looks up
     :param whole_passes: returns who has changed the loaded UNet, so that perturbed predictions are whole
-    :param schedules: returns the schedule names that the host looks up
     :param options: passed on to each route (``dependencies`` for the host's authentication)
     """
 
@@ -58,9 +55,9 @@ def add_routes(
 
     def explain(body: dict[str, Any] = Body(...)) -> dict[str, Any]:
         if set(body) == {"infotext"} and isinstance(body["infotext"], str):
-            return {**explain_infotext(schema, body["infotext"], claimed(), samplers()), "whole_passes": whole_passes()}
+            return {**explain_infotext(schema, body["infotext"], claimed(), names()), "whole_passes": whole_passes()}
         if isinstance(body.get("infotext"), str) or REQUEST_FIELDS & set(body):
-            return {**explain_payload(schema, body, claimed(), samplers(), schedules()), "whole_passes": whole_passes()}
+            return {**explain_payload(schema, body, claimed(), names()), "whole_passes": whole_passes()}
         raise SdfmError("explain: the body must contain `infotext` (a text) or a request with `alwayson_scripts`")
 
     app.add_api_route(f"{PREFIX}/schema", describe, methods=["GET"], **options)

@@ -15,6 +15,17 @@ from ..errors import UnsupportedError
 from ..sampling.layers import TransformerLayer
 
 
+def other_rows(label: str, rows: int, called: int) -> UnsupportedError:
+    """Return the error for techniques whose rows can't be told, as attention sees others than the model was called with.
+
+    :param label: their names
+    """
+    return UnsupportedError(
+        f"{label}: attention sees {rows} rows where the model was called with {called}: another extension splits or repeats "
+        f"them. Turn off that extension or {label}"
+    )
+
+
 def with_rows(tensor: Tensor, chosen: slice, rows: Tensor) -> Tensor:
     """Return ``tensor`` with the rows ``chosen`` replaced by ``rows``."""
     if rows.shape[0] == tensor.shape[0]:

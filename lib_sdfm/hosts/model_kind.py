@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy
 from torch import Tensor
 
+from ..errors import UnsupportedError
 from ..ops.flow import sigma_to_time
 from ..sampling.model_kind import ModelKind
 
@@ -20,6 +21,20 @@ ADAPTER = "sdfm_model_kind"
 """Attribute of the host's model that holds its adapter."""
 UNET_TIMES = 1000
 """Factor from t to the time input of a flow UNet, 1000 t."""
+INPAINTING = "this is an inpainting checkpoint, whose UNet also takes a mask and a picture"
+
+
+def no_flow(why: str) -> UnsupportedError:
+    """Return the error about a checkpoint that can't be sampled as a flow model."""
+    return UnsupportedError(
+        f"Flow matching: {why}. Choose another checkpoint, or set the mode of flow matching to Off, or the model kind to "
+        "Automatic where that says so"
+    )
+
+
+def no_v(why: str) -> UnsupportedError:
+    """Return the error about a checkpoint that can't be sampled as a v or a noise-predicting model."""
+    return UnsupportedError(f"Model kind: {why}. Set the model kind to Automatic")
 
 
 class KindAdapter(Protocol):

@@ -12,11 +12,12 @@ from ..schema.feature import Feature
 from ..schema.foreign.sampler import HIRES_SAMPLER, SAMPLER, hires_sampler, pass_sampler, shown_name
 from ..schema.foreign.writer import writer_of
 from ..schema.grammar import NEGATIVE_PROMPT, PROMPT, parse_text, why_unread
+from ..schema.host_names import HostNames
 from ..schema.hostkeys import is_host_key
 from ..schema.infotext import Reading
 from ..schema.payload import old_notes, resolve_values
-from ..schema.reading import NAMES, read_parameters
-from ..schema.request_sampler import HOST_SCHEDULES, HostNames, samplers_of_request
+from ..schema.reading import read_parameters
+from ..schema.request_sampler import samplers_of_request
 from ..schema.settings import Schema, Settings, Values
 from ..schema.shapes import TITLE, args_of, shape_notes
 from ..schema.titles import ALL_ENTRIES
@@ -41,21 +42,19 @@ PROMPT_FIELDS = {
 """Fields of a request, with the keys that they have priority over."""
 
 
-def explain_infotext(
-    schema: Schema, text: str, claimed: Collection[str] = (), samplers: Collection[str] = NAMES
-) -> dict[str, Any]:
+def explain_infotext(schema: Schema, text: str, claimed: Collection[str] = (), host: HostNames = HostNames()) -> dict[str, Any]:
     """Return what pasting generation parameters would run, the keys that were understood, and every unknown key.
 
     :param claimed: keys that the host pastes itself
-    :param samplers: the sampler names that the host looks up
+    :param host: the names that the host looks up
     """
     pairs = parse_text(text)
-    reading = read_parameters(schema, pairs, claimed, samplers)
+    reading = read_parameters(schema, pairs, claimed, host)
     facts = facts_of_text(pairs)
     report = explain_values(schema, reading.values, facts) if not reading.errors else {"recipe": reading.values["recipe"]}
     notes = _text_notes(text) + reading.warnings + _mark_notes(schema, pairs, reading.values)
     return {
-        **_written_by(pairs), **report, "sampler": _samplers(pairs, samplers), "errors": reading.errors, "warnings": notes,
+        **_written_by(pairs), **report, "sampler": _samplers(pairs, host.samplers), "errors": reading.errors, "warnings": notes,
         **_keys(pairs, reading, claimed),
     }  # fmt: skip
 
@@ -64,26 +63,24 @@ def explain_payload(
     schema: Schema,
     body: Mapping[str, Any],
     claimed: Collection[str] = (),
-    samplers: Collection[str] = NAMES,
-    schedules: Collection[str] = HOST_SCHEDULES,
+    host: HostNames = HostNames(),
 ) -> dict[str, Any]:
     """Return what the body of a txt2img or img2img request would run: its ``alwayson_scripts``, and its ``infotext`` if any.
 
     :param claimed: keys that the host pastes itself
-    :param samplers: the sampler names that the host looks up
-    :param schedules: the schedule names that it looks up
+    :param host: the names that the host looks up
     """
     said = body.get("alwayson_scripts")
     scripts = {str(title).lower(): args_of(own) for title, own in said.items()} if isinstance(said, Mapping) else {}
     old = [(entry, scripts.pop(entry.title.lower())) for entry in ALL_ENTRIES if entry.title.lower() in scripts]
     text = body.get("infotext")
     pairs = parse_text(text) if isinstance(text, str) else {}
-    reading = read_parameters(schema, pairs, claimed, samplers)
+    reading = read_parameters(schema, pairs, claimed, host)
     args = scripts.pop(TITLE.lower(), [])
     keys = _keys(pairs, reading, claimed)
     asked = {**pairs, **{key: body[name] for name, key in PROMPT_FIELDS.items() if isinstance(body.get(name), str | float)}}
     warnings = [*shape_notes(schema, body), *(_text_notes(text) if isinstance(text, str) else []), *reading.warnings]
-    found, missing = samplers_of_request(body, pairs, HostNames(samplers, schedules))
+    found, missing = samplers_of_request(body, pairs, host)
     warnings += missing
     known = {"sampler": found, **keys, "unknown": [*keys["unknown"], *scripts]}
     try:

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-from ..sampling.sampler_names import AUTOMATIC, SCHEDULES, schedule_named
-from .foreign.sampler import hires_sampler, host_sampler, pass_sampler, shown_name, unknown_sampler
+from ..sampling.sampler_names import AUTOMATIC, schedule_named
+from .foreign.sampler import hires_sampler, host_sampler, pass_sampler, shown_name, unknown_sampler, unknown_schedule
 from .foreign.windows import has_hires_pass
+from .host_names import HostNames
 
-HOST_SCHEDULES = frozenset(name for label in SCHEDULES for name in (label, label.lower().replace(" ", "_")))
-"""Schedule names that count as the WebUI's where those aren't known."""
 API_DEFAULT = "Euler"
 """Sampler of a request that names none."""
-
-
-@dataclass(frozen=True)
-class HostNames:
-    """Names that a WebUI looks up.
-
-    :param samplers: of samplers
-    :param schedules: of schedules
-    """
-
-    samplers: Collection[str]
-    schedules: Collection[str] = HOST_SCHEDULES
 
 
 def samplers_of_request(
@@ -43,11 +29,7 @@ def samplers_of_request(
         if (said := _text(body, name)) and find(said, host) is None
     ]
     schedules = {name: said for name in ("scheduler", "hr_scheduler") if (said := _text(body, name))}
-    notes += [
-        f"{name}: {said}: this WebUI has no such schedule and uses {AUTOMATIC}"
-        for name, said in schedules.items()
-        if said not in host.schedules
-    ]
+    notes += [unknown_schedule(name, said) for name, said in schedules.items() if said not in host.schedules]
     first = _first_pass(body, pairs, host)
     if first is None:
         return None, notes

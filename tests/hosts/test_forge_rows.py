@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lib_sdfm.errors import UnsupportedError
+from lib_sdfm.hosts.forge import rows
 from lib_sdfm.hosts.forge.cross_attention import MarkedRows
 from lib_sdfm.ops.nag import attention
 from sdfm_webui.errors import SdfmError
@@ -64,6 +65,20 @@ def interleaved(apply: Apply, args: dict[str, Any]) -> Tensor:
     c = {**c, "c_crossattn": c["c_crossattn"].repeat_interleave(2, 0)}
     left, right = apply(halves, sigma.repeat_interleave(2, 0), **c).unflatten(0, (-1, 2)).unbind(1)
     return torch.cat([left, right], 3)
+
+
+def test_prompts_are_compared_once_in_a_call(host: Host, monkeypatch: pytest.MonkeyPatch):
+    """And not in each layer: a comparison waits for the GPU."""
+    compared: list[int] = []
+    calls: list[int] = []
+    monkeypatch.setattr(rows.torch, "equal", lambda *pair: compared.append(1) or True)
+
+    def counted(apply: Apply, args: dict[str, Any]) -> Tensor:
+        calls.append(1)
+        return together(apply, args)
+
+    run_beside(host, TECHNIQUES["three"], wrapped(counted), **TWO)
+    assert 0 < len(compared) <= len(calls)
 
 
 @pytest.mark.parametrize("name", TECHNIQUES)

@@ -24,6 +24,7 @@ from lib_sdfm.sampling.sampler_names import (
 from lib_sdfm.sampling.sampler_record import APPROXIMATE, EXACT, SamplerRecord
 from lib_sdfm.sampling.samplers import SAMPLERS
 from lib_sdfm.schema.foreign.sampler import host_sampler, mended_samplers, unknown_samplers
+from lib_sdfm.schema.host_names import HostNames
 from lib_sdfm.schema.infotext import parse_infotext, read_infotext
 from tests.schema import foreign_texts as texts
 from tests.support import stable_diffusion_alphas
@@ -131,7 +132,7 @@ class TestEveryName:
         assert host_sampler(f"{name}_karras", known) == (record.name, "Karras")
         mended = {"Sampler": name, "Schedule type": "Automatic", **mended_samplers({"Sampler": name}, known)}
         assert mended == {"Sampler": record.name, "Schedule type": "Automatic"}
-        assert unknown_samplers({"Sampler": name, "Hires sampler": f"{name}_karras"}, known) == []
+        assert unknown_samplers({"Sampler": name, "Hires sampler": f"{name}_karras"}, HostNames(known)) == []
 
     def test_forges_windows_know_its_calls(self, name: str, record: SamplerRecord):
         pairs = parse_infotext(texts.text("pagi_enabled: True, pagi_scale: 3.0, pagi_start_step: 0.3, pagi_end_step: 0.7"))
@@ -204,10 +205,10 @@ def test_a_host_that_has_it_under_another_name():
     assert host_sampler("Kohaku_LoNyu_Yog_sgm_uniform", known) == ("Kohaku LoNyu Yog", "SGM Uniform")
     assert mended_samplers({"Sampler": "Kohaku LoNyu Yog Karras"}, known) == {}
     assert host_sampler("Heun Comfy", known) is None
-    assert unknown_samplers({"Sampler": "Heun Comfy", "Hires sampler": "Use same sampler"}, known) == [
+    assert unknown_samplers({"Sampler": "Heun Comfy", "Hires sampler": "Use same sampler"}, HostNames(known)) == [
         "Sampler: Heun Comfy: this WebUI has no such sampler and uses another one"
     ]
-    (line,) = unknown_samplers({"Hires sampler": "Euler Dy CFG++"}, known)
+    (line,) = unknown_samplers({"Hires sampler": "Euler Dy CFG++"}, HostNames(known))
     assert line.startswith("Hires sampler: Euler Dy CFG++: ") and line.endswith("the nearest is Euler a CFG++")
 
 

@@ -10,7 +10,8 @@ from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.planning.explain import explain_infotext, explain_payload
 from lib_sdfm.schema.foreign.sampler import mended_samplers, unknown_samplers
 from lib_sdfm.schema.grammar import parse_infotext
-from lib_sdfm.schema.reading import NAMES
+from lib_sdfm.schema.host_names import NAMES, HostNames
+from lib_sdfm.schema.reading import read_parameters
 from lib_sdfm.techniques.refiner_sync import RefinerSync
 
 HEAD = "p\nNegative prompt: n\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 512x512, "
@@ -99,11 +100,18 @@ def test_a_sampler_that_is_missing_is_named_with_the_nearest(said: str, nearest:
 )
 def test_schedules_of_others_are_resolved(said: dict[str, str], mended: dict[str, str]):
     assert mended_samplers({"Sampler": "Euler", **said}, NAMES) == mended
-    assert unknown_samplers({"Sampler": "Euler", **said}, NAMES) == []
+    assert unknown_samplers({"Sampler": "Euler", **said}, HostNames()) == []
 
 
-def test_a_schedule_that_is_missing_is_named():
-    assert "beta57" in unknown_samplers({"Sampler": "Euler", "Schedule type": "beta57"}, NAMES)[0]
+@pytest.mark.parametrize("key", ["Schedule type", "Hires schedule type"])
+@pytest.mark.parametrize("said", ["beta57", "Beta", "beta"])
+def test_a_schedule_that_is_missing_is_named(key: str, said: str):
+    """In a WebUI without Beta, which SDFM knows; in one that writes it otherwise it isn't missing."""
+    without = HostNames(schedules={"Automatic", "Karras", "karras"})
+    (line,) = read_parameters(SCHEMA, {"Sampler": "Euler", key: said}, (), without).warnings
+    assert line.startswith(f"{key}: {said}: this WebUI has no such schedule")
+    other = HostNames(schedules={"Automatic", "BETA", "beta57"})
+    assert read_parameters(SCHEMA, {"Sampler": "Euler", key: said}, (), other).warnings == []
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.errors import UserError
 from lib_sdfm.planning.explain import explain_infotext, explain_payload
+from lib_sdfm.schema.host_names import HostNames
 from tests.schema.alone import PAG_ONLY
 from tests.schema.strategies import anything
 
@@ -164,4 +165,4 @@ def test_names_that_the_api_replaces_are_named(body: dict[str, Any], sampler: di
 
 def test_the_webuis_own_schedules_are_known():
     body = {"sampler_name": "Euler", "scheduler": "bong"}
-    assert explain_payload(SCHEMA, body, schedules=["bong"])["sampler"] == {"name": "Euler", "schedule": "bong"}
+    assert explain_payload(SCHEMA, body, host=HostNames(schedules=["bong"]))["sampler"] == {"name": "Euler", "schedule": "bong"}

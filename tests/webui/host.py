@@ -14,6 +14,8 @@ from typing import Any
 
 import gradio as gr
 
+from lib_sdfm.schema.host_names import HOST_SCHEDULES
+
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -127,7 +129,7 @@ class FakeModules:
         self.processing = types.SimpleNamespace(StableDiffusionProcessingTxt2Img=type("Txt2Img", (), {}))
         self.prompt_parser = types.SimpleNamespace(get_learned_conditioning=None)
         self.sd_models = types.SimpleNamespace()
-        self.sd_schedulers = types.SimpleNamespace(schedulers_map={"Karras": None})
+        self.sd_schedulers = types.SimpleNamespace(schedulers_map=dict.fromkeys(HOST_SCHEDULES))
         self.call_queue, self.devices = types.SimpleNamespace(queue_lock=nullcontext()), types.SimpleNamespace()
         self.sd_samplers = FakeSamplers()
         self.sd_samplers_common = types.SimpleNamespace(SamplerData=SamplerData)

@@ -232,8 +232,8 @@ def test_the_title_counts_what_was_not_read_of_a_pasted_text(panel: Panel):
     args = [control.value for control in panel.inputs]
     pasted = {"Steps": "20", "PAG Active": "True", "PAG Scale": "much", "SCFG Active": "True"}
     args[2] = TARGETS.notes(pasted)
-    assert header_of(SCHEMA, args).title == "SDFM: \N{WARNING SIGN} 2 values not read"
+    assert header_of(SCHEMA, args).title == "SDFM: \N{WARNING SIGN} 1 value not read, 1 note on the pasted text"
     args[2] = TARGETS.notes({"Steps": "20", "SCFG Active": "True"})
-    assert header_of(SCHEMA, args).title == "SDFM: \N{WARNING SIGN} 1 value not read"
+    assert header_of(SCHEMA, args).title == "SDFM: \N{WARNING SIGN} 1 note on the pasted text"
     args[2] = TARGETS.notes({"Steps": "20"})
     assert header_of(SCHEMA, args).title == "SDFM"

@@ -10,6 +10,7 @@ import pytest
 from lib_sdfm.catalog import SCHEMA
 from lib_sdfm.hosts.named_samplers import DDIM_CFGPP, NAMED_SAMPLERS
 from lib_sdfm.planning.explain import explain_infotext, explain_payload
+from lib_sdfm.schema.host_names import HostNames
 from sdfm_webui.samplers import SamplerModules, names_of, register_samplers
 from tests.webui.host import FakeSampler, FakeSamplers, SamplerData
 
@@ -90,14 +91,10 @@ def test_a_sampler_is_explained_by_its_name_in_the_hosts_list(own: str, said: st
         host.samplers.all_samplers.append(SamplerData(own, lambda model: "own", [], {}))
         host.samplers.all_samplers_map[own] = host.samplers.all_samplers[-1]
     register_samplers(host, forge=True)
-    known = names_of(host.samplers.all_samplers_map)
-    assert (
-        explain_infotext(SCHEMA, f"a house\nSteps: 4, Sampler: {said}, CFG scale: 5, Seed: 1", samplers=known)["sampler"][
-            "name"
-        ]
-        == name
-    )
-    assert explain_payload(SCHEMA, {"prompt": "a house", "sampler_name": said}, samplers=known)["sampler"]["name"] == name
+    names = HostNames(names_of(host.samplers.all_samplers_map))
+    text = f"a house\nSteps: 4, Sampler: {said}, CFG scale: 5, Seed: 1"
+    assert explain_infotext(SCHEMA, text, host=names)["sampler"]["name"] == name
+    assert explain_payload(SCHEMA, {"prompt": "a house", "sampler_name": said}, host=names)["sampler"]["name"] == name
 
 
 def test_a_name_that_was_looked_up_before_is_looked_up_anew():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from ...errors import UnsupportedError
+from ..attention import other_rows
 from .recorded_calls import CallRecorder
 
 
@@ -41,17 +41,6 @@ class CondFirst:
         if left or own not in (0, called, len(cond)):
             raise other_rows(self._label, rows, called)
         return (cond + [None] * (own - len(cond)) if own else []) + cond * repeats
-
-
-def other_rows(label: str, rows: int, called: int) -> UnsupportedError:
-    """Return the error for a technique whose rows can't be told, as attention sees others than the model was called with.
-
-    :param label: the technique's name
-    """
-    return UnsupportedError(
-        f"{label}: attention sees {rows} rows where the model was called with {called}: another extension splits or repeats "
-        f"them. Turn off that extension or {label}"
-    )
 
 
 def images_of_prompts(cond: object) -> list[int]:

@@ -9,12 +9,12 @@ from ...errors import UnsupportedError
 from ...sampling.model_call import ModelCall
 from ...sampling.plan import main_perturbations, perturbations, skip_editors
 from ...sampling.stages import Stages
+from ..attention import other_rows
 from ..attributes import undo_all
 from ..run import Together
 from ..unet_layers import UnetLayers
 from .attention import PerturbedAttention
 from .cond_only import CondOnly
-from .cross_attention import other_rows
 from .decoder import EditedSkips
 from .recorded_calls import CallRecorder, row_count
 from .tail import A1111Tail, a1111_tail

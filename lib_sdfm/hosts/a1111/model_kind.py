@@ -17,7 +17,7 @@ from ...ops.precision import widest_float
 from ...ops.v_prediction import has_zero_terminal_snr, table_to_level, v_to_eps, with_zero_terminal_snr
 from ...sampling.model_kind import ModelKind, V
 from ..attributes import InstanceAttribute, undo_all, undone_on_failure
-from ..model_kind import UNET_TIMES, KindAdapter, adapter_of
+from ..model_kind import INPAINTING, UNET_TIMES, KindAdapter, adapter_of, no_flow, no_v
 
 TABLES = ("alphas_cumprod", "alphas_cumprod_original")
 """The table that samplers read, and the one from which the host restores it before each picture."""
@@ -245,26 +245,21 @@ def require_flow_possible(model: Any) -> None:
     """Raise :class:`UnsupportedError` if A1111's model can't be used as a flow model."""
     conditioning = getattr(getattr(model, "model", None), "conditioning_key", "crossattn")
     if getattr(model, "is_sd3", False):
-        raise UnsupportedError("Flow matching: SD3 is a flow model that the WebUI recognises by itself. Set the mode to Off")
+        raise no_flow("SD3 is a flow model that the WebUI recognises by itself")
     if getattr(model, "is_sdxl_inpaint", False) or conditioning in ("hybrid", "concat"):
-        raise UnsupportedError(
-            "Flow matching: this is an inpainting checkpoint, whose UNet also takes a mask and a picture. Choose another "
-            "checkpoint, or set the mode to Off"
-        )
+        raise no_flow(INPAINTING)
     if getattr(model, "cond_stage_key", None) == "edit" or conditioning not in (None, "crossattn", "adm"):
-        raise UnsupportedError("Flow matching: this checkpoint uses another kind of conditioning. Set the mode to Off")
+        raise no_flow("this checkpoint uses another kind of conditioning")
     if not hasattr(model, TABLES[0]) or len(getattr(model, TABLES[0])) != len(time_table(1.0)):
-        raise UnsupportedError("Flow matching: this model has no noise table of 1000 entries. Set the mode to Off")
+        raise no_flow("this model has no noise table of 1000 entries")
 
 
 def require_v_possible(model: Any) -> None:
     """Raise :class:`UnsupportedError` if A1111's model can't be used as a v model."""
     if getattr(model, "is_sd3", False):
-        raise UnsupportedError(
-            "v-prediction: SD3 is a flow model that the WebUI recognises by itself. Set the model kind to Automatic"
-        )
+        raise no_v("SD3 is a flow model that the WebUI recognises by itself")
     if not hasattr(model, TABLES[0]):
-        raise UnsupportedError("v-prediction: this model has no noise table. Set the model kind to Automatic")
+        raise no_v("this model has no noise table")
 
 
 @torch.no_grad()

@@ -16,12 +16,10 @@ from ...sampling.stages import Perturbation
 from ..attention import require_layers_ran, values_like, with_rows
 from ..unet_layers import UnetLayers
 from .patched_unet import LAST
-from .rows import kinds_of_parts, require_repeated, values_of
+from .rows import UNCOND, kinds_of_parts, require_repeated, values_of
 
 Place = tuple[str, int, int]
 """Section, block and transformer block, as Forge numbers them (the middle block is 0)."""
-COND, UNCOND = 0, 1
-"""Forge's marks of conditional and unconditional rows in ``cond_or_uncond``."""
 Chosen = Callable[[int, list[int]], list[slice]]
 """Function from the number of rows, and the kind of each equal part of them, to the rows that are perturbed."""
 

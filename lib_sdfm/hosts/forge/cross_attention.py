@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import Tensor
 
-from .attention import UNCOND
 from .rows import images_of_rows, require_repeated, values_of
 
 
@@ -36,7 +35,7 @@ class MarkedRows:
         :raises UnsupportedError: if there are more or fewer rows than in the UNet
         """
         options, self._options = self._options, None
-        return None if options is None else images_of_rows(rows, options, UNCOND)
+        return None if options is None else images_of_rows(rows, options)
 
 
 def images_of_block(rows: int, kwargs: dict[str, Any]) -> list[int | None]:
@@ -47,4 +46,4 @@ def images_of_block(rows: int, kwargs: dict[str, Any]) -> list[int | None]:
     """
     options = kwargs["transformer_options"]
     require_repeated(kwargs.get("context"), options)
-    return images_of_rows(rows, options, UNCOND)
+    return images_of_rows(rows, options)

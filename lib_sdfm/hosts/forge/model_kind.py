@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...errors import UnsupportedError
 from ...ops.flow import exploding_to_flow, shift_time, sigma_to_time, time_table, time_to_sigma, velocity_to_denoised
 from ...ops.flow_probe import IMAGES, LATENT, Recognition, Watch, recognise
 from ...ops.v_prediction import has_zero_terminal_snr, with_zero_terminal_snr
 from ...sampling.model_kind import FLOW, NOISE, ModelKind, V
 from ..attributes import InstanceAttribute, undone_on_failure
-from ..model_kind import UNET_TIMES, KindAdapter
+from ..model_kind import INPAINTING, UNET_TIMES, KindAdapter, no_flow, no_v
 
 NOISE_PREDICTING = ("epsilon", "v_prediction")
 CONST = "const"
@@ -190,26 +189,21 @@ def require_v_possible(model: Any) -> None:
     """Raise :class:`UnsupportedError` if Forge's model can't be used as a v or a noise-predicting model."""
     predictor = model.predictor
     if getattr(predictor, "prediction_type", NOISE_PREDICTING[0]) not in NOISE_PREDICTING:
-        raise UnsupportedError(
-            "Model kind: this is a flow model that the WebUI recognises by itself. Set the model kind to Automatic"
-        )
+        raise no_v("this is a flow model that the WebUI recognises by itself")
     if not hasattr(predictor, "set_sigmas") or not hasattr(predictor, "sigmas"):
-        raise UnsupportedError("Model kind: this model has no noise table. Set the model kind to Automatic")
+        raise no_v("this model has no noise table")
 
 
 def require_flow_possible(model: Any) -> None:
     """Raise :class:`UnsupportedError` if Forge's model can't be used as a flow model."""
     predictor, unet = model.predictor, model.diffusion_model
     if getattr(predictor, "prediction_type", "epsilon") not in NOISE_PREDICTING:
-        raise UnsupportedError("Flow matching: this is a flow model that the WebUI already samples as one. Set the mode to Off")
+        raise no_flow("this is a flow model that the WebUI already samples as one")
     if len(getattr(predictor, "sigmas", ())) != len(time_table(1.0)) or not hasattr(unet, "input_blocks"):
-        raise UnsupportedError("Flow matching: this is not a Stable Diffusion UNet with a noise table. Set the mode to Off")
+        raise no_flow("this is not a Stable Diffusion UNet with a noise table")
     config = getattr(unet, "config", None) or {}
     if config.get("in_channels") == INPAINTING_CHANNELS:
-        raise UnsupportedError(
-            "Flow matching: this is an inpainting checkpoint, whose UNet also takes a mask and a picture. Choose another "
-            "checkpoint, or set the mode to Off"
-        )
+        raise no_flow(INPAINTING)
 
 
 @torch.no_grad()

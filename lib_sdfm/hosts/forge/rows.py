@@ -10,8 +10,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
-from ...errors import UnsupportedError
+from ..attention import other_rows
+
+COND, UNCOND = 0, 1
+"""Forge's marks of conditional and unconditional rows in ``cond_or_uncond``."""
+ATTENDING = "PAG, SEG, TPG and NAG"
+"""Techniques that have to tell rows apart in attention."""
+_REPEATED = WeakIdKeyDictionary()
+"""Encoded prompts that were found to be repeated, with the rows that are: all layers of a call are given the same tensor, and
+to compare it waits for the device."""
 
 
 def kinds_of_parts(options: dict[str, Any]) -> list[int]:
@@ -23,22 +32,21 @@ def kinds_of_parts(options: dict[str, Any]) -> list[int]:
     called, rows = _predicted(options), options["original_shape"][0]
     repeats, left = divmod(rows, called)
     if left or not repeats:
-        raise _unknown_rows(rows, called)
+        raise other_rows(ATTENDING, rows, called)
     return options["cond_or_uncond"] * repeats
 
 
-def images_of_rows(rows: int, options: dict[str, Any], unconditional: int) -> list[int | None]:
+def images_of_rows(rows: int, options: dict[str, Any]) -> list[int | None]:
     """Return the image of each row in a layer, ``None`` for unconditional ones.
 
     :param options: transformer options of the call
-    :param unconditional: Forge's mark of these
     :raises UnsupportedError: if the layer has other rows than the UNet
     """
     kinds = kinds_of_parts(options)
     if rows != options["original_shape"][0]:
-        raise _unknown_rows(rows, options["original_shape"][0])
+        raise other_rows(ATTENDING, rows, options["original_shape"][0])
     images = range(rows // len(kinds))
-    return [None if kind == unconditional else image for kind in kinds for image in images]
+    return [None if kind == UNCOND else image for kind in kinds for image in images]
 
 
 def require_repeated(context: Tensor | None, options: dict[str, Any]) -> None:
@@ -47,8 +55,11 @@ def require_repeated(context: Tensor | None, options: dict[str, Any]) -> None:
     :param context: encoded prompt of each row
     """
     called = _predicted(options)
-    if context is not None and len(context) > called and not torch.equal(context[called:], context[:-called]):
-        raise _unknown_rows(len(context), called)
+    if context is None or len(context) <= called or _REPEATED.get(context) == called:
+        return
+    if not torch.equal(context[called:], context[:-called]):
+        raise other_rows(ATTENDING, len(context), called)
+    _REPEATED[context] = called
 
 
 def values_of(context: Tensor, value: Tensor | None) -> Tensor | None:
@@ -62,10 +73,3 @@ def values_of(context: Tensor, value: Tensor | None) -> Tensor | None:
 def _predicted(options: dict[str, Any]) -> int:
     """Return the number of rows that the host predicts in a call; ``sigmas`` has one entry per image."""
     return len(options["sigmas"]) * len(options["cond_or_uncond"])
-
-
-def _unknown_rows(rows: int, called: int) -> UnsupportedError:
-    return UnsupportedError(
-        f"attention sees {rows} rows where the model was called with {called}: another extension splits or repeats them, and "
-        "prompts can't be told from negative prompts. Turn off that extension, or PAG, SEG, TPG and NAG"
-    )

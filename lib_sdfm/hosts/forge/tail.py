@@ -13,7 +13,8 @@ from ...sampling.stages import Perturbation
 from ..run import Together
 from ..tail import Features, Tail, chosen_rows, in_the_tail, parts_of, tail_start
 from ..unet_layers import UnetLayers, is_plain, owner_of
-from .attention import COND, UNCOND, AttentionPatches
+from .attention import AttentionPatches
+from .rows import COND, UNCOND
 
 OTHER_WAYS = ("block_modifiers", "block_inner_modifiers", "group_norm_wrapper", "wrappers")
 """Transformer options, reForge's too, by which other code changes what runs between the blocks."""

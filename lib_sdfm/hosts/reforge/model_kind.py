@@ -13,14 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...errors import UnsupportedError
 from ...ops.flow import time_table, time_to_alpha_bar
 from ...ops.v_prediction import has_zero_terminal_snr, with_zero_terminal_snr
 from ...sampling.model_kind import FLOW, NOISE, ModelKind, V
 from ..a1111.model_kind import TABLES, ReplacedTables
 from ..attributes import undo_all, undone_on_failure
 from ..forge.model_kind import INPAINTING_CHANNELS, FlowPredictor
-from ..model_kind import KindAdapter
+from ..model_kind import INPAINTING, KindAdapter, no_flow, no_v
 
 OTHER = "another kind"
 KINDS = {"CONST": FLOW, "COSMOS_RFLOW": OTHER, "EDM": OTHER, "X0": OTHER, "V_PREDICTION": V}
@@ -145,20 +144,17 @@ def require_v_possible(model: Any) -> None:
     kind = host_kind(model)
     if kind not in (None, V):
         what = "a flow model" if kind == FLOW else "a model of another kind"
-        raise UnsupportedError(f"Model kind: this is {what} that the WebUI recognises by itself. Set the kind to Automatic")
+        raise no_v(f"this is {what} that the WebUI recognises by itself")
     if len(getattr(sampling_of(model), "sigmas", ())) != len(getattr(model, TABLES[0], ())):
-        raise UnsupportedError("Model kind: this model has no noise table. Set the model kind to Automatic")
+        raise no_v("this model has no noise table")
 
 
 def require_flow_possible(model: Any) -> None:
     """Raise :class:`UnsupportedError` if reForge's model can't be used as a flow model."""
     unet = model.forge_objects.unet.model.diffusion_model
     if host_kind(model) not in (None, V):
-        raise UnsupportedError("Flow matching: this is a flow model that the WebUI recognises by itself. Set the mode to Off")
+        raise no_flow("this is a flow model that the WebUI recognises by itself")
     if len(getattr(model, TABLES[0], ())) != len(time_table(1.0)) or not hasattr(unet, "input_blocks"):
-        raise UnsupportedError("Flow matching: this is not a Stable Diffusion UNet with a noise table. Set the mode to Off")
+        raise no_flow("this is not a Stable Diffusion UNet with a noise table")
     if getattr(unet, "in_channels", None) == INPAINTING_CHANNELS:
-        raise UnsupportedError(
-            "Flow matching: this is an inpainting checkpoint, whose UNet also takes a mask and a picture. Choose another "
-            "checkpoint, or set the mode to Off"
-        )
+        raise no_flow(INPAINTING)

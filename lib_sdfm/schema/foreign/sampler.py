@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ...sampling.sampler_names import AUTOMATIC, SCHEDULES, nearest_name, normalised, resolve_sampler, schedule_named
+from ..host_names import HostNames
 from .windows import has_hires_pass
 
 ALTERED = re.compile(r"(_dynthres\d+)+$")
@@ -25,14 +26,13 @@ def true_sampler(name: str) -> str:
     return ALTERED.sub("", name)
 
 
-def mended_samplers(pairs: Mapping[str, Any], known: Collection[str], schedules: Collection[str] = LABELS) -> dict[str, str]:
+def mended_samplers(pairs: Mapping[str, Any], known: Collection[str]) -> dict[str, str]:
     """Return the WebUI's names for names of samplers and schedules that it doesn't know, by key of the parameters.
 
     A schedule that is part of a sampler's name is returned under the schedule's key.
 
     :param pairs: the parsed generation parameters
     :param known: the sampler names that the WebUI looks up
-    :param schedules: the names of schedules that it looks up
     """
     mended: dict[str, str] = {}
     for key, schedule_key in KEYS.items():
@@ -42,23 +42,23 @@ def mended_samplers(pairs: Mapping[str, Any], known: Collection[str], schedules:
             mended[key] = name
         own = _said_schedule(pairs, schedule_key)
         schedule = glued if key in mended and glued is not None else schedule_named(own)
-        if schedule is not None and schedule not in (own, pairs.get(schedule_key)) and (glued or own not in schedules):
+        if schedule is not None and schedule not in (own, pairs.get(schedule_key)) and (glued or own not in LABELS):
             mended[schedule_key] = schedule
-        elif schedule_key == SCHEDULE and own != str(pairs.get(SCHEDULE, "")) and own in schedules:
+        elif schedule_key == SCHEDULE and own != str(pairs.get(SCHEDULE, "")) and own in LABELS:
             mended[schedule_key] = own
     return mended
 
 
-def unknown_samplers(pairs: Mapping[str, Any], known: Collection[str], schedules: Collection[str] = LABELS) -> list[str]:
+def unknown_samplers(pairs: Mapping[str, Any], host: HostNames) -> list[str]:
     """Return a line for each sampler and schedule of generation parameters that the WebUI lacks, with the nearest it has."""
     lines = []
     for key, schedule_key in KEYS.items():
         said = _said(pairs, key)
-        if said and host_sampler(said, known) is None:
-            lines.append(unknown_sampler(key, said, known))
+        if said and host_sampler(said, host.samplers) is None:
+            lines.append(unknown_sampler(key, said, host.samplers))
         schedule = _said_schedule(pairs, schedule_key)
-        if schedule and schedule not in schedules and schedule_named(schedule) is None:
-            lines.append(f"{schedule_key}: {schedule}: this WebUI has no such schedule and uses {AUTOMATIC}")
+        if schedule and not host.has_schedule(schedule):
+            lines.append(unknown_schedule(schedule_key, schedule))
     return lines
 
 
@@ -70,6 +70,14 @@ def unknown_sampler(key: str, said: str, known: Collection[str]) -> str:
     nearest = nearest_name(true_sampler(said), {shown_name(name, known) for name in known})
     instead = f"; the nearest is {nearest}" if nearest else ""
     return f"{key}: {said}: this WebUI has no such sampler and uses another one{instead}"
+
+
+def unknown_schedule(key: str, said: str) -> str:
+    """Return the line for a schedule that the WebUI lacks.
+
+    :param key: the key or field that names it
+    """
+    return f"{key}: {said}: this WebUI has no such schedule and uses {AUTOMATIC}"
 
 
 def _said_schedule(pairs: Mapping[str, Any], key: str) -> str:
