@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 import socket
@@ -111,6 +112,8 @@ def playwright():
     """Playwright, the one that runs already if there is one: a process can't have two."""
     from playwright import sync_api
 
+    # Playwright asks who calls: for the frames of pytest-xdist, which are in no file, that looks through all modules each time
+    inspect.modulesbyfile["<string>"] = ""
     if _RUNNING:
         yield _RUNNING[0]
         return
