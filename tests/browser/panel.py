@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import traceback
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -112,17 +113,23 @@ def playwright():
     """Playwright, the one that runs already if there is one: a process can't have two."""
     from playwright import sync_api
 
-    # Playwright asks who calls: for the frames of pytest-xdist, which are in no file, that looks through all modules each time
-    inspect.modulesbyfile["<string>"] = ""
     if _RUNNING:
         yield _RUNNING[0]
         return
+    _know_callers()
     with sync_api.sync_playwright() as started:
         _RUNNING.append(started)
         try:
             yield started
         finally:
             _RUNNING.clear()
+
+
+def _know_callers() -> None:
+    """Note that pytest-xdist's frames are of no module, else Python looks through all of them whenever Playwright asks."""
+    for frame, _ in traceback.walk_stack(None):
+        if inspect.getmodule(frame) is None:
+            inspect.modulesbyfile[frame.f_code.co_filename] = ""
 
 
 @contextmanager
