@@ -417,7 +417,6 @@ class TestLateAnswersInTheExtensionsPanel:
         answer.arrive()
         self.title(page, "SEG")
 
-    @under("gradio4")
     def test_a_button_of_the_presets_waits_for_the_other(self, panel, page, late):
         answer = late()
         page.click("#script_txt2img_sdfm_preset input")
@@ -444,7 +443,6 @@ class TestLateAnswersInTheExtensionsPanel:
         page.wait_for_function(shows)
         panel.part("Perturbed")
 
-    @under("gradio3")
     def test_a_stage_makes_the_preset_of_freeu_a_custom_one_at_once(self, panel, page, late):
         panel.part("Details")
         page.click("#script_txt2img_sdfm_freeu > .label-wrap")

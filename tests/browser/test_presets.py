@@ -93,7 +93,6 @@ def test_values_of_the_webui_can_be_left_alone(panel, presets: Presets):
     presets.wait("PAG off")
 
 
-@under("gradio4")
 def test_saved_ones_are_in_both_tabs_and_after_a_reload(panel, presets: Presets):
     page = panel.page
     presets.choose(EVIL)
