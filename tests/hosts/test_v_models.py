@@ -337,7 +337,7 @@ class TestBadInput:
         target(forge).predictor.prediction_type = "const"
         a1111.sd_model.is_sd3 = True
         for host in (forge, a1111):
-            with pytest.raises(SdfmError, match="recognises by itself"):
+            with pytest.raises(SdfmError, match="recognises by itself. Set the model kind to Automatic"):
                 host.run(job(host, PLAIN, **JOB))
             assert kind_of(target(host)) is None
 
