@@ -55,8 +55,8 @@ def thresholding_warnings(schema: Schema, settings: Settings, rivals: Iterable[t
     """Return a note if dynamic thresholding, ours or the original's, has hardly anything to limit with CFG++.
 
     CFG++'s scale stands in the CFG scale's place. With the default measures the result is brought down to the range of the
-    mimic scale. A range that is larger, as it mostly is at a larger scale, changes nothing; the few that are smaller make
-    small changes that nobody asked for.
+    mimic scale. A range that is larger, as it mostly is at a larger scale, changes nothing; where it is smaller, the
+    picture changes a little.
 
     :param rivals: the arguments of originals that are installed themselves
     """

@@ -13,7 +13,7 @@ import torch
 from tests.progress import Progress
 
 torch.set_num_threads(1)
-gc.set_threshold(20_000)  # else a tenth of the time goes into looking for what can go
+gc.set_threshold(20_000)  # else a tenth of the time is spent collecting garbage
 
 if importlib.util.find_spec("k_diffusion"):  # the environment of gradio 4 has none of these: only the panel is tested there
     from demo.importable import make_importable
@@ -40,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Thousands of tests and modules stay to the end: they need not be looked through again and again."""
+    """Hide what stays to the end, thousands of tests and modules, from the garbage collector."""
     gc.collect()
     gc.freeze()
 

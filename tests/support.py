@@ -37,6 +37,7 @@ def tiny_unet(seed: int = 0, **changes: object) -> UNetModel:
 
 
 COLLECTIONS = {dict, OrderedDict, list, set}
+"""Types of attributes that a copy of a module has of its own."""
 
 
 def copied(module: nn.Module, known: dict[nn.Module, nn.Module] | None = None) -> nn.Module:

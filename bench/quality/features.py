@@ -1,4 +1,4 @@
-"""What the distance between two sets of pictures looks at: colours, edges and their directions, at four scales.
+"""Features that the distance between two sets of pictures compares: colours, edges and their directions, at four scales.
 
 Nothing in it is learned, and nothing of it is the judge's. Each picture becomes one vector of twelve parts, all of which weigh
 the same: for each scale the distribution of its colours, of how steep its edges are, and of the directions these have.

@@ -141,7 +141,7 @@ def _colours(picture: np.ndarray, mask: np.ndarray, scale: float) -> tuple[np.nd
 
 
 def _found(picture: np.ndarray, mask: np.ndarray, corner: np.ndarray, scale: float) -> Found:
-    """What a region is; ``corner``: of its window."""
+    """Return the object that a region is; ``corner``: of its window."""
     shape = shape_of(mask)
     core, rim = _colours(picture, mask, scale)
     radius = float((mask.sum() / AREAS.get(shape, np.pi)) ** 0.5 / scale)
@@ -163,7 +163,7 @@ def _regions(away: np.ndarray) -> Iterator[tuple[tuple[slice, slice], np.ndarray
 
 
 def look(picture: np.ndarray) -> Judgement:
-    """What is in a picture ``(H, W, 3)`` of bytes."""
+    """Return the content of a picture ``(H, W, 3)`` of bytes."""
     picture = np.asarray(picture, float)
     scale = picture.shape[0] / SIZE
     background = _border(picture)

@@ -22,13 +22,14 @@ ADAPTER = "sdfm_model_kind"
 UNET_TIMES = 1000
 """Factor from t to the time input of a flow UNet, 1000 t."""
 INPAINTING = "this is an inpainting checkpoint, whose UNet also takes a mask and a picture"
+"""Reason for :func:`no_flow`."""
 
 
 def no_flow(why: str) -> UnsupportedError:
     """Return the error about a checkpoint that can't be sampled as a flow model."""
     return UnsupportedError(
-        f"Flow matching: {why}. Choose another checkpoint, or set the mode of flow matching to Off, or the model kind to "
-        "Automatic where that says so"
+        f"Flow matching: {why}. Choose another checkpoint, or turn this off: set the mode of flow matching to Off, or the "
+        "model kind to Automatic"
     )
 
 

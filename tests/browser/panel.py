@@ -126,7 +126,7 @@ def playwright():
 
 
 def _know_callers() -> None:
-    """Note that pytest-xdist's frames are of no module, else Python looks through all of them whenever Playwright asks."""
+    """Note that pytest-xdist's frames belong to no module, else Python searches all modules whenever Playwright asks."""
     for frame, _ in traceback.walk_stack(None):
         if inspect.getmodule(frame) is None:
             inspect.modulesbyfile[frame.f_code.co_filename] = ""

@@ -52,10 +52,10 @@ def test_every_sampler_paints(shapes_host):
     assert len(names) > 20
     pictures = {}
     for name in names:
-        fields = {"sampler_name": name, "cfg_scale": scale_of(name), "batch_size": 2, "steps": 8}
+        fields = {"sampler_name": name, "cfg_scale": scale_of(name), "batch_size": 2, "steps": 12}
         pictures[name] = batch(shapes_host, scene, **FLOW, **settings("On"), **fields)[-2:]
     assert all(picture.std() > 1 for made in pictures.values() for picture in made)  # NaN would be black
-    assert np.mean([share(made, scene) for made in pictures.values()]) > 0.5
+    assert np.mean([share(made, scene) for made in pictures.values()]) > 0.6
 
 
 def scale_of(name):

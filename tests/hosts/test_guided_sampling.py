@@ -73,7 +73,7 @@ def test_pag_equals_plain_torch_with_every_sampler(make: Any, sampler_name: str)
     steps = 7 if sampler_name == "DPM fast" else 3
     settings = {"sampler_name": sampler_name, "steps": steps}
     guided = samples(host, PAG, **settings)
-    tolerance = 1e-2 if sampler_name == "DPM adaptive" else 1e-3  # its steps depend on what rounding leaves
+    tolerance = 3e-3 if sampler_name == "DPM adaptive" else 1e-3  # its steps depend on what rounding leaves
     assert_same_picture(guided, reference_samples(host, **settings), tolerance)
     assert (guided - samples(host, **settings)).std() > 0.3  # not because it did nothing
 
